@@ -1,0 +1,1 @@
+"""The journey of a message, told in small events that the log and later readers listen to."""

@@ -1,0 +1,30 @@
+"""The log as a reader of the journey: one readable line an event (`twisted.logger`)."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from twisted_mta.journey.bus import TraceEvent
+
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
+def printable(value: object) -> str:
+    """A fact as it may stand in a log line: control characters escaped, spaces quoted."""
+    text = str(value).translate(_UNPRINTABLE)
+    return f'"{text}"' if " " in text else text
+
+
+def render(event: TraceEvent) -> str:
+    """`queue_id: stage name=value …`, or `-: stage …` for what concerns no message."""
+    facts = "".join(f" {name}={printable(value)}" for name, value in event.facts.items() if value != "")
+    return f"{event.queue_id or '-'}: {event.stage}{facts}"
+
+
+class LogReader:
+    """Writes each event to the log at level info."""
+
+    log = Logger(namespace="twisted_mta.journey")
+
+    def __call__(self, event: TraceEvent) -> None:
+        self.log.info("{line}", line=render(event), event=event)

@@ -1,0 +1,95 @@
+"""Mail addresses as values (RFC 5321 §4.1.2 Mailbox, §4.1.3 address literals, §2.3.11).
+
+Left out on purpose: display names and groups (RFC 5322), which belong to header fields, and
+internationalised addresses (RFC 6531), which arrive with SMTPUTF8.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from twisted_mta.message.status import MailError
+
+MAX_LOCAL = 64  # octets, RFC 5321 §4.5.3.1.1
+MAX_DOMAIN = 255  # octets, RFC 5321 §4.5.3.1.2
+MAX_ADDRESS = 254  # octets: a path of 256 less its angle brackets, RFC 5321 §4.5.3.1.3
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*\Z")
+_QUOTED_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"')
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+
+
+def _syntax(text: str) -> MailError:
+    return MailError(553, "5.1.3", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox. `local` is the meaning of the local part (unquoted, case kept); `domain` is in
+    lower case: a domain name without a final dot, or an address literal with its brackets."""
+
+    local: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `local@domain`, without angle brackets (RFC 5321 §4.1.2).
+
+        Raises MailError (553 5.1.3) for anything the grammar does not allow.
+        """
+        if len(text) > MAX_ADDRESS:
+            raise _syntax("Address too long")
+        quoted = _QUOTED_STRING.match(text)
+        if quoted:
+            local, rest = re.sub(r"\\(.)", r"\1", quoted[0][1:-1]), text[quoted.end() :]
+            at, domain = rest[:1], rest[1:]
+        else:
+            local, at, domain = text.partition("@")
+            if not _DOT_STRING.match(local):
+                raise _syntax("Bad local part in address")
+        if at != "@":
+            raise _syntax("Address has no domain")
+        if not local or len(local) > MAX_LOCAL:
+            raise _syntax("Local part is empty or too long")
+        return cls(local, parse_domain(domain))
+
+    @property
+    def key(self) -> str:
+        """The form to compare and look up by: both parts in lower case."""
+        return f"{self.local.lower()}@{self.domain}"
+
+    @property
+    def is_literal(self) -> bool:
+        """True when the domain is an address literal such as `[192.0.2.1]`."""
+        return self.domain.startswith("[")
+
+    def __str__(self) -> str:
+        """As it stands in a path, quoted where it must be (RFC 5321 §4.1.2)."""
+        if _DOT_STRING.match(self.local):
+            return f"{self.local}@{self.domain}"
+        quoted = re.sub(r'(["\\])', r"\\\1", self.local)
+        return f'"{quoted}"@{self.domain}'
+
+
+def parse_domain(text: str) -> str:
+    """A domain or address literal in lower case. Raises MailError (553 5.1.3)."""
+    if text.startswith("[") and text.endswith("]"):
+        return parse_literal(text)
+    if len(text) > MAX_DOMAIN or not _DOMAIN.match(text):
+        raise _syntax("Bad domain in address")
+    return text.lower()
+
+
+def parse_literal(text: str) -> str:
+    """An address literal in its one canonical form (RFC 5321 §4.1.3). Raises MailError (553 5.1.3)."""
+    inner = text[1:-1]
+    try:
+        if inner[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"
+        return f"[{ipaddress.IPv4Address(inner)}]"
+    except ValueError:
+        raise _syntax("Bad address literal") from None

@@ -1,0 +1,60 @@
+"""What became of one delivery attempt to one recipient, and what is handed to whoever delivers.
+
+These are the values that pass between the queue, the dispatcher and the two deliverers (relay
+and local delivery). Action names follow RFC 3464 §2.3.3.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.envelope import BodyType
+
+
+class Action(enum.Enum):
+    """The end of an attempt (RFC 3464 §2.3.3)."""
+
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
+    DELAYED = "delayed"  # worth another try
+    FAILED = "failed"  # not worth another try
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`status` is the enhanced status code (RFC 3463); `text` one line of diagnosis, the remote
+    reply as it came (with its code) where there was one; `remote_mta` the host that said so.
+    `expansion` is set with Action.EXPANDED: the addresses that take the recipient's place."""
+
+    action: Action
+    status: str
+    text: str
+    remote_mta: str = ""
+    expansion: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message in the queue. `arrived` is in seconds since the epoch. `recovered` says that it was in the
+    queue already when this process started, so that an earlier process may have delivered parts of it."""
+
+    queue_id: str
+    reverse_path: Address | None
+    arrived: float
+    content: Content
+    body: BodyType = "7BIT"
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """One forward path of a queued message. `number` is unique for ever within its queue; `attempts`
+    counts the attempts that were made before this one."""
+
+    number: int
+    forward_path: Address
+    attempts: int = 0

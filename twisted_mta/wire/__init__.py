@@ -1,0 +1,1 @@
+"""The Twisted side of the sans-I/O engines: what every kind of session shares."""

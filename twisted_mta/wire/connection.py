@@ -1,0 +1,249 @@
+"""One connection drives one engine: bytes in, events to the session, replies out.
+
+The discipline is the same for SMTP, IMAP and POP3. The engine buffers and frames; `handle` is awaited
+for one event at a time, so a pipelined command never overtakes a pending one; while it is pending the
+transport is paused, so input is bounded by what one read brought. Replies to a burst of pipelined
+commands leave in one write. Time is counted per event, not per octet: a peer that drips makes no progress.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITLSTransport
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_mta.message.status import MailError, unexpected
+from twisted_mta.wire.listener import Listener
+
+Event = TypeVar("Event")
+Event_co = TypeVar("Event_co", covariant=True)
+
+
+class Engine(Protocol[Event_co]):
+    """What `Connection` needs of a protocol engine."""
+
+    def receive(self, data: bytes) -> None:
+        """Octets from the peer. Never raises."""
+
+    def next_event(self) -> Event_co | None:
+        """The next thing the session must decide, or None when more octets are needed."""
+
+    def take_output(self) -> bytes:
+        """Octets that are ready for the peer; empties the engine's own output."""
+
+    @property
+    def finished(self) -> bool:
+        """True when the connection is to be closed once the output has been written."""
+
+
+@implementer(IPushProducer)
+class _Outflow:
+    """Told by the transport when its buffer is full; lets writers wait (IPushProducer)."""
+
+    def __init__(self) -> None:
+        self._full = False
+        self._waiting: list[Deferred[None]] = []
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def stopProducing(self) -> None:
+        self.resumeProducing()
+
+    async def drained(self) -> None:
+        if self._full:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+
+
+class Connection(TwistedProtocol, Generic[Event]):
+    """Base of every server session. Subclasses set `engine` in `opened` and implement the hooks below."""
+
+    log = Logger(namespace="twisted_mta.session")
+    engine: Engine[Event]
+    listener: Listener
+    idle_limit: float = 300.0  # seconds without an event until `timed_out`
+
+    # Hooks of the session
+
+    def opened(self) -> None:
+        """The connection is there: make the engine, greet."""
+        raise NotImplementedError
+
+    async def handle(self, event: Event) -> None:
+        """Decide about one event and answer through the engine. MailError goes to `refuse`."""
+        raise NotImplementedError
+
+    def refuse(self, event: Event, error: MailError) -> None:
+        """`handle` ended with this error; answer it."""
+        raise NotImplementedError
+
+    def timed_out(self) -> None:
+        """No progress for `idle_limit` seconds: say so through the engine. The connection closes after."""
+
+    def shutting_down(self) -> None:
+        """The server stops: say so through the engine (421, BYE). The connection closes after."""
+
+    def closed(self) -> None:
+        """The connection is gone: let go of everything. Called once."""
+
+    # Services to the session
+
+    @property
+    def peer_host(self) -> str:
+        """The client's address as text."""
+        return str(getattr(self._require_transport().getPeer(), "host", ""))
+
+    def flush(self) -> None:
+        """Write what the engine has ready; close when it has finished."""
+        if self._gone:
+            return
+        output = self.engine.take_output()
+        if output:
+            self._require_transport().write(output)
+        if self.engine.finished:
+            self.close()
+
+    async def drain(self) -> None:
+        """Flush, then wait until the peer has taken enough: the back-pressure for large answers."""
+        self.flush()
+        await self._outflow.drained()
+
+    def close(self) -> None:
+        """Close once everything written has been sent; a peer that does not read is cut off later."""
+        if not self._gone and not self._closing:
+            self._closing = True
+            transport = self._require_transport()
+            transport.unregisterProducer()
+            transport.loseConnection()
+            self._outflow.resumeProducing()
+
+    def start_tls(self) -> None:
+        """Write the go-ahead, then begin the handshake (RFC 3207, RFC 2595)."""
+        self.flush()
+        transport = self._require_transport()
+        assert self.listener.tls_context is not None
+        ITLSTransport(transport).startTLS(self.listener.tls_context)
+
+    @property
+    def secure(self) -> bool:
+        """True inside TLS."""
+        return bool(getattr(self.transport, "TLS", False)) or self.listener.implicit_tls
+
+    @property
+    def gone(self) -> bool:
+        """True when the peer is no longer there."""
+        return self._gone
+
+    def touch(self) -> None:
+        """Progress was made: the idle clock starts anew."""
+        self.deadline = self.listener.seconds() + self.idle_limit
+
+    # Twisted's side
+
+    _gone = True
+    _closing = False
+    _busy = False
+
+    def connectionMade(self) -> None:
+        self._gone = False
+        self._outflow = _Outflow()
+        IConsumer(self._require_transport()).registerProducer(self._outflow, True)
+        if not self.listener.admit(self):
+            return
+        self.touch()
+        self.opened()
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self.engine.receive(data)
+        self.pump()
+
+    def pump(self) -> None:
+        """Handle what the engine has, unless an event is pending already."""
+        if self._busy or self._gone:
+            return
+        self._busy = True
+        done = Deferred.fromCoroutine(self._run())
+        if self._busy:  # suspended inside `handle`: take no more input meanwhile
+            self.flush()
+            self._pause(True)
+        done.addErrback(lambda failure: self.log.failure("session ended", failure=failure))
+
+    async def _run(self) -> None:
+        try:
+            while not self._closing and not self._gone and (event := self.engine.next_event()) is not None:
+                try:
+                    await self.handle(event)
+                except MailError as error:
+                    self.refuse(event, error)
+                except Exception:
+                    self.log.failure("unexpected error in a session")
+                    self.refuse(event, unexpected())
+                self.touch()
+        finally:
+            self._busy = False
+            self.flush()
+            self._pause(False)
+
+    def _pause(self, pause: bool) -> None:
+        if self._gone or self._closing or pause == self._input_paused:
+            return
+        self._input_paused = pause
+        transport = self._require_transport()
+        if pause:
+            transport.pauseProducing()
+        else:
+            transport.resumeProducing()
+
+    _input_paused = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._gone:
+            return
+        self._gone = True
+        self._outflow.resumeProducing()
+        if self.listener.release(self):
+            self.closed()
+
+    def expire(self) -> None:
+        """The idle sweep found this connection past its deadline."""
+        if self._closing:
+            self._abort()
+        elif self._busy:
+            self.touch()
+        else:
+            self.timed_out()
+            self.flush()
+            self.close()
+            self.deadline = self.listener.seconds() + 10.0
+
+    def end(self) -> None:
+        """The server stops."""
+        if not self._gone and not self._closing:
+            self.shutting_down()
+            self.flush()
+            self.close()
+
+    def _abort(self) -> None:
+        transport = self._require_transport()
+        transport.abortConnection()
+
+    def _require_transport(self) -> Any:
+        assert self.transport is not None
+        return self.transport

@@ -1,0 +1,115 @@
+"""What the connections of one listening service share: limits, the TLS context, the idle sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+    from twisted.internet.ssl import CertificateOptions
+
+    from twisted_mta.wire.connection import Connection
+
+SWEEP_INTERVAL = 5.0  # seconds between two looks at the deadlines
+
+
+class Listener(Factory):
+    """Makes connections of one kind. `make` builds the session; `overload` is sent, once, to a client that
+    is one too many. One sweep per listener replaces a timer per connection."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        make: Callable[[], Connection[Any]],
+        *,
+        reactor: IReactorTime,
+        tls_context: CertificateOptions | None = None,
+        implicit_tls: bool = False,
+        max_connections: int = 1000,
+        max_connections_per_host: int = 100,
+        overload: bytes = b"",
+    ) -> None:
+        self._make = make
+        self._reactor = reactor
+        self.tls_context = tls_context
+        self.implicit_tls = implicit_tls
+        self._max_connections = max_connections
+        self._max_per_host = max_connections_per_host
+        self._overload = overload
+        self._hosts: Counter[str] = Counter()
+        self._emptied: Deferred[None] | None = None
+        self._sweep = task.LoopingCall(self.sweep)
+        self._sweep.clock = reactor
+        self.connections: set[Connection[Any]] = set()
+
+    def seconds(self) -> float:
+        """The reactor's clock."""
+        return self._reactor.seconds()
+
+    def doStart(self) -> None:
+        super().doStart()  # type: ignore[no-untyped-call]
+        if not self._sweep.running:
+            self._sweep.start(SWEEP_INTERVAL, now=False)
+
+    def doStop(self) -> None:
+        super().doStop()  # type: ignore[no-untyped-call]
+        if self.numPorts == 0 and self._sweep.running:
+            self._sweep.stop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection[Any]:
+        connection = self._make()
+        connection.listener = self
+        connection.factory = self
+        return connection
+
+    def admit(self, connection: Connection[Any]) -> bool:
+        """Count the connection in, or send it away when there are too many."""
+        host = connection.peer_host
+        if len(self.connections) >= self._max_connections or self._hosts[host] >= self._max_per_host:
+            transport = connection.transport
+            assert transport is not None
+            transport.write(self._overload)
+            connection.close()
+            return False
+        self.connections.add(connection)
+        self._hosts[host] += 1
+        return True
+
+    def release(self, connection: Connection[Any]) -> bool:
+        """Count the connection out; False when it had never been admitted."""
+        if connection not in self.connections:
+            return False
+        self.connections.discard(connection)
+        host = connection.peer_host
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
+        if not self.connections and self._emptied is not None:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+        return True
+
+    def sweep(self) -> None:
+        """Close what has made no progress until its deadline."""
+        now = self.seconds()
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            connection.expire()
+
+    def end_all(self) -> Deferred[None]:
+        """Tell every session that the server stops; fires when all are gone."""
+        done: Deferred[None] = Deferred()
+        for connection in list(self.connections):
+            connection.end()
+        if self.connections:
+            self._emptied = done
+        else:
+            done.callback(None)
+        return done
