@@ -87,6 +87,8 @@ def parse_domain(text: str) -> str:
 def parse_literal(text: str) -> str:
     """An address literal in its one canonical form (RFC 5321 §4.1.3). Raises MailError (553 5.1.3)."""
     inner = text[1:-1]
+    if "%" in inner:  # a scope means nothing on another host, and ipaddress takes any text for one
+        raise _syntax("Bad address literal")
     try:
         if inner[:5].lower() == "ipv6:":
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"

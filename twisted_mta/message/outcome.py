@@ -53,8 +53,10 @@ class QueuedMessage:
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
     """One forward path of a queued message. `number` is unique for ever within its queue; `attempts`
-    counts the attempts that were made before this one."""
+    counts the attempts that were made before this one. `original_path` is set when an alias led here: the
+    address that the sender used."""
 
     number: int
     forward_path: Address
     attempts: int = 0
+    original_path: Address | None = None

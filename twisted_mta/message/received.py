@@ -1,0 +1,88 @@
+"""The Received field, the trace that each host leaves on a message (RFC 5321 §4.4, RFC 3848).
+
+What a client said of itself is written down as it was said, but only with octets that cannot change
+the meaning of the field: no control character and no parenthesis of a HELO ever gets through.
+
+Left out on purpose: the `via` clause, and more than one `for` path (RFC 5321 §7.2: with several
+recipients it would tell them about each other).
+"""
+
+from __future__ import annotations
+
+import re
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.date import format_date
+from twisted_mta.message.headers import named
+
+MAX_COLUMNS = 78  # RFC 5322 §2.1.1
+
+_TAB = 8  # columns
+_MAX_NAME = 255  # octets, RFC 5321 §4.5.3.1.2
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
+_NOT_IN_COMMENT = re.compile(r"[^\x20-\x27\x2a-\x5b\x5d-\x7e]")
+
+
+def protocol_keyword(*, extended: bool, tls: bool, authenticated: bool) -> str:
+    """The `with` keyword: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA (RFC 3848). `extended`: EHLO was used;
+    neither TLS nor AUTH exists without it."""
+    if not extended:
+        return "SMTP"
+    return "ESMTP" + ("S" if tls else "") + ("A" if authenticated else "")
+
+
+def received_field(
+    *,
+    helo: str,
+    client_host: str,
+    client_address: str,
+    by: str,
+    protocol: str,
+    queue_id: str,
+    for_path: Address | None,
+    date: float,
+    tls: str = "",
+) -> bytes:
+    """The whole field with its final CRLF, folded at MAX_COLUMNS where it can be.
+
+    helo: the argument of HELO or EHLO, not to be trusted. client_host: the name found in the DNS for
+    client_address, or "". client_address: an IP address as text. by: the name of this host. protocol: see
+    `protocol_keyword`. for_path: the recipient when there is only one. date: epoch seconds. tls:
+    version and cipher, such as "TLSv1.3 TLS_AES_128_GCM_SHA256", or "" without TLS.
+    """
+    literal = f"IPv6:{client_address}" if ":" in client_address else client_address
+    host = f"{_name(client_host)} " if client_host else ""
+    clauses = [f"from {_name(helo) or 'unknown'}", f"({host}[{_name(literal)}])"]
+    if tls:
+        clauses.append(f"(using {_NOT_IN_COMMENT.sub('?', tls)})")
+    clauses += [f"by {_name(by)}", f"with {protocol}", f"id {queue_id}"]
+    if for_path is not None:
+        clauses.append(f"for <{_NOT_PRINTABLE.sub('?', str(for_path))}>")
+    clauses[-1] += ";"
+    clauses.append(format_date(date))
+    return _fold(clauses)
+
+
+def _name(text: str) -> str:
+    return _NOT_A_NAME.sub("?", text[:_MAX_NAME])
+
+
+def _fold(clauses: list[str]) -> bytes:
+    """The field of these clauses, with a new line before each that does not fit."""
+    lines: list[str] = []
+    line = f"Received: {clauses[0]}"  # never a first line without a value (RFC 5322 §3.2.2)
+    columns = len(line)
+    for clause in clauses[1:]:
+        if columns + 1 + len(clause) > MAX_COLUMNS:
+            lines.append(line)
+            line, columns = f"\t{clause}", _TAB + len(clause)
+        else:
+            line, columns = f"{line} {clause}", columns + 1 + len(clause)
+    lines.append(line)
+    return "\r\n".join([*lines, ""]).encode("ascii", "replace")
+
+
+def count_received(block: bytes) -> int:
+    """How many Received fields a header block holds: the number of hosts it has passed (RFC 5321 §6.3)."""
+    return sum(1 for _ in named(b"Received").finditer(b"\n" + block))
