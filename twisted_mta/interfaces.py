@@ -72,7 +72,8 @@ class IDraft(Interface):
         on disk: then, and only then, may 250 be said. Raises MailError (451 or 452) and leaves nothing."""
 
     def abort() -> None:
-        """Forget the message. Idempotent; a no-op after commit."""
+        """Forget the message. Idempotent; a no-op after commit. May be called while a write is pending, which
+        then raises MailError."""
 
 
 class IIntake(Interface):

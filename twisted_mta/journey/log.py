@@ -21,10 +21,14 @@ def render(event: TraceEvent) -> str:
     return f"{event.queue_id or '-'}: {event.stage}{facts}"
 
 
-class LogReader:
-    """Writes each event to the log at level info."""
+NAMESPACE = "twisted_mta.journey"
 
-    log = Logger(namespace="twisted_mta.journey")
+
+class LogReader:
+    """Writes each event to the log at level info, under NAMESPACE, as `line`; `trace` is the event."""
+
+    def __init__(self, log: Logger | None = None) -> None:
+        self._log = log or Logger(NAMESPACE)  # an attribute of the class would be made anew at every event
 
     def __call__(self, event: TraceEvent) -> None:
-        self.log.info("{line}", line=render(event), event=event)
+        self._log.info("{line}", line=render(event), trace=event)

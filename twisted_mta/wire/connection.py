@@ -1,9 +1,10 @@
 """One connection drives one engine: bytes in, events to the session, replies out.
 
 The discipline is the same for SMTP, IMAP and POP3. The engine buffers and frames; `handle` is awaited
-for one event at a time, so a pipelined command never overtakes a pending one; while it is pending the
-transport is paused, so input is bounded by what one read brought. Replies to a burst of pipelined
-commands leave in one write. Time is counted per event, not per octet: a peer that drips makes no progress.
+for one event at a time, so a pipelined command never overtakes a pending one; while it is pending, and
+while the peer does not take what it is sent, the transport is paused, so input is bounded by what one
+read brought and output by what it can provoke. Replies to a burst of pipelined commands leave in one
+write. Time is counted per event, not per octet: a peer that drips makes no progress.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from __future__ import annotations
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITLSTransport
+from twisted.internet.interfaces import IConsumer, ITLSTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.wire.listener import Listener
+from twisted_mta.wire.outflow import Outflow
 
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
+
+CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connection
 
 
 class Engine(Protocol[Event_co]):
@@ -40,33 +43,6 @@ class Engine(Protocol[Event_co]):
     @property
     def finished(self) -> bool:
         """True when the connection is to be closed once the output has been written."""
-
-
-@implementer(IPushProducer)
-class _Outflow:
-    """Told by the transport when its buffer is full; lets writers wait (IPushProducer)."""
-
-    def __init__(self) -> None:
-        self._full = False
-        self._waiting: list[Deferred[None]] = []
-
-    def pauseProducing(self) -> None:
-        self._full = True
-
-    def resumeProducing(self) -> None:
-        self._full = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
-
-    def stopProducing(self) -> None:
-        self.resumeProducing()
-
-    async def drained(self) -> None:
-        if self._full:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            await waiter
 
 
 class Connection(TwistedProtocol, Generic[Event]):
@@ -104,8 +80,8 @@ class Connection(TwistedProtocol, Generic[Event]):
 
     @property
     def peer_host(self) -> str:
-        """The client's address as text."""
-        return str(getattr(self._require_transport().getPeer(), "host", ""))
+        """The client's address as text; "" for what has none."""
+        return self._peer_host
 
     def flush(self) -> None:
         """Write what the engine has ready; close when it has finished."""
@@ -120,7 +96,10 @@ class Connection(TwistedProtocol, Generic[Event]):
     async def drain(self) -> None:
         """Flush, then wait until the peer has taken enough: the back-pressure for large answers."""
         self.flush()
-        await self._outflow.drained()
+        if self._outflow.full:
+            self.touch()
+            await self._outflow.drained()
+            self.touch()
 
     def close(self) -> None:
         """Close once everything written has been sent; a peer that does not read is cut off later."""
@@ -136,6 +115,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         self.flush()
         transport = self._require_transport()
         assert self.listener.tls_context is not None
+        self._heard = False
         ITLSTransport(transport).startTLS(self.listener.tls_context)
 
     @property
@@ -148,6 +128,14 @@ class Connection(TwistedProtocol, Generic[Event]):
         """True when the peer is no longer there."""
         return self._gone
 
+    @property
+    def tls_description(self) -> str:
+        """Version and cipher, such as "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" without TLS."""
+        if not self.secure:
+            return ""
+        handle = self._require_transport().getHandle()
+        return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+
     def touch(self) -> None:
         """Progress was made: the idle clock starts anew."""
         self.deadline = self.listener.seconds() + self.idle_limit
@@ -157,11 +145,17 @@ class Connection(TwistedProtocol, Generic[Event]):
     _gone = True
     _closing = False
     _busy = False
+    _ending = False
+    _input_paused = False
+    _heard = False  # something has been received: whatever handshake there was is over
+    _peer_host = ""
 
     def connectionMade(self) -> None:
         self._gone = False
-        self._outflow = _Outflow()
-        IConsumer(self._require_transport()).registerProducer(self._outflow, True)
+        transport = self._require_transport()
+        self._peer_host = str(getattr(transport.getPeer(), "host", ""))
+        self._outflow = Outflow(self._settle_input)
+        IConsumer(transport).registerProducer(self._outflow, True)
         if not self.listener.admit(self):
             return
         self.touch()
@@ -171,6 +165,7 @@ class Connection(TwistedProtocol, Generic[Event]):
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
             return
+        self._heard = True
         self.engine.receive(data)
         self.pump()
 
@@ -182,12 +177,15 @@ class Connection(TwistedProtocol, Generic[Event]):
         done = Deferred.fromCoroutine(self._run())
         if self._busy:  # suspended inside `handle`: take no more input meanwhile
             self.flush()
-            self._pause(True)
-        done.addErrback(lambda failure: self.log.failure("session ended", failure=failure))
+            self._settle_input()
+        done.addErrback(self._crashed)
 
     async def _run(self) -> None:
         try:
-            while not self._closing and not self._gone and (event := self.engine.next_event()) is not None:
+            while not (self._closing or self._gone or self._ending):
+                event = self.engine.next_event()
+                if event is None:
+                    break
                 try:
                     await self.handle(event)
                 except MailError as error:
@@ -199,9 +197,23 @@ class Connection(TwistedProtocol, Generic[Event]):
         finally:
             self._busy = False
             self.flush()
-            self._pause(False)
+            if self._ending:
+                self._say_goodbye()
+            self._settle_input()
 
-    def _pause(self, pause: bool) -> None:
+    def _crashed(self, failure: Failure) -> None:
+        """Not even a refusal was possible: without an answer the dialog cannot go on."""
+        self.log.failure("session ended", failure=failure)
+        if not self._gone:
+            self.abort()
+
+    def _settle_input(self) -> None:
+        """Read only while no event is pending and the peer takes what it is sent.
+
+        Not before the peer was heard: a greeting that waits for the TLS handshake makes the outflow full,
+        and the handshake needs the input.
+        """
+        pause = self._busy or (self._outflow.full and self._heard)
         if self._gone or self._closing or pause == self._input_paused:
             return
         self._input_paused = pause
@@ -210,8 +222,6 @@ class Connection(TwistedProtocol, Generic[Event]):
             transport.pauseProducing()
         else:
             transport.resumeProducing()
-
-    _input_paused = False
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._gone:
@@ -223,26 +233,32 @@ class Connection(TwistedProtocol, Generic[Event]):
 
     def expire(self) -> None:
         """The idle sweep found this connection past its deadline."""
-        if self._closing:
-            self._abort()
+        if self._closing or self._outflow.full:
+            self.abort()
         elif self._busy:
             self.touch()
         else:
             self.timed_out()
             self.flush()
             self.close()
-            self.deadline = self.listener.seconds() + 10.0
+            self.deadline = self.listener.seconds() + CLOSING_LIMIT
 
     def end(self) -> None:
-        """The server stops."""
+        """The server stops. What is being handled is finished first, so that its answer still counts."""
+        if self._busy:
+            self._ending = True
+        elif not self._gone and not self._closing:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
         if not self._gone and not self._closing:
             self.shutting_down()
             self.flush()
             self.close()
 
-    def _abort(self) -> None:
-        transport = self._require_transport()
-        transport.abortConnection()
+    def abort(self) -> None:
+        """Cut the connection at once, whatever is unsent."""
+        self._require_transport().abortConnection()
 
     def _require_transport(self) -> Any:
         assert self.transport is not None

@@ -10,6 +10,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from twisted_mta.wire.connection import Connection
 
 SWEEP_INTERVAL = 5.0  # seconds between two looks at the deadlines
+END_LIMIT = 10.0  # seconds the sessions have to end when the server stops
 
 
 class Listener(Factory):
@@ -25,6 +27,7 @@ class Listener(Factory):
     is one too many. One sweep per listener replaces a timer per connection."""
 
     noisy = False
+    log = Logger(namespace="twisted_mta.listener")
 
     def __init__(
         self,
@@ -74,14 +77,20 @@ class Listener(Factory):
         """Count the connection in, or send it away when there are too many."""
         host = connection.peer_host
         if len(self.connections) >= self._max_connections or self._hosts[host] >= self._max_per_host:
-            transport = connection.transport
-            assert transport is not None
-            transport.write(self._overload)
-            connection.close()
+            self._send_away(connection)
             return False
         self.connections.add(connection)
         self._hosts[host] += 1
         return True
+
+    def _send_away(self, connection: Connection[Any]) -> None:
+        if self.implicit_tls:  # a handshake only to say no costs more than the session would
+            connection.abort()
+            return
+        transport = connection.transport
+        assert transport is not None
+        transport.write(self._overload)
+        connection.close()
 
     def release(self, connection: Connection[Any]) -> bool:
         """Count the connection out; False when it had never been admitted."""
@@ -101,15 +110,26 @@ class Listener(Factory):
         """Close what has made no progress until its deadline."""
         now = self.seconds()
         for connection in [c for c in self.connections if c.deadline <= now]:
-            connection.expire()
+            try:
+                connection.expire()
+            except Exception:
+                self.log.failure("a session could not be ended")
+                connection.abort()
 
     def end_all(self) -> Deferred[None]:
-        """Tell every session that the server stops; fires when all are gone."""
-        done: Deferred[None] = Deferred()
+        """Tell every session that the server stops; fires when all are gone. What does not end within
+        END_LIMIT is cut off."""
+        emptied: Deferred[None] = Deferred()
+        self._emptied = emptied
         for connection in list(self.connections):
             connection.end()
-        if self.connections:
-            self._emptied = done
-        else:
-            done.callback(None)
-        return done
+        if not self.connections:
+            self._emptied = None
+            emptied.callback(None)
+            return emptied
+        cut = self._reactor.callLater(END_LIMIT, self._cut_all)
+        return emptied.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+    def _cut_all(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
