@@ -1,0 +1,1 @@
+"""The message store: accounts, mailboxes and messages on disk. It knows no protocol."""

@@ -1,0 +1,158 @@
+"""Putting new messages into mailboxes, several in one visit: local delivery and APPEND.
+
+For each message: write it to `tmp`, sync it. Then for all: rename into place, sync each directory once,
+add the rows to the index in one transaction. A message that fails, fails alone. Nothing partial is ever
+visible, and a delivery that is repeated finds its own file by name, so it happens once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from twisted_mta.message.content import Content
+from twisted_mta.store.changes import Step
+from twisted_mta.store.errors import StoreError, disk_error
+from twisted_mta.store.flagging import in_known_spelling
+from twisted_mta.store.flags import info_with_bits
+from twisted_mta.store.folder import Folder
+from twisted_mta.store.home import Home
+from twisted_mta.store.index import Message, is_corruption
+from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sized, sync_directory, write_message
+
+
+@dataclass(slots=True)
+class Deposit:
+    """One message for one mailbox.
+
+    stem: base name without the sizes, the same again when the same deposit is tried again.
+    source: the content, or a file that is complete in the `tmp` of the account's INBOX.
+    internal_date: seconds since the epoch; None: now. recovered: an earlier process may have done it."""
+
+    mailbox: str
+    source: Content | Written
+    stem: str
+    bits: int = 0
+    keywords: frozenset[str] = field(default_factory=frozenset)
+    internal_date: float | None = None
+    recovered: bool = False
+
+
+class Deposited(NamedTuple):
+    """Where the message is now."""
+
+    uid_validity: int
+    uid: int
+
+
+Result = Deposited | StoreError
+
+
+class _Pending(NamedTuple):
+    """A message between its renaming and its row."""
+
+    number: int  # of the deposit
+    tmp: str
+    path: str
+    row: Message
+
+
+def deposit(home: Home, deposits: Sequence[Deposit]) -> list[Result]:
+    """Do all of them; one result each, in the same order. Raises sqlite3.Error only for a corrupt index,
+    and may then be called again."""
+    results: list[Result | None] = [None] * len(deposits)
+    by_mailbox: dict[str, list[int]] = defaultdict(list)
+    for number, each in enumerate(deposits):
+        by_mailbox[each.mailbox].append(number)
+    for mailbox, numbers in by_mailbox.items():
+        try:
+            _deposit_into(home, home.folder(mailbox), deposits, numbers, results)
+        except StoreError as error:
+            _fail(results, numbers, error)
+        except (OSError, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error) and is_corruption(error):
+                raise
+            home.report(f"delivery into {home.path}: {error}")
+            _fail(results, numbers, disk_error(error))
+    return [result for result in results if result is not None]
+
+
+def _fail(results: list[Result | None], numbers: Sequence[int], error: StoreError) -> None:
+    for number in numbers:
+        if results[number] is None:
+            results[number] = error
+
+
+def _deposit_into(
+    home: Home,
+    folder: Folder,
+    deposits: Sequence[Deposit],
+    numbers: Sequence[int],
+    results: list[Result | None],
+) -> None:
+    if any(deposits[number].recovered for number in numbers):
+        folder.refresh()
+    undisturbed = folder.undisturbed()
+    folder.index.reserve(folder.id, len(numbers))
+    pending: list[_Pending] = []
+    try:
+        for number in numbers:
+            results[number] = _write(home, folder, number, deposits[number], pending)
+        for each in pending:
+            os.rename(each.tmp, each.path)
+        for directory in {each.row.directory for each in pending}:
+            sync_directory(f"{folder.maildir.path}/{directory}")
+        if pending:
+            with folder.committing(undisturbed):
+                added = folder.number(each.row for each in pending)
+    except BaseException:
+        _undo(pending, deposits)
+        folder.forget_stamp()
+        raise
+    if pending:
+        folder.tell(Step(folder.id, added[0].modseq, added=added))
+        for each, message in zip(pending, added, strict=True):
+            results[each.number] = Deposited(folder.uid_validity, message.uid)
+
+
+def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending]) -> Result | None:
+    """Write one message to `tmp`; None when that went well, else what became of it."""
+    seconds, unique, _ = each.stem.split(".", 2)
+    uid = folder.index.find(folder.id, f"{seconds}.{unique}")
+    if uid is not None:
+        return Deposited(folder.uid_validity, uid)
+    written = each.source
+    try:
+        if isinstance(written, Content):
+            written = write_message(f"{folder.maildir.path}/{TMP}/{each.stem}", written.chunks())
+        date = written.modified
+        if each.internal_date is not None:
+            date = each.internal_date
+            with suppress(OverflowError):  # a date that no file can have; the index has it
+                os.utime(written.path, (date, date))
+    except OSError as error:
+        home.report(f"delivery into {folder.maildir.path}: {error}")
+        return disk_error(error)
+    keywords = " ".join(sorted(in_known_spelling(folder, each.keywords)))
+    place = Place(CUR, info_with_bits("", each.bits)) if each.bits else Place(NEW, "")
+    name = sized(each.stem, written)
+    row = Message(0, name, *place, each.bits, keywords, written.canonical, date, 0)
+    pending.append(_Pending(number, written.path, folder.maildir.file(name, place), row))
+    return None
+
+
+def _undo(pending: Sequence[_Pending], deposits: Sequence[Deposit]) -> None:
+    for each in pending:
+        with suppress(OSError):
+            if isinstance(deposits[each.number].source, Written):
+                os.rename(each.path, each.tmp)  # its owner may try again, or discard it
+            else:
+                os.unlink(each.path)
+        if isinstance(deposits[each.number].source, Content):
+            with suppress(OSError):
+                os.unlink(each.tmp)

@@ -1,0 +1,118 @@
+r"""Setting flags and keywords, and taking note that messages have been seen as recent.
+
+File names follow the flags: first the files are renamed, then the index is committed. A crash between
+is seen later as a change of flags by another program, so what was set stays set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from twisted_mta.store.changes import Step
+from twisted_mta.store.errors import CannotDo
+from twisted_mta.store.flags import MAX_KEYWORDS, info_with_bits
+from twisted_mta.store.folder import Folder, replaced
+from twisted_mta.store.index import Message
+from twisted_mta.store.maildir import CUR, Place
+
+How = Literal["add", "remove", "replace"]
+
+
+def set_flags(
+    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str]
+) -> list[int]:
+    """Change flags of messages. Returns the UIDs whose flags are other ones now, ascending.
+
+    Raises CannotDo, OSError, sqlite3.Error; what was done before stays done."""
+    folder.refresh()
+    keywords = in_known_spelling(folder, keywords)
+    return sorted(_set_flags(folder, uids, how, bits, keywords, again=True))
+
+
+def _set_flags(
+    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str], again: bool
+) -> list[int]:
+    undisturbed = folder.undisturbed()
+    changed: list[Message] = []
+    elsewhere: list[int] = []
+    failure: OSError | None = None
+    for message, after in _plan(folder, uids, how, bits, keywords):
+        place = message.place
+        if after[0] != message.flags:
+            place = Place(CUR, info_with_bits(message.info, after[0]))
+            try:
+                if not folder.rename(message, place.info):
+                    elsewhere.append(message.uid)
+                    continue
+            except OSError as error:
+                failure = error
+                break
+        changed.append(replaced(message, place, *after, 0))
+    if changed:
+        with folder.committing(undisturbed):
+            modseq = folder.index.next_modseq(folder.id)
+            changed = [message._replace(modseq=modseq) for message in changed]
+            folder.index.update(folder.id, changed)
+        folder.tell(Step(folder.id, modseq, changed=changed))
+    if failure:
+        raise failure
+    done = [message.uid for message in changed]
+    if elsewhere and again:  # renamed by another program this very moment
+        folder.scan()
+        done += _set_flags(folder, elsewhere, how, bits, keywords, again=False)
+    return done
+
+
+def _plan(
+    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str]
+) -> list[tuple[Message, tuple[int, str]]]:
+    """The messages whose flags will be other ones, with those flags."""
+    plan = []
+    combinations: dict[tuple[int, str], tuple[int, str]] = {}
+    for message in folder.index.messages(folder.id, uids):
+        before = message.flags, message.keywords
+        if before not in combinations:
+            combinations[before] = _combined(*before, how, bits, keywords)
+        if combinations[before] != before:
+            plan.append((message, combinations[before]))
+    return plan
+
+
+def _combined(
+    bits: int, keywords: str, how: How, change: int, change_keywords: frozenset[str]
+) -> tuple[int, str]:
+    words = set(keywords.split())
+    if how == "add":
+        bits, words = bits | change, words | change_keywords
+    elif how == "remove":
+        bits, words = bits & ~change, words - change_keywords
+    else:
+        bits, words = change, set(change_keywords)
+    if len(words) > MAX_KEYWORDS:
+        raise CannotDo("Too many keywords")
+    return bits, " ".join(sorted(words))
+
+
+def in_known_spelling(folder: Folder, keywords: frozenset[str]) -> frozenset[str]:
+    """Keywords differ in more than case (RFC 9051 §2.3.2): the spelling that the mailbox knows wins."""
+    if not keywords:
+        return keywords
+    known = {keyword.lower(): keyword for keyword in folder.index.spellings(folder.id)}
+    return frozenset(known.setdefault(keyword.lower(), keyword) for keyword in sorted(keywords))
+
+
+def claim_recent(folder: Folder, below: int) -> None:
+    """Messages below that UID are recent no more: their files move from `new` to `cur`, as every Maildir
+    reader expects. Raises OSError, sqlite3.Error."""
+    undisturbed = folder.undisturbed()
+    _, recent_from, _ = folder.index.marks(folder.id)
+    moved = []
+    for message in folder.index.in_new(folder.id, recent_from):
+        info = info_with_bits(message.info, message.flags)
+        if message.uid < below and folder.rename(message, info):
+            place = Place(CUR, info)
+            moved.append(replaced(message, place, message.flags, message.keywords, message.modseq))
+    with folder.committing(undisturbed):
+        folder.index.set_recent_from(folder.id, below)
+        folder.index.update(folder.id, moved)

@@ -1,0 +1,75 @@
+r"""Flags of messages: their names, their bits in the index, their letters in a Maildir file name.
+
+The five system flags of RFC 3501 §2.3.2 that last; `\Recent` is no flag of a message but a mark of the
+mailbox (`Mailbox.recent_from`). Keywords have no letters and live in the index alone. Letters of others
+(Maildir's P, Dovecot's a-z) stay in the file name as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from twisted_mta.store.errors import CannotDo
+
+ANSWERED, FLAGGED, DELETED, SEEN, DRAFT = 1, 2, 4, 8, 16  # the bits, as they stand in the index
+
+_BITS = {"\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Seen": SEEN, "\\Draft": DRAFT}
+_LETTERS = {"R": ANSWERED, "F": FLAGGED, "T": DELETED, "S": SEEN, "D": DRAFT}  # the Maildir specification
+_SPELLING = {name.lower(): name for name in _BITS}
+# An atom that is neither a system flag nor able to break a line of the index (RFC 3501 §9, flag-keyword).
+_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\uffff(){%*"\\\]]{1,100}\Z')
+
+MAX_KEYWORDS = 64  # keywords on one message
+
+INFO = ":2,"  # what separates the letters from the base name
+
+
+class FlagSet:
+    """One combination of flags; every message with that combination shares the object."""
+
+    __slots__ = ("bits", "keywords", "names")
+
+    def __init__(self, bits: int, keywords: str) -> None:
+        self.bits = bits
+        self.keywords = keywords  # as the index holds them: sorted, with a space between
+        self.names = frozenset(flag for flag, bit in _BITS.items() if bits & bit) | frozenset(
+            keywords.split()
+        )
+
+
+def split_flags(flags: Iterable[str]) -> tuple[int, frozenset[str]]:
+    r"""The bits of the system flags and the keywords; `\Recent` is passed over (RFC 3501 §6.4.6).
+
+    Raises CannotDo for a flag that cannot be kept."""
+    bits, keywords = 0, set()
+    for flag in flags:
+        bit = _BITS.get(flag) or _BITS.get(_SPELLING.get(flag.lower(), ""))
+        if bit:
+            bits |= bit
+        elif _KEYWORD.match(flag):
+            keywords.add(flag)
+        elif flag.lower() != "\\recent":
+            raise CannotDo("No such flag can be kept here")
+    if len(keywords) > MAX_KEYWORDS:
+        raise CannotDo("Too many keywords")
+    return bits, frozenset(keywords)
+
+
+def info_bits(info: str) -> int:
+    """The bits that a file name's information part, such as `:2,FS`, stands for."""
+    if not info.startswith(INFO):
+        return 0
+    bits = 0
+    for letter in info[len(INFO) :]:
+        bits |= _LETTERS.get(letter, 0)
+    return bits
+
+
+def info_with_bits(info: str, bits: int) -> str:
+    """The information part with these flags in place of its own; letters of others stay."""
+    others = (
+        [letter for letter in info[len(INFO) :] if letter not in _LETTERS] if info.startswith(INFO) else []
+    )
+    ours = [letter for letter, bit in _LETTERS.items() if bits & bit]
+    return INFO + "".join(sorted({*others, *ours}))

@@ -1,0 +1,231 @@
+"""One mailbox on disk: its Maildir and its rows in the index, kept in agreement.
+
+Everything here runs in the account's lane. What is committed is told as a `Step`, in order.
+
+Other programs work on the Maildir too. What they did is noticed by the modification times of `new` and
+`cur`; only when these changed is the directory read (`scan`). The times after our own work are taken
+over without reading. Two things could hide behind them: a change within the clock tick of the last
+look, and a change by others during our work. So after either the folder counts as unsettled and is read
+once more later, at most for a fiftieth of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from twisted_mta.store.changes import Step
+from twisted_mta.store.flags import info_bits
+from twisted_mta.store.index import Index, MailboxRow, Message
+from twisted_mta.store.maildir import CUR, Maildir, NameSource, Place, canonical_size
+
+SETTLING = (
+    2.0  # seconds after which a directory's time can no longer hide a change (FAT has two-second times)
+)
+SCAN_SHARE = 50  # an unsettled directory is read again after this many times what reading it took
+
+_UNKNOWN = (-1, -1)
+
+
+class Folder:
+    """The mailbox of `row`, inside the Maildir++ at `root`."""
+
+    def __init__(
+        self, row: MailboxRow, root: str, index: Index, names: NameSource, tell: Callable[[Step], None]
+    ) -> None:
+        self.id = row.id
+        self.name = row.name
+        self.uid_validity = row.uid_validity
+        self.maildir = Maildir(f"{root}/{row.directory}" if row.directory else root)
+        self.index = index
+        self.names = names
+        self.tell = tell
+        self._stamp = row.stamp
+        self._settled = row.settled
+        self._look_again = 0.0  # when an unsettled folder is due
+        self._scan_cost = 0.0
+
+    # Agreement of directory and index
+
+    def refresh(self) -> None:
+        """Take over what others did, if anything. Raises OSError, sqlite3.Error."""
+        if self.is_due():
+            self.scan()
+
+    def is_due(self) -> bool:
+        """True when others may have changed the directory since the last look. Raises OSError."""
+        if self.maildir.stamp() != self._stamp:
+            return True
+        return not self._settled and self.names.seconds() >= self._look_again
+
+    def scan(self) -> None:
+        """Read the directory and take over what others did. Raises OSError, sqlite3.Error."""
+        started = self.names.seconds()
+        stamp = self.maildir.stamp()
+        strange = self.maildir.list()
+        known = self.index.messages(self.id)
+        missing = []
+        moved = []
+        for message in known:
+            place = strange.pop(message.name, None)
+            if place is None:
+                missing.append(message)
+            elif place.info != message.info or place.directory != message.directory:
+                moved.append((message, place))
+        if missing:  # a file that is renamed while a directory is read may be left out: look twice
+            again = self.maildir.list()
+            moved += [(message, again[message.name]) for message in missing if message.name in again]
+            missing = [message for message in missing if message.name not in again]
+        self._adopt(strange)
+        self._follow(moved, missing)
+        now = self.names.seconds()
+        self._scan_cost = now - started
+        self._look_again = now + max(SETTLING, SCAN_SHARE * self._scan_cost)
+        settled = all(abs(started - nanoseconds / 1e9) > SETTLING for nanoseconds in stamp)
+        if (stamp, settled) != (self._stamp, self._settled):
+            with self.index.transaction():
+                self.index.set_stamp(self.id, stamp, settled)
+        self._stamp, self._settled = stamp, settled
+
+    def _adopt(self, strange: dict[str, Place]) -> None:
+        """Files without a row: messages that others delivered, or that a crash left without one."""
+        arrivals = []
+        for name, place in strange.items():
+            path = self.maildir.file(name, place)
+            with suppress(FileNotFoundError):
+                found = os.lstat(path)
+                if stat.S_ISREG(found.st_mode):
+                    size = canonical_size(name, path, found.st_size)
+                    bits = info_bits(place.info)
+                    row = Message(0, name, *place, bits, "", size, found.st_mtime, 0)
+                    arrivals.append((_seconds_in(name, found.st_mtime), name, row))
+        if arrivals:
+            self.index.reserve(self.id, len(arrivals))
+            with self.index.transaction():
+                added = self.number(row for _, _, row in sorted(arrivals))
+            self.tell(Step(self.id, added[0].modseq, added=added))
+
+    def _follow(self, moved: list[tuple[Message, Place]], missing: list[Message]) -> None:
+        """Renames and removals by others. Only the letters that they changed change flags here."""
+        if not moved and not missing:
+            return
+        changed = []
+        with self.index.transaction():
+            modseq = self.index.next_modseq(self.id)
+            renamed = []
+            for message, place in moved:
+                touched = info_bits(message.info) ^ info_bits(place.info)
+                flags = message.flags & ~touched | info_bits(place.info) & touched
+                after = replaced(
+                    message, place, flags, message.keywords, modseq if touched else message.modseq
+                )
+                renamed.append(after)
+                if touched:
+                    changed.append(after)
+            self.index.update(self.id, renamed)
+            self.index.remove(self.id, [message.uid for message in missing])
+        changed.sort()
+        expunged = [message.uid for message in missing]
+        if changed or expunged:
+            self.tell(Step(self.id, modseq, changed=changed, expunged=expunged))
+
+    def number(self, rows: Iterable[Message]) -> list[Message]:
+        """Give rows their UIDs and add them to the index, within a transaction."""
+        rows = list(rows)
+        first, modseq = self.index.take_uids(self.id, len(rows))
+        added = [Message(uid, *row[1:-1], modseq) for uid, row in enumerate(rows, first)]
+        self.index.add(self.id, added)
+        return added
+
+    # Our own work
+
+    def undisturbed(self) -> bool:
+        """True when nobody else has changed the directory since the last look; to be asked before work."""
+        return self.maildir.stamp() == self._stamp
+
+    @contextmanager
+    def committing(self, undisturbed: bool) -> Iterator[None]:
+        """A transaction that closes a piece of work on the directory, whose new times it takes over."""
+        try:
+            with self.index.transaction():
+                yield
+                self.take_stamp(undisturbed)
+        except BaseException:
+            self.forget_stamp()
+            raise
+
+    def take_stamp(self, undisturbed: bool) -> None:
+        """Take the directory's times over after our own work, within the transaction that closes it."""
+        stamp = self.maildir.stamp()
+        if undisturbed and stamp != self._stamp:
+            if self._settled:
+                self._look_again = self.names.seconds() + max(SETTLING, SCAN_SHARE * self._scan_cost)
+            self._stamp, self._settled = stamp, False
+            self.index.set_stamp(self.id, stamp, False)
+
+    def file(self, message: Message) -> str:
+        """The path of the message's file as last seen."""
+        return self.maildir.file(message.name, message.place)
+
+    def rename(self, message: Message, info: str) -> bool:
+        """Move the message's file into `cur` with this info. False when it is not where it was last seen."""
+        place = Place(CUR, info)
+        if place == message.place:
+            return True
+        try:
+            os.rename(self.file(message), self.maildir.file(message.name, place))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def forget_stamp(self) -> None:
+        """Something was left half done: read the directory at the next look."""
+        self._stamp = _UNKNOWN
+
+    def expunge(self, uids: Sequence[int]) -> list[int]:
+        """Remove messages: first the files, then the rows, so that a crash between resurrects nothing.
+
+        Returns the UIDs that this call removed, ascending. Raises OSError, sqlite3.Error."""
+        self.refresh()
+        removed, elsewhere = self._expunge(uids)
+        if elsewhere:  # renamed by another program this very moment
+            self.scan()
+            removed += self._expunge(elsewhere)[0]
+        return sorted(removed)
+
+    def _expunge(self, uids: Sequence[int]) -> tuple[list[int], list[int]]:
+        undisturbed = self.undisturbed()
+        elsewhere: list[int] = []
+        removed: list[int] = []
+        failure: OSError | None = None
+        for message in self.index.messages(self.id, uids):
+            try:
+                os.unlink(self.file(message))
+                removed.append(message.uid)
+            except FileNotFoundError:
+                elsewhere.append(message.uid)
+            except OSError as error:
+                failure = error
+                break
+        if removed:
+            with self.committing(undisturbed):
+                modseq = self.index.next_modseq(self.id)
+                self.index.remove(self.id, removed)
+            self.tell(Step(self.id, modseq, expunged=removed))
+        if failure:
+            raise failure
+        return removed, elsewhere
+
+
+def replaced(message: Message, place: Place, flags: int, keywords: str, modseq: int) -> Message:
+    """The message with other flags at another place."""
+    uid, name, _, _, _, _, size, date, _ = message
+    return Message(uid, name, place.directory, place.info, flags, keywords, size, date, modseq)
+
+
+def _seconds_in(name: str, modified: float) -> int:
+    """The time of delivery by which messages of others are put in order: the number in the name."""
+    number, _, _ = name.partition(".")
+    return int(number) if number.isdecimal() and len(number) < 12 else int(modified)

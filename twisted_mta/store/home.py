@@ -1,0 +1,287 @@
+"""One account on disk: its Maildir++, its index, and the opening, mending and closing of the two.
+
+    <account>/Maildir/            INBOX, with the other mailboxes as .Name inside
+    <account>/index.sqlite        see index.py
+    <account>/numbers             the last number given to a mailbox, as text
+    <account>/removed.*           deleted mailboxes on their way out
+
+A mailbox's number is its UIDVALIDITY. Numbers come from the clock, only ever grow, and are remembered
+beside the index, so that an index that was lost and built anew never gives a number twice.
+
+Everything here runs in the account's lane.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from twisted_mta.store import names as mailbox_names
+from twisted_mta.store.changes import EVERY, Step
+from twisted_mta.store.errors import NoSuchMailbox, StorageFault
+from twisted_mta.store.folder import Folder
+from twisted_mta.store.index import Index, MailboxRow, Reader, is_corruption
+from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory, write_all
+
+INDEX = "index.sqlite"
+SPECIAL_USES = {  # the mailboxes of a new account besides INBOX (RFC 6154)
+    "Archive": "\\Archive",
+    "Drafts": "\\Drafts",
+    "Junk": "\\Junk",
+    "Sent": "\\Sent",
+    "Trash": "\\Trash",
+}
+
+
+class Home:
+    """The account's directory `path`. `boot` names this boot of the machine. `report` takes lines for the
+    operator, from any thread."""
+
+    def __init__(self, path: str, names: NameSource, boot: str, report: Callable[[str], None]) -> None:
+        self.path = path
+        self.root = f"{path}/Maildir"
+        self.names = names
+        self.report = report
+        self.reader = Reader(f"{path}/{INDEX}")
+        self._boot = boot
+        self._index: Index | None = None
+        self._folders: dict[int, Folder] = {}  # by number
+        self._steps: list[Step] = []
+
+    # Steps
+
+    def tell(self, step: Step) -> None:
+        """Something was committed."""
+        self._steps.append(step)
+
+    def take_steps(self) -> list[Step]:
+        """What was committed since the last call."""
+        steps, self._steps = self._steps, []
+        return steps
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Open the index when it is not, and mend what needs mending.
+
+        Raises StorageFault, OSError, sqlite3.Error."""
+        if self._index is None:
+            self._open()
+
+    @property
+    def index(self) -> Index:
+        """The index, opened when it is not. Raises StorageFault, OSError, sqlite3.Error."""
+        self.open()
+        assert self._index is not None
+        return self._index
+
+    def close(self) -> None:
+        """Close the index; the next use opens it again. Raises sqlite3.Error."""
+        index, self._index = self._index, None
+        self.reader.close()
+        if index is not None:
+            index.close()
+
+    def _open(self) -> None:
+        fresh = not os.path.exists(f"{self.path}/{INDEX}")
+        new_account = fresh and not os.path.isdir(self.root)
+        if new_account:
+            self._make()
+        elif not os.path.isdir(self.root):
+            self.report(f"{self.root} is missing, but there is an index of it: not touched")
+            raise StorageFault()
+        try:
+            self._index = self._open_index(fresh)
+        except sqlite3.DatabaseError as error:
+            if not is_corruption(error):
+                raise
+            self.set_aside(str(error))
+            fresh = True
+            self._index = self._open_index(fresh)
+        try:
+            self._settle(fresh, new_account)
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.close()
+            raise
+
+    def _make(self) -> None:
+        """The Maildir of a new account, complete or not there at all."""
+        made = Path(self.path)
+        while not made.parent.exists():
+            made = made.parent
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        unfinished = f"{self.root}.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        Maildir(unfinished).make(folder=False)
+        for name in SPECIAL_USES:
+            Maildir(f"{unfinished}/{mailbox_names.directory_of(name)}").make(folder=True)
+        sync_directory(unfinished)
+        os.rename(unfinished, self.root)
+        directory = Path(self.path)
+        while True:
+            sync_directory(str(directory))
+            if directory == made.parent:
+                break
+            directory = directory.parent
+
+    def _open_index(self, fresh: bool) -> Index:
+        path = f"{self.path}/{INDEX}"
+        if fresh:  # what belonged to an index that is gone must not be taken for the new one's
+            for rest in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(path + rest)
+        elif os.path.getsize(path) == 0:
+            error = sqlite3.DatabaseError("the index is empty")
+            error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+            raise error
+        index = Index(path)
+        try:
+            if fresh or index.fact("boot") != self._boot:
+                index.begin_after_reboot(self._boot)
+        except BaseException:
+            with suppress(sqlite3.Error):
+                index.close()
+            raise
+        return index
+
+    def set_aside(self, why: str) -> None:
+        """The index is corrupt: keep the file for whoever wants to look at it, and begin a new one."""
+        with suppress(sqlite3.Error):
+            self.close()
+        self._folders.clear()
+        path = f"{self.path}/{INDEX}"
+        aside = f"{path}.corrupt-{int(self.names.seconds())}"
+        with suppress(FileNotFoundError):
+            os.replace(path, aside)
+        for rest in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.replace(path + rest, aside + rest)
+        self.report(f"{path} is corrupt ({why}): moved to {aside}, building it anew from the Maildir")
+        self.tell(Step(EVERY, deleted=True))
+
+    def _settle(self, fresh: bool, new_account: bool) -> None:
+        """Finish what was under way, and let index and directories agree on which mailboxes there are."""
+        for row in self.index.mailboxes():
+            if row.moved_from is not None:
+                with suppress(FileNotFoundError):
+                    if not os.path.isdir(f"{self.root}/{row.directory}"):
+                        os.rename(f"{self.root}/{row.moved_from}", f"{self.root}/{row.directory}")
+                with self.index.transaction():
+                    self.index.mailbox_moved(row.id)
+        for entry in os.scandir(self.path):
+            if entry.name.startswith("removed."):
+                shutil.rmtree(entry.path, ignore_errors=True)
+        with suppress(OSError):
+            Maildir(self.root).sweep(self.names.seconds())
+        self.notice(new=fresh)
+        if fresh:
+            # The subscriptions are lost with an index; to see everything is the safe side.
+            with self.index.transaction():
+                self.index.subscribe(row.name for row in self.index.mailboxes())
+            if not new_account:
+                self.report(f"{self.path}: index built anew from the Maildir, with a new UIDVALIDITY")
+
+    def notice(self, new: bool = False) -> None:
+        """Take over mailboxes that others made or removed. `new`: known names get their special use."""
+        present = {""} if os.path.isdir(f"{self.root}/{CUR}") else set()
+        for entry in os.scandir(self.root):
+            if entry.name.startswith(".") and os.path.isdir(f"{entry.path}/{CUR}"):
+                present.add(entry.name)
+        if "" not in present:
+            self.report(f"{self.root}/{CUR} is missing: not touched")
+            raise StorageFault()
+        rows = self.index.mailboxes()
+        for row in rows:
+            if row.directory not in present:
+                self.forget(row)
+        taken = {row.name for row in rows if row.directory in present}
+        found = []
+        for directory in sorted(present - {row.directory for row in rows}):
+            name = mailbox_names.name_of(directory) if directory else mailbox_names.INBOX
+            if name is None or name in taken:
+                continue  # not a mailbox name, or the second directory of one
+            Maildir(f"{self.root}/{directory}" if directory else self.root).make(folder=bool(directory))
+            found.append((name, directory, SPECIAL_USES.get(name, "") if new else ""))
+            taken.add(name)
+        if found:
+            self.add(found)
+
+    # Mailboxes
+
+    def row(self, name: str) -> MailboxRow:
+        """The mailbox of that canonical name. Raises NoSuchMailbox."""
+        row = self.index.mailbox(name)
+        if row is None:
+            self.notice()
+            row = self.index.mailbox(name)
+            if row is None:
+                raise NoSuchMailbox()
+        return row
+
+    def folder(self, name: str) -> Folder:
+        """The mailbox of that canonical name, at work. Raises NoSuchMailbox."""
+        return self._folder(self.row(name))
+
+    def folder_numbered(self, number: int) -> Folder:
+        """The mailbox with that number, whatever its name. Raises NoSuchMailbox."""
+        row = self.index.mailbox_numbered(number)
+        if row is None:
+            raise NoSuchMailbox("The mailbox has been deleted")
+        return self._folder(row)
+
+    def _folder(self, row: MailboxRow) -> Folder:
+        folder = self._folders.get(row.id)
+        if folder is None:
+            folder = self._folders[row.id] = Folder(row, self.root, self.index, self.names, self.tell)
+        if not os.path.isdir(folder.maildir.path):
+            self.notice()
+            raise NoSuchMailbox("The mailbox has been deleted")
+        folder.index = self.index  # it may have been closed and opened since
+        return folder
+
+    def is_due(self, number: int) -> bool:
+        """True when that mailbox deserves a refresh. May be asked beside the lane: it only stats."""
+        folder = self._folders.get(number)
+        return folder is None or folder.is_due()
+
+    def add(self, mailboxes: Sequence[tuple[str, str, str]]) -> None:
+        """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably."""
+        first = self._take_numbers(len(mailboxes))
+        with self.index.transaction(durable=True):
+            for number, mailbox in enumerate(mailboxes, first):
+                self.index.add_mailbox(number, *mailbox)
+
+    def forget(self, row: MailboxRow) -> None:
+        """Take a mailbox, whose directory is gone, out of the index."""
+        with self.index.transaction():
+            self.index.remove_mailbox(row.id)
+        self._folders.pop(row.id, None)
+        self.tell(Step(row.id, deleted=True))
+
+    def renamed(self, number: int, name: str, directory: str) -> None:
+        """A mailbox bears another name now."""
+        self._folders.pop(number, None)
+        self.tell(Step(number, renamed=(name, directory)))
+
+    def _take_numbers(self, count: int) -> int:
+        """The first of `count` numbers that no mailbox of this account has ever had."""
+        path = f"{self.path}/numbers"
+        last = 0
+        with suppress(FileNotFoundError, ValueError):
+            last = int(Path(path).read_text("ascii"))
+        first = max(last + 1, int(self.names.seconds()))
+        unfinished = f"{path}.new"
+        file = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(file, b"%d\n" % (first + count - 1))
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(unfinished, path)
+        sync_directory(self.path)
+        return first

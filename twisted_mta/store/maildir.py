@@ -1,0 +1,216 @@
+"""One Maildir on disk: `tmp`, `new`, `cur`, and what is done in them. Plain blocking calls; no index.
+
+The rules are those of the Maildir specification (cr.yp.to/proto/maildir.html): a message is written in
+`tmp`, synced, then renamed; its base name never changes and says nothing about its flags, which follow
+after ":2,". The base names made here carry `S=` (octets of the file) and `W=` (octets with CRLF), as
+Dovecot's and Courier's do. Files of the same tree may come, go and be renamed by others at any time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from twisted_mta.store.lines import crlf_length
+
+CUR, NEW, TMP = "cur", "new", "tmp"
+FOLDER_MARK = "maildirfolder"  # Maildir++: an empty file that tells a folder from an INBOX
+
+MAX_TMP_AGE = 36 * 3600.0  # seconds after which a file in tmp is no delivery under way (the specification)
+
+_SIZES = re.compile(r",S=(\d{1,15})\b.*,W=(\d{1,15})\b")
+# No O_EXCL: an attempt that a crash cut short may have left the same name in tmp.
+_WRITE = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """Where a message's file is: the directory, `new` or `cur`, and what follows the base name."""
+
+    directory: str
+    info: str
+
+
+class Written(NamedTuple):
+    """A complete, synced file in `tmp`: its path, its octets, the octets of its canonical form, its time."""
+
+    path: str
+    stored: int
+    canonical: int
+    modified: float
+
+
+class NameSource:
+    """Makes base names that no other delivery has ever used.
+
+    hostname: this host, made fit for a file name. token: random, new at every start, so that neither a
+    clock that is set back nor another process can lead to the same name again.
+    """
+
+    def __init__(self, hostname: str, token: str, seconds: Callable[[], float]) -> None:
+        self.hostname = hostname.replace("/", "\\057").replace(":", "\\072")
+        self.seconds = seconds
+        self._token = token
+        self._counter = itertools.count(1)
+
+    def unique(self) -> str:
+        """A part for a base name, never given before."""
+        return f"{self._token}Q{next(self._counter)}"
+
+    def stem(self, unique: str, seconds: float) -> str:
+        """The base name without the sizes."""
+        return f"{int(seconds)}.{unique}.{self.hostname}"
+
+    def fresh(self, name: str) -> str:
+        """A new base name for another file of a message, with the sizes that `name` tells."""
+        _, comma, sizes = name.partition(",")
+        return self.stem(self.unique(), self.seconds()) + comma + sizes
+
+
+class Maildir:
+    """The directory at `path`."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def make(self, *, folder: bool) -> None:
+        """Create what is missing of it, and sync it. Raises OSError."""
+        for path in (self.path, *(f"{self.path}/{name}" for name in (CUR, NEW, TMP))):
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        if folder:
+            os.close(os.open(f"{self.path}/{FOLDER_MARK}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        sync_directory(self.path)
+
+    def file(self, name: str, place: Place) -> str:
+        """The path of a message's file."""
+        return f"{self.path}/{place.directory}/{name}{place.info}"
+
+    def stamp(self) -> tuple[int, int]:
+        """The modification times of `new` and `cur` in nanoseconds. Raises OSError."""
+        return os.stat(f"{self.path}/{NEW}").st_mtime_ns, os.stat(f"{self.path}/{CUR}").st_mtime_ns
+
+    def list(self) -> dict[str, Place]:
+        """Every message file: base name -> place. Raises OSError.
+
+        `new` is read first: a message that another program moves meanwhile is then seen at least once."""
+        found: dict[str, Place] = {}
+        for directory in (NEW, CUR):
+            places: dict[str, Place] = {}
+            for file in os.listdir(f"{self.path}/{directory}"):
+                if file[0] != ".":
+                    name, colon, info = file.partition(":")
+                    found[name] = places.get(info) or places.setdefault(info, Place(directory, colon + info))
+        return found
+
+    def sweep(self, now: float) -> None:
+        """Remove what deliveries that never ended have left in `tmp`."""
+        for entry in os.scandir(f"{self.path}/{TMP}"):
+            with suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < now - MAX_TMP_AGE:
+                    os.unlink(entry.path)
+
+
+class TmpFile:
+    """A message on its way into a file in `tmp`; a CRLF may be cut in two. Raises OSError."""
+
+    __slots__ = ("_canonical", "_file", "_held", "_last", "_stored", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = os.open(path, _WRITE, 0o600)
+        self._stored = self._canonical = 0
+        self._held = self._last = b""
+
+    def write(self, data: bytes) -> None:
+        """Add octets with CRLF ends; they are stored with LF ends."""
+        if self._held:
+            data = self._held + data
+        self._held = data[-1:] if data.endswith(b"\r") else b""
+        self._store(data[: len(data) - len(self._held)].replace(b"\r\n", b"\n"))
+
+    def _store(self, data: bytes) -> None:
+        write_all(self._file, data)
+        self._stored += len(data)
+        self._canonical += crlf_length(self._last + data) - crlf_length(self._last)
+        self._last = data[-1:] or self._last
+
+    def finish(self) -> Written:
+        """Sync and close."""
+        self._store(self._held)
+        os.fsync(self._file)
+        modified = os.fstat(self._file).st_mtime
+        file, self._file = self._file, -1
+        os.close(file)
+        return Written(self.path, self._stored, self._canonical, modified)
+
+    def discard(self) -> None:
+        """Close and remove. Never raises."""
+        with suppress(OSError):
+            os.unlink(self.path)
+        if self._file >= 0:
+            with suppress(OSError):
+                os.close(self._file)
+            self._file = -1
+
+
+def write_message(path: str, chunks: Iterable[bytes]) -> Written:
+    """A whole message into a file in `tmp`. Raises OSError and leaves nothing."""
+    file = TmpFile(path)
+    try:
+        for chunk in chunks:
+            file.write(chunk)
+        return file.finish()
+    except BaseException:
+        file.discard()
+        raise
+
+
+def sized(stem: str, written: Written) -> str:
+    """The base name: the stem with the sizes."""
+    return f"{stem},S={written.stored},W={written.canonical}"
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write every octet. Raises OSError; a short write means that the disk is full, the next one says so."""
+    written = os.write(file, data)
+    while written < len(data):
+        written += os.write(file, data[written:])
+
+
+def read_file(path: str) -> bytes:
+    """A file's octets as they are. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        size = os.fstat(file).st_size
+        data = os.read(file, size + 1)
+        if len(data) == size:
+            return data
+        pieces = [data]
+        while data := os.read(file, 1 << 20):
+            pieces.append(data)
+        return b"".join(pieces)
+    finally:
+        os.close(file)
+
+
+def canonical_size(name: str, path: str, stored: int) -> int:
+    """The size of a file of others in canonical form, from its name when plausible. Raises OSError."""
+    sizes = _SIZES.search(name)
+    if sizes and int(sizes[1]) == stored and stored <= int(sizes[2]) <= 2 * stored:
+        return int(sizes[2])
+    return crlf_length(read_file(path))
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

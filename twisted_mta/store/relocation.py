@@ -1,0 +1,147 @@
+"""Copying and moving messages between two mailboxes of one account (RFC 3501 §6.4.7, RFC 6851).
+
+A copy is a hard link, so it costs no space and keeps the file's time, which is the internal date; a move
+is a rename. Both get fresh base names: no name can meet another one in the target, whatever other
+programs have put there. A move between two directories is one step for each message: after a crash it
+is in one of the two mailboxes, never in none or both.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from twisted_mta.store.changes import Step
+from twisted_mta.store.flags import info_with_bits
+from twisted_mta.store.folder import Folder
+from twisted_mta.store.index import Message
+from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """`source_uids[i]` became `target_uids[i]`, under the target's `uid_validity` (RFC 4315)."""
+
+    uid_validity: int
+    source_uids: tuple[int, ...]
+    target_uids: tuple[int, ...]
+
+
+def copy(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
+    """Copy all of the messages, or none. Messages that are gone are left out.
+
+    Raises OSError, sqlite3.Error."""
+    return _relocate(source, target, uids, _link, move=False)
+
+
+def move(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
+    """Move all of the messages, or none. Messages that are gone are left out.
+
+    Raises OSError, sqlite3.Error."""
+    return _relocate(source, target, uids, os.rename, move=True)
+
+
+def _relocate(
+    source: Folder, target: Folder, uids: Sequence[int], transfer: Callable[[str, str], None], move: bool
+) -> CopyResult:
+    source.refresh()
+    undisturbed = source.undisturbed()
+    target_undisturbed = target.undisturbed()
+    target.index.reserve(target.id, len(uids))
+    pairs: list[tuple[Message, Message]] = []  # before, after (still without its UID)
+    try:
+        elsewhere = _transfer(source, target, uids, transfer, pairs)
+        if elsewhere:  # renamed by another program this very moment
+            source.scan()
+            undisturbed = False
+            _transfer(source, target, elsewhere, transfer, pairs)
+        if not pairs:
+            return CopyResult(target.uid_validity, (), ())
+        pairs.sort()
+        sync_directory(f"{target.maildir.path}/{CUR}")
+        result = _commit(source, target, pairs, undisturbed, target_undisturbed, move)
+    except BaseException:
+        _undo(source, target, pairs, move)
+        raise
+    return result
+
+
+def _transfer(
+    source: Folder,
+    target: Folder,
+    uids: Sequence[int],
+    transfer: Callable[[str, str], None],
+    pairs: list[tuple[Message, Message]],
+) -> list[int]:
+    """Give the files their second, or new, names. Returns the UIDs whose file was not where it was seen."""
+    elsewhere = []
+    for message in source.index.messages(source.id, uids):
+        place = Place(CUR, info_with_bits(message.info, message.flags))
+        name = source.names.fresh(message.name)
+        try:
+            transfer(source.file(message), target.maildir.file(name, place))
+        except FileNotFoundError:
+            elsewhere.append(message.uid)
+            continue
+        pairs.append((message, message._replace(uid=0, name=name, directory=CUR, info=place.info)))
+    return elsewhere
+
+
+def _commit(
+    source: Folder,
+    target: Folder,
+    pairs: list[tuple[Message, Message]],
+    undisturbed: bool,
+    target_undisturbed: bool,
+    move: bool,
+) -> CopyResult:
+    gone = [before.uid for before, _ in pairs]
+    modseq = 0
+    with target.committing(target_undisturbed):
+        if move:
+            source.index.remove(source.id, gone)
+            modseq = source.index.next_modseq(source.id)
+            if source is not target:
+                source.take_stamp(undisturbed)
+        added = target.number(after for _, after in pairs)
+    if move:
+        source.tell(Step(source.id, modseq, expunged=gone))
+    target.tell(Step(target.id, added[0].modseq, added=added))
+    return CopyResult(target.uid_validity, tuple(gone), tuple(message.uid for message in added))
+
+
+def _undo(source: Folder, target: Folder, pairs: list[tuple[Message, Message]], move: bool) -> None:
+    source.forget_stamp()
+    target.forget_stamp()
+    for before, after in pairs:
+        with suppress(OSError):  # what cannot be undone is found by the next scan
+            if move:
+                os.rename(target.file(after), source.file(before))
+            else:
+                os.unlink(target.file(after))
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file; where the file system has no (more) links, a copy with the same time."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        directory, name = os.path.split(target)
+        unfinished = f"{os.path.dirname(directory)}/{TMP}/{name}"
+        try:
+            shutil.copy2(source, unfinished)
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
+            os.rename(unfinished, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(unfinished)
+            raise
