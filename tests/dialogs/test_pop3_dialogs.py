@@ -1,0 +1,127 @@
+"""The dialogs in tests/dialogs/pop3, spoken with the engine line by line, octet by octet and all at once.
+
+`C:` is what the client sends, `S:` what the server answers, line for line; `%` sets up the server
+(`secure`, `tls`, `cleartext`), `!closed` says that the server has ended the session, `!handshake` is TLS.
+The maildrop behind it is alice's, password "secret", with the three messages below; 3 is gone meanwhile.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.maildrop import Maildrop
+from twisted_mta.protocol.pop3.server import Pop3Server
+
+DIALOGS = sorted((Path(__file__).parent / "pop3").glob("*.txt"))
+
+MESSAGES = {
+    1: b"Subject: one\r\n\r\nfirst\r\nsecond\r\nthird\r\n",
+    2: b"Subject: two\r\n\r\n.\r\n..dots\r\n.\r\n",
+}
+GONE = b"x" * 99
+
+
+class Session:
+    """Answers the engine's events as a session would; remembers what was removed."""
+
+    def __init__(self, options):
+        self.engine = Pop3Server(
+            hostname="mx.a.test",
+            secure="secure" in options,
+            tls_available="tls" in options,
+            allow_cleartext="cleartext" in options,
+        )
+        self.failures = 0
+        self.removed = ()
+        self.engine.greet()
+
+    def send(self, data):
+        self.engine.receive(data)
+        output = b""
+        while (event := self.engine.next_event()) is not None:
+            output += self.engine.take_output()
+            self.answer(event)
+        return output + self.engine.take_output()
+
+    def answer(self, event):
+        match event:
+            case Login(credentials=who):
+                if (who.login, who.password) == ("alice", "secret"):
+                    sizes = [len(MESSAGES.get(number, GONE)) for number in (1, 2, 3)]
+                    self.engine.logged_in(Maildrop(17, [4, 9, 12], sizes))
+                else:
+                    self.failures += 1
+                    self.engine.login_failed(last=self.failures == 3)
+            case StartTls():
+                self.engine.secured()
+            case Retrieve(number=number, lines=lines):
+                if number in MESSAGES:
+                    list(self.engine.message(MESSAGES[number], lines))
+                else:
+                    self.engine.message_gone()
+            case Listing():
+                list(self.engine.listing(event))
+            case Update(deleted=deleted):
+                self.removed = deleted
+                self.engine.goodbye()
+
+
+def read(path):
+    """(options, [(kind, line)]) of a dialog file."""
+    options, turns = [], []
+    for line in path.read_text().splitlines():
+        if line.startswith("%"):
+            options += line[1:].split()
+        elif line.startswith("!"):
+            turns.append(("!", line[1:]))
+        elif line.startswith(("C:", "S:")):
+            text = line[3:].encode().decode("unicode_escape").encode("latin-1")
+            turns.append((line[0], text + b"\r\n"))
+        else:
+            assert not line or line.startswith("#"), line
+    return options, turns
+
+
+def spoken(turns, who):
+    return b"".join(text for speaker, text in turns if speaker == who)
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_line_by_line(path):
+    options, turns = read(path)
+    session = Session(options)
+    output = session.engine.take_output()
+    for speaker, text in turns:
+        if speaker == "C":
+            assert output == b"", "the server said more than expected"
+            output = session.send(text)
+        elif speaker == "S":
+            line, end, output = output.partition(b"\r\n")
+            assert line + end == text
+        elif text == "closed":
+            assert output == b"" and session.engine.finished
+        else:
+            assert text == "handshake" and output == b""
+    assert output == b""
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_octet_by_octet(path):
+    options, turns = read(path)
+    session = Session(options)
+    output = session.engine.take_output()
+    for octet in spoken(turns, "C"):
+        output += session.send(bytes([octet]))
+    assert output == spoken(turns, "S")
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_all_at_once(path):
+    options, turns = read(path)
+    if ("!", "handshake") in turns:
+        return  # nothing may be sent ahead of the handshake; that is another dialog
+    session = Session(options)
+    output = session.engine.take_output()
+    output += session.send(spoken(turns, "C"))
+    assert output == spoken(turns, "S")

@@ -1,0 +1,95 @@
+"""The dialogs in tests/dialogs/smtp, spoken with a whole session by line, by octet and all at once.
+
+`C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>` sends
+octets without a line end. `%` sets up the server (`reception` or `submission`, `tls`, `secure`, `cleartext`,
+`relay`, `limit=N`); `!handshake` is TLS, `!closed` says that the server has closed, `!stored N` how many
+messages are in the queue, `!wait N` that N seconds go by. Who lives there: tests/transfer/smtp_session.py.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.smtp_session import Town
+from twisted_mta.protocol.smtp.server import SmtpLimits
+
+DIALOGS = sorted((Path(__file__).parent / "smtp").glob("*.txt"))
+
+
+def read(path):
+    """(options, [(kind, octets)]) of a dialog file."""
+    options, turns = [], []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        kind, text = line[:2], line[3:].encode().decode("unicode_escape").encode("latin-1")
+        if line.startswith("%"):
+            options += line[1:].split()
+        elif line.startswith("!"):
+            turns.append(("!", line[1:]))
+        elif kind in ("C:", "S:"):
+            turns.append((line[0], text + b"\r\n"))
+        elif kind == "C>":
+            turns.append(("C", text))
+        else:
+            assert not line or line.startswith("#"), line
+    return options, turns
+
+
+def town(options):
+    limits = [int(option.partition("=")[2]) for option in options if option.startswith("limit=")]
+    return Town(
+        "submission" if "submission" in options else "reception",
+        tls="tls" in options,
+        secure="secure" in options,
+        cleartext="cleartext" in options,
+        networks=["192.0.2.0/24"] if "relay" in options else [],
+        limits=SmtpLimits(message=limits[0]) if limits else SmtpLimits(),
+    )
+
+
+def replay(path, send):
+    """Speak a dialog, sending with `send(town, octets)`, and check every answer at its place."""
+    options, turns = read(path)
+    here = town(options)
+    output = here.said()
+    for kind, text in turns:
+        if kind == "C":
+            assert output == b"", "the server said more than expected"
+            output = send(here, text)
+        elif kind == "S":
+            line, end, output = output.partition(b"\r\n")
+            assert line + end == text
+        elif text == "closed":
+            assert output == b"" and here.closed
+        elif text == "handshake":
+            assert output == b"" and here.secure
+        elif text.startswith("stored "):
+            assert len(here.intake.stored) == int(text[7:])
+        elif text.startswith("wait "):
+            for _ in range(int(text[5:])):
+                here.clock.advance(1)
+            here.listener.sweep()
+            output += here.send(b"")
+        else:
+            raise AssertionError(text)
+    assert output == b""
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_line_by_line(path):
+    replay(path, lambda here, text: here.send(text))
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_octet_by_octet(path):
+    replay(path, lambda here, text: here.drip(text))
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_all_at_once(path):
+    """A client that pipelines everything: the same answers, in the same order."""
+    options, turns = read(path)
+    if any(kind == "!" and text.startswith(("handshake", "wait")) for kind, text in turns):
+        return  # must not be sent ahead; the injection has a dialog of its own
+    here = town(options)
+    output = here.said() + here.send(b"".join(text for kind, text in turns if kind == "C"))
+    assert output == b"".join(text for kind, text in turns if kind == "S")

@@ -1,0 +1,257 @@
+"""The POP3 engine beyond what dialogs show: limits, large answers, TLS, junk."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twisted_mta.protocol.framing import DataDecoder
+from twisted_mta.protocol.pop3.commands import BadCommand, State, parse
+from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
+from twisted_mta.protocol.pop3.multiline import top_end
+from twisted_mta.protocol.pop3.server import Pop3Limits, Pop3Server
+
+GREETING = b"+OK mx.a.test POP3 server ready\r\n"
+
+
+def server(*, secure=True, tls_available=True, allow_cleartext=False, limits=Pop3Limits()):
+    engine = Pop3Server(
+        hostname="mx.a.test",
+        secure=secure,
+        tls_available=tls_available,
+        allow_cleartext=allow_cleartext,
+        limits=limits,
+    )
+    engine.greet()
+    assert engine.take_output() == GREETING
+    return engine
+
+
+def logged_in(sizes=(10, 20, 30)):
+    engine = server()
+    engine.receive(b"USER alice\r\nPASS secret\r\n")
+    event = engine.next_event()
+    assert isinstance(event, Login)
+    engine.logged_in(Maildrop(7, range(1, len(sizes) + 1), sizes))
+    engine.take_output()
+    return engine
+
+
+def ask(engine, data):
+    """(event, output) after these octets."""
+    engine.receive(data)
+    return engine.next_event(), engine.take_output()
+
+
+def unstuffed(answer):
+    """(status line, content) of a multi-line answer."""
+    status, _, rest = answer.partition(b"\r\n")
+    decoder = DataDecoder()
+    content = decoder.feed(rest)
+    assert decoder.finished and decoder.rest == b""
+    return status, content
+
+
+def test_a_line_too_long_is_answered_once_and_skipped():
+    engine = server()
+    event, output = ask(engine, b"USER " + b"a" * 2000)
+    assert (event, output) == (None, b"-ERR Line too long\r\n")
+    assert ask(engine, b"b" * 2000) == (None, b"")
+    assert ask(engine, b"\r\nCAPA\r\n")[1].startswith(b"+OK")
+
+
+def test_fifty_megabytes_without_a_line_end_take_no_memory():
+    engine = server()
+    piece = b"x" * 65536
+    output = b""
+    for _ in range(800):
+        engine.receive(piece)
+        assert engine.next_event() is None
+        output += engine.take_output()
+        assert len(engine._lines) == 0
+    assert output == b"-ERR Line too long\r\n"
+
+
+def test_the_command_limit_counts_crlf_and_is_at_least_255():
+    engine = server(limits=Pop3Limits(command_line=255))
+    assert ask(engine, b"USER " + b"a" * 248 + b"\r\n")[1] == b"+OK Send PASS\r\n"
+    assert ask(engine, b"USER " + b"a" * 249 + b"\r\n")[1] == b"-ERR Line too long\r\n"
+
+
+def test_a_long_password_fits_an_exchange_and_a_longer_one_ends_it():
+    engine = server()
+    ask(engine, b"AUTH PLAIN\r\n")
+    assert ask(engine, b"A" * 3000 + b"\r\n")[1] == b"-ERR Malformed PLAIN message\r\n"
+    ask(engine, b"AUTH PLAIN\r\n")
+    assert ask(engine, b"A" * 5000 + b"\r\n")[1] == b"-ERR Line too long\r\n"
+    assert ask(engine, b"QUIT\r\n")[1] == b"+OK Bye\r\n"
+
+
+def test_credentials_of_user_and_pass():
+    engine = server()
+    event, _ = ask(engine, b"USER alice smith@a.test\r\nPASS  p\xc3\xa4ss w\xc3\xb6rd \r\n")
+    assert event.credentials.login == "alice smith@a.test"
+    assert event.credentials.password == " päss wörd "
+
+
+@pytest.mark.parametrize("behind", [b"U", b"USER alice\r\n", b"\r\n", b"\x16\x03\x01"])
+def test_whatever_follows_stls_in_the_clear_ends_the_session(behind):
+    engine = server(secure=False)
+    event, output = ask(engine, b"STLS\r\n" + behind)
+    assert event is None
+    assert output == b"-ERR Nothing may follow STLS before the handshake\r\n"
+    assert engine.finished
+
+
+def test_stls():
+    engine = server(secure=False)
+    event, output = ask(engine, b"STLS\r\n")
+    assert event == StartTls() and output == b"+OK Begin TLS\r\n"
+    engine.secured()
+    assert b"STLS" not in ask(engine, b"CAPA\r\n")[1]
+
+
+def test_a_large_message_comes_in_pieces():
+    engine = logged_in()
+    message = b"Subject: large\r\n\r\n" + b".line\r\n" * 50_000
+    event, _ = ask(engine, b"RETR 1\r\nNOOP\r\n")
+    assert event == Retrieve(1)
+    answer = b""
+    steps = 0
+    for _ in engine.message(message, None):
+        piece = engine.take_output()
+        assert len(piece) < 128 * 1024
+        answer += piece
+        steps += 1
+    assert steps > 3
+    answer += engine.take_output()
+    assert unstuffed(answer) == (b"+OK %d octets" % len(message), message)
+    assert ask(engine, b"")[1] == b"+OK Nothing done\r\n"
+
+
+def test_a_small_message_needs_no_step():
+    engine = logged_in()
+    ask(engine, b"RETR 1\r\n")
+    assert list(engine.message(b"a\r\n", None)) == []
+    assert engine.take_output() == b"+OK 3 octets\r\na\r\n.\r\n"
+
+
+def test_a_long_listing_comes_in_pieces():
+    count = 100_000
+    engine = logged_in([5] * count)
+    event, _ = ask(engine, b"UIDL\r\n")
+    assert isinstance(event, Listing)
+    answer = b"".join(engine.take_output() for _ in engine.listing(event)) + engine.take_output()
+    assert answer.count(b"\r\n") == count + 1
+    assert answer.endswith(b"100000 7.100000\r\n.\r\n")
+
+
+def test_the_server_stops():
+    engine = logged_in()
+    engine.fail("Server is stopping", finish=True)
+    assert engine.take_output() == b"-ERR [SYS/TEMP] Server is stopping\r\n"
+    assert engine.finished
+    assert ask(engine, b"NOOP\r\n") == (None, b"")
+
+
+def test_quit_tells_what_is_to_be_removed_and_failure_says_so():
+    engine = logged_in()
+    event, _ = ask(engine, b"DELE 3\r\nDELE 1\r\nQUIT\r\nSTAT\r\n")
+    assert event == Update((1, 3))
+    engine.fail("Disk trouble", finish=True)
+    assert engine.take_output() == b"-ERR [SYS/TEMP] Disk trouble\r\n"
+    assert engine.next_event() is None and engine.finished
+
+
+def test_numbers():
+    maildrop = Maildrop(7, (3, 5), (10, 20))
+    for number in (0, -1, 3):
+        assert number not in maildrop
+        with pytest.raises(NoSuchMessage):
+            maildrop.delete(number)
+    assert (maildrop.count, maildrop.octets) == (2, 30)
+
+
+@pytest.mark.parametrize(
+    "line", [b"RETR", b"RETR 1 2", b"RETR  1", b"TOP 1", b"STAT 1", b"DELE\t1", b"RETR\x001"]
+)
+def test_malformed_commands(line):
+    with pytest.raises(BadCommand):
+        parse(line, State.TRANSACTION)
+
+
+def test_spaces_at_the_end_are_forgiven():
+    assert parse(b"LIST ", State.TRANSACTION).arguments == ()
+    assert parse(b"retr 1 ", State.TRANSACTION).arguments == (b"1",)
+
+
+LINES = st.lists(st.sampled_from([b"", b".", b"..", b"a", b".b", b"long " * 30]), max_size=8)
+
+
+@settings(max_examples=200)
+@given(LINES, LINES, st.integers(0, 12))
+def test_top_gives_the_header_and_that_many_lines(header, body, count):
+    header = [line for line in header if line]
+    content = b"".join(line + b"\r\n" for line in [*header, b"", *body])
+    expected = b"".join(line + b"\r\n" for line in [*header, b"", *body[:count]])
+    assert content[: top_end(content, count)] == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no blank line\r\n", b"no line end", b"\r\n", b"a: b\r\n\r\nno end"]
+)
+def test_top_of_odd_messages(content):
+    assert top_end(content, 5) == len(content)
+
+
+def test_top_counts_across_pieces():
+    content = b"\r\n" + b"x\r\n" * 100_000
+    assert top_end(content, 70_000) == 2 + 3 * 70_000
+
+
+COMMAND = st.one_of(
+    st.binary(max_size=40),
+    st.tuples(
+        st.sampled_from(
+            [
+                b"USER",
+                b"PASS",
+                b"AUTH",
+                b"STLS",
+                b"CAPA",
+                b"STAT",
+                b"LIST",
+                b"RETR",
+                b"TOP",
+                b"DELE",
+                b"UIDL",
+                b"RSET",
+                b"NOOP",
+            ]
+        ),
+        st.sampled_from(
+            [b"", b" ", b" 1", b" 2 3", b" 99999999999999", b" PLAIN", b" LOGIN =", b" \xff", b" -1"]
+        ),
+        st.sampled_from([b"\r\n", b"\n", b"\r", b"\0\r\n"]),
+    ).map(b"".join),
+)
+
+
+@settings(max_examples=300)
+@given(st.booleans(), st.lists(COMMAND, max_size=30))
+def test_no_octets_raise(begin_logged_in, commands):
+    engine = logged_in() if begin_logged_in else server(secure=False, allow_cleartext=True)
+    for command in commands:
+        engine.receive(command)
+        while (event := engine.next_event()) is not None:
+            match event:
+                case Login():
+                    engine.login_failed(last=False)
+                case Retrieve(lines=lines):
+                    list(engine.message(b"a: b\r\n\r\n.\r\n", lines))
+                case Listing():
+                    list(engine.listing(event))
+                case StartTls():
+                    engine.secured()
+        for line in engine.take_output().splitlines():
+            assert len(line) < 510

@@ -1,0 +1,104 @@
+"""A relay between mail servers that do as they are told, for the tests of it."""
+
+from __future__ import annotations
+
+import random
+
+from dictionary_resolver import DictionaryResolver
+from scripted_server import Script, ScriptedServer
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
+from twisted_mta.transfer.mta.limits import RelayLimits, StageTimeouts
+from twisted_mta.transfer.mta.relay import Relay
+from twisted_mta.transfer.mta.routing import Routing
+from twisted_mta.transfer.mta.tls_policy import TlsPolicy
+
+ALICE = Address("alice", "a.test")
+SHORT = 0.1  # seconds, where a test waits for a timeout
+CONTENT = b"Subject: hello\r\n\r\nHello Bob\r\n"
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+def impatient(*stages: str) -> StageTimeouts:
+    """Short timeouts at these stages, and everything else long enough for a slow machine."""
+    return StageTimeouts(**{"idle": 60.0, **dict.fromkeys(stages, SHORT)})
+
+
+class RelayTestCase(TestCase):
+    """`servers` are those of b.test, by preference."""
+
+    async def serve(self, *scripts: Script) -> list[ScriptedServer]:
+        """One server for each script, as MX hosts of b.test; on one port of different addresses."""
+        self.servers: list[ScriptedServer] = []
+        port = 0
+        for script, host in zip(scripts, HOSTS, strict=False):
+            server = ScriptedServer(script).listen(host, port)
+            port = server.port
+            self.servers.append(server)
+            self.addCleanup(server.close)
+        self.port = port
+        return self.servers
+
+    async def start(self, **settings: object) -> Relay:
+        """A relay that knows b.test, an MX for each server, and c.test, where nobody listens."""
+        routing = settings.pop("routing", {})
+        names = [f"mx{n}.b.test" for n in range(len(self.servers))]
+        resolver = DictionaryResolver(
+            {"b.test": [(10 * n, name) for n, name in enumerate(names)], "c.test": [(10, "mx.c.test")]},
+            {**dict(zip(names, ([host] for host in HOSTS), strict=False)), "mx.c.test": ["127.0.0.9"]},
+        )
+        journey = Journey()
+        self.events = []
+        journey.add_reader(self.events.append)
+        limits = {"sweep": 0.02, "timeouts": impatient(), **settings.pop("limits", {})}
+        self.relay = Relay(
+            reactor=reactor,
+            hostname=settings.pop("hostname", "mx.a.test"),
+            routing=Routing(
+                resolver=resolver,
+                hostname="mx.a.test",
+                randomness=random.Random(1),
+                mx_port=self.port,
+                **routing,
+            ),
+            journey=journey,
+            tls=settings.pop("tls", TlsPolicy()),
+            limits=RelayLimits(**limits),
+            **settings,
+        )
+        await self.relay.start()
+        self.addCleanup(self.relay.stop)
+        return self.relay
+
+    async def send(self, *recipients: str, content: Content | bytes = CONTENT, sender=ALICE, **message):
+        """Relay one message; the outcomes."""
+        if isinstance(content, bytes):
+            content = Content(b"", content)
+        recipients = recipients or ("bob@b.test",)
+        queued = QueuedMessage("Q1", sender, 0.0, content, **message)
+        paths = [
+            QueuedRecipient(n, Address.parse(path) if isinstance(path, str) else path)
+            for n, path in enumerate(recipients)
+        ]
+        return await self.relay.deliver(queued, paths)
+
+    async def turn(self) -> None:
+        """One turn of the reactor."""
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0, turn.callback, None)
+        await turn
+
+    async def until(self, condition) -> None:
+        """Wait for what is bound to happen; the test times out when it does not."""
+        while not condition():
+            await self.turn()
+
+    def told(self, stage: str) -> list[dict[str, object]]:
+        """The facts of the journey's events of this stage."""
+        return [dict(event.facts) for event in self.events if event.stage == stage]

@@ -1,0 +1,464 @@
+"""The dispatcher on a clock that the test advances, over a real database."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dispatch_house import DELAYED, DELIVERED, FAILED, UNREACHABLE, Deliverer, House
+from queue_house import NOON, now
+from twisted.internet.defer import Deferred
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.outcome import Action, Outcome
+from twisted_mta.queue.ids import decode
+from twisted_mta.queue.schedule import DAY, HOUR, RetrySchedule
+from twisted_mta.transfer.mta.active import ActiveLimits
+
+LARGE = b"Subject: large\r\n\r\n" + b"x" * 300_000 + b"\r\n"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "queue")
+    yield house
+    if house.queue.writer._running:
+        house.stop()
+
+
+def expansion(*paths: str) -> Outcome:
+    return Outcome(Action.EXPANDED, "2.1.5", "", expansion=tuple(Address.parse(path) for path in paths))
+
+
+class TestTheRoad:
+    def test_mail_goes_at_once_to_the_right_deliverer_and_leaves_the_queue(self, house: House) -> None:
+        queue_id = house.put("bob@a.test", "cy@c.test", "dee@c.test")
+        (local,), (remote,) = house.local.attempts, house.remote.attempts
+        assert local.to == ["bob@a.test"]
+        assert remote.to == ["cy@c.test", "dee@c.test"]
+        assert local.message.queue_id == queue_id
+        assert local.text == b"Received: here\r\nSubject: x\r\n\r\ny\r\n"
+        assert not local.message.recovered
+        local.answer(DELIVERED)
+        remote.answer(Outcome(Action.RELAYED, "2.0.0", "250 ok", "mx.c.test"))
+        assert house.queued() == {}
+        assert house.stages(queue_id) == ["done"]
+
+    def test_a_large_message_takes_its_file_with_it(self, house: House) -> None:
+        queue_id = house.put("bob@a.test", body=LARGE)
+        assert os.listdir(house.queue.spool.directory) == [queue_id]
+        (attempt,) = house.local.attempts
+        assert attempt.text.endswith(LARGE)
+        attempt.answer(DELIVERED)
+        assert os.listdir(house.queue.spool.directory) == []
+
+    def test_many_recipients_of_one_domain_go_a_hundred_at_a_time(self, house: House) -> None:
+        house.remote.always = DELIVERED
+        house.put(*(f"u{number}@c.test" for number in range(250)))
+        assert [len(attempt.recipients) for attempt in house.remote.attempts] == [100, 100, 50]
+        assert house.queued() == {}
+
+    def test_an_alias_is_replaced_and_the_sender_hears_of_the_address_it_used(self, house: House) -> None:
+        queue_id = house.put("team@a.test", "bob@a.test")
+        (attempt,) = house.local.take()
+        attempt.answer(expansion("BOB@a.test", "cy@c.test", "team@a.test"), DELIVERED)
+        (remote,) = house.remote.take()
+        assert remote.to == ["cy@c.test"]
+        assert remote.recipients[0].original_path == Address.parse("team@a.test")
+        assert house.local.take() == []
+        assert house.queued()[queue_id]["team@a.test"] == "expanded"
+        remote.answer(FAILED)
+        (report,) = house.local.take()
+        assert (
+            b"Original-Recipient: rfc822; team@a.test\r\nFinal-Recipient: rfc822; cy@c.test\r\n"
+            in report.text
+        )
+
+    def test_aliases_that_lead_in_a_circle_end(self, house: House) -> None:
+        house.local.always = lambda r: expansion("b@a.test" if r.forward_path.local == "a" else "a@a.test")
+        house.put("a@a.test")
+        assert len(house.local.attempts) == 2
+        assert house.queued() == {}
+
+
+class TestRetry:
+    def test_a_delay_is_tried_again_by_the_schedule(self, house: House) -> None:
+        house.remote.always = DELAYED
+        queue_id = house.put("cy@c.test")
+        times = [house.clock.seconds() - NOON]
+        while len(times) < 9:
+            house.clock.advance(60)
+            if len(house.remote.attempts) > len(times):
+                times.append(house.clock.seconds() - NOON)
+        minutes = [time / 60 for time in times]
+        assert minutes == [0, 5, 15, 35, 75, 135, 255, 495, 735]
+        assert [attempt.recipients[0].attempts for attempt in house.remote.attempts] == list(range(9))
+        assert set(house.stages(queue_id)) == {"deferred"}
+        (first, *_) = house.events
+        assert first.facts["reason"] == "try later"
+        assert first.facts["next"] == "Fri, 15 Jan 2027 08:05:00 +0000"
+
+    def test_given_up_after_five_days_with_one_report(self, house: House) -> None:
+        house.remote.always = DELAYED
+        house.local.always = DELIVERED
+        queue_id = house.put("cy@c.test")
+        while house.queued():
+            house.clock.advance(HOUR / 4)
+        assert house.clock.seconds() - NOON == 5 * DAY
+        (report,) = house.local.attempts
+        assert report.message.reverse_path is None
+        assert report.to == ["ann@a.test"]
+        assert b"for 5 days" in report.text
+        assert house.stages(queue_id)[-2:] == ["expired", "done"]
+
+    def test_only_the_delayed_recipient_is_tried_again(self, house: House) -> None:
+        house.put("cy@c.test", "dee@c.test")
+        house.remote.take()[0].answer(DELIVERED, DELAYED)
+        house.clock.advance(300)
+        (attempt,) = house.remote.attempts
+        assert attempt.to == ["dee@c.test"]
+
+    def test_a_deliverer_that_raises_is_tried_again(self, house: House) -> None:
+        house.put("cy@c.test")
+        house.remote.take()[0].done.errback(ZeroDivisionError())
+        (event,) = house.events
+        assert event.stage == "deferred"
+        assert event.facts["status"] == "4.3.0"
+        house.clock.advance(300)
+        assert len(house.remote.attempts) == 1
+
+    def test_a_deliverer_that_miscounts_is_tried_again(self, house: House) -> None:
+        house.put("cy@c.test", "dee@c.test")
+        house.remote.take()[0].done.callback([DELIVERED])
+        house.clock.advance(300)
+        assert house.remote.attempts[0].to == ["cy@c.test", "dee@c.test"]
+
+    def test_a_clock_a_day_ahead_bounces_nothing(self, house: House) -> None:
+        house.remote.always = DELAYED
+        ids = [house.put(f"cy@c{number}.test") for number in range(20)]
+        for _ in range(2):
+            house.clock.advance(DAY)
+        house.clock.rightNow += 30 * DAY
+        house.clock.advance(0)
+        assert set(house.queued()) == set(ids)
+        assert house.local.attempts == []
+
+    def test_a_clock_a_day_back_bounces_nothing_and_new_mail_goes(self, house: House) -> None:
+        house.remote.always = DELAYED
+        old = house.put("cy@c.test")
+        house.clock.rightNow -= DAY
+        new = house.put("dee@c.test")
+        assert [attempt.to for attempt in house.remote.attempts] == [["cy@c.test"], ["dee@c.test"]]
+        assert new > old
+        house.clock.advance(300)
+        assert house.remote.attempts[-1].to == ["dee@c.test"]
+
+
+class TestBounces:
+    def test_a_failure_is_reported_to_the_sender(self, house: House) -> None:
+        queue_id = house.put("cy@c.test", "dee@c.test", sender="ann@elsewhere.test")
+        house.remote.take()[0].answer(FAILED, DELIVERED)
+        (report,) = house.remote.take()
+        assert report.to == ["ann@elsewhere.test"]
+        assert report.message.reverse_path is None
+        assert b"Final-Recipient: rfc822; cy@c.test\r\n" in report.text
+        assert b"dee@c.test" not in report.text
+        assert list(house.queued()) == [report.message.queue_id]
+        assert house.stages(queue_id) == ["bounced", "done"]
+        report.answer(DELIVERED)
+        assert house.queued() == {}
+
+    def test_a_report_never_bounces(self, house: House) -> None:
+        house.remote.always = FAILED
+        queue_id = house.put("cy@c.test", sender="gone@c.test")
+        assert len(house.remote.attempts) == 2
+        assert house.queued() == {}
+        report = house.remote.attempts[1].message.queue_id
+        assert house.stages(queue_id) == ["bounced", "done"]
+        assert house.stages(report) == ["double-bounce", "done"]
+
+    def test_mail_from_the_null_path_is_dropped_with_a_word(self, house: House) -> None:
+        house.remote.always = FAILED
+        queue_id = house.put("cy@c.test", sender=None)
+        assert len(house.remote.attempts) == 1
+        assert house.stages(queue_id) == ["double-bounce", "done"]
+
+    def test_a_large_message_is_reported_with_its_header(self, house: House) -> None:
+        house.remote.always = FAILED
+        house.put("cy@c.test", body=LARGE)
+        (report,) = house.local.attempts
+        assert b"text/rfc822-headers" in report.text
+        assert b"Subject: large\r\n" in report.text
+        assert len(report.text) < 5000
+        assert os.listdir(house.queue.spool.directory) == []
+
+
+class TestFairness:
+    def test_a_dead_domain_does_not_stand_in_the_way(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=8, per_domain=3, recipients=50, share=20))
+        for number in range(60):
+            house.put(f"u{number}@dead.test")
+        house.put("cy@c.test")
+        house.put("bob@a.test")
+        assert Counter(a.recipients[0].forward_path.domain for a in house.remote.attempts) == {
+            "dead.test": 3,
+            "c.test": 1,
+        }
+        assert len(house.local.attempts) == 1
+        house.stop()
+
+    def test_destinations_take_turns(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=1))
+        for number in range(3):
+            house.put(f"u{number}@c.test")
+        house.put("u@d.test")
+        order = []
+        while house.remote.attempts:
+            (attempt,) = house.remote.take()
+            order += attempt.to
+            attempt.answer(DELIVERED)
+        assert order == ["u0@c.test", "u1@c.test", "u@d.test", "u2@c.test"]
+        house.stop()
+
+    def test_memory_is_bounded_and_nothing_is_forgotten_or_repeated(self, tmp_path: Path) -> None:
+        house = House(
+            tmp_path, limits=ActiveLimits(remote=10, per_domain=4, recipients=40, share=15, octets=200)
+        )
+        expected = set()
+        for number in range(300):
+            path = f"u{number}@{'big' if number % 3 else f'd{number % 7}'}.test"
+            house.put(path)
+            expected.add(path)
+        most = 0
+        delivered: list[str] = []
+        while house.remote.attempts:
+            for attempt in house.remote.take():
+                delivered += attempt.to
+                most = max(most, len(house.dispatcher._active.numbers))
+                attempt.answer(DELIVERED)
+        assert sorted(delivered) == sorted(expected)
+        assert most <= 2 * 40 + 10
+        assert house.queued() == {}
+        house.stop()
+
+    def test_a_backlog_is_read_in_parts_after_a_restart(self, tmp_path: Path) -> None:
+        house = House(
+            tmp_path, limits=ActiveLimits(local=5, remote=10, per_domain=4, recipients=40, share=15)
+        )
+        paths = [f"u{number}@{'big' if number % 4 else f'd{number}'}.test" for number in range(1200)]
+        for path in paths:
+            house.put(path)
+        house.stop()
+        house.remote.take()
+        house.start()
+        delivered: list[str] = []
+        while house.remote.attempts:
+            for attempt in house.remote.take():
+                assert attempt.message.recovered
+                delivered += attempt.to
+                attempt.answer(DELIVERED)
+        assert sorted(delivered) == sorted(paths)
+        assert house.queued() == {}
+        house.stop()
+
+    def test_an_unreachable_domain_rests_then_is_probed(self, house: House) -> None:
+        house.remote.always = UNREACHABLE
+        for number in range(10):
+            house.put(f"u{number}@dead.test")
+        assert len(house.remote.take()) == 3
+        assert {event.stage for event in house.events} == {"deferred"}
+        assert len(house.events) == 10
+        assert all(event.facts["reason"] == "no answer" for event in house.events)
+        house.clock.advance(300)
+        assert len(house.remote.take()) == 1
+        assert len(house.events) == 20
+        house.remote.always = DELIVERED
+        house.clock.advance(600)
+        assert len(house.remote.take()) == 10
+        assert house.queued() == {}
+
+    def test_a_resting_domain_is_given_up_in_the_end(self, tmp_path: Path) -> None:
+        house = House(tmp_path, schedule=RetrySchedule((300.0,), HOUR))
+        house.remote.always = UNREACHABLE
+        house.local.always = DELIVERED
+        for number in range(6):
+            house.put(f"u{number}@dead.test")
+        for _ in range(20):
+            house.clock.advance(300)
+        assert house.queued() == {}
+        assert len(house.local.attempts) == 6
+        house.stop()
+
+
+class TestByHand:
+    def notice(self, house: House) -> None:
+        house.queue.writer.notice()
+
+    def test_retry_now(self, house: House) -> None:
+        queue_id = house.put("cy@c.test")
+        house.remote.take()[0].answer(DELAYED)
+        assert house.by_hand().retry(queue_id) == 1
+        self.notice(house)
+        assert len(house.remote.attempts) == 1
+        assert house.stages(queue_id) == ["deferred", "retried"]
+
+    def test_retry_ends_a_rest(self, house: House) -> None:
+        house.remote.always = UNREACHABLE
+        for number in range(4):
+            house.put(f"u{number}@dead.test")
+        house.remote.take()
+        house.remote.always = DELIVERED
+        assert house.by_hand().retry() == 4
+        self.notice(house)
+        assert len(house.remote.attempts) == 4
+
+    def test_hold_and_release(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=1))
+        first, second = house.put("cy@c.test"), house.put("dee@c.test")
+        assert house.by_hand().hold(second) == 1
+        self.notice(house)
+        house.remote.take()[0].answer(DELIVERED)
+        assert house.remote.attempts == []
+        assert house.queued() == {second: {"dee@c.test": "held"}}
+        house.clock.advance(DAY)
+        assert house.by_hand().release(second) == 1
+        self.notice(house)
+        house.remote.take()[0].answer(DELIVERED)
+        assert house.queued() == {}
+        assert house.stages(first) == ["done"]
+        assert house.stages(second) == ["held", "released", "done"]
+        house.stop()
+
+    def test_remove_while_it_waits(self, house: House) -> None:
+        queue_id = house.put("cy@c.test", body=LARGE)
+        house.remote.take()[0].answer(DELAYED)
+        house.by_hand().remove(queue_id)
+        self.notice(house)
+        assert house.stages(queue_id) == ["deferred", "removed"]
+        house.clock.advance(DAY)
+        assert house.remote.attempts == []
+        assert os.listdir(house.queue.spool.directory) == []
+
+    def test_remove_during_an_attempt_that_fails_makes_no_report(self, house: House) -> None:
+        queue_id = house.put("cy@c.test")
+        house.by_hand().remove(queue_id)
+        house.remote.take()[0].answer(FAILED)
+        assert house.queued() == {}
+        assert house.local.attempts == []
+        assert house.stages(queue_id) == []
+
+    def test_remove_unnoticed_before_its_turn(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=1, octets=0))
+        house.put("cy@c.test")
+        second = house.put("dee@c.test")
+        house.by_hand().remove(second)
+        house.remote.take()[0].answer(DELIVERED)
+        assert house.remote.attempts == []
+        assert house.dispatcher._active.numbers == set()
+        house.stop()
+
+    def test_done_without_a_server_is_told_by_the_next(self, house: House) -> None:
+        queue_id = house.put("cy@c.test")
+        house.remote.take()[0].answer(DELAYED)
+        house.stop()
+        house.by_hand().remove(queue_id)
+        house.start()
+        self.notice(house)
+        assert house.stages(queue_id) == ["deferred", "removed"]
+
+
+class TestTrouble:
+    def test_an_outcome_that_cannot_be_recorded_waits_for_the_disk(self, house: House) -> None:
+        import sqlite3
+
+        queue_id = house.put("cy@c.test")
+        house.queue.writer.broken = sqlite3.OperationalError("disk I/O error")
+        house.remote.take()[0].answer(DELIVERED)
+        for _ in range(10):
+            house.clock.advance(1)
+        assert house.stages(queue_id) == []
+        house.queue.writer.broken = None
+        house.clock.advance(1)
+        assert house.stages(queue_id) == ["done"]
+        assert house.remote.attempts == []
+
+    def test_an_outcome_that_can_never_be_recorded_is_not_delivered_again(self, house: House) -> None:
+        import sqlite3
+
+        house.put("cy@c.test")
+        house.queue.writer.broken = sqlite3.IntegrityError("an accident")
+        house.remote.take()[0].answer(DELIVERED)
+        house.queue.writer.broken = None
+        house.clock.advance(DAY)
+        assert house.remote.attempts == []
+        house.restart()
+        assert len(house.remote.attempts) == 1
+
+    @pytest.mark.parametrize("harm", ["truncated", "zeroed", "missing"])
+    def test_a_damaged_spool_file_is_held_and_the_rest_delivered(self, house: House, harm: str) -> None:
+        house.remote.always = DELAYED
+        bad, good = house.put("cy@c.test", body=LARGE), house.put("dee@c.test", body=LARGE)
+        house.stop()
+        file = house.queue.spool.path(decode(bad))
+        if harm == "missing":
+            file.unlink()
+        else:
+            os.truncate(file, 100_000)
+            if harm == "zeroed":
+                os.truncate(file, len(LARGE))
+        house.remote.take()
+        house.remote.always = DELIVERED
+        house.start()
+        house.clock.advance(300)
+        assert [attempt.message.queue_id for attempt in house.remote.attempts] == [good]
+        assert house.queued() == {bad: {"cy@c.test": "held"}}
+        (recipient,) = house.by_hand().show(bad).recipients
+        assert "missing or damaged" in recipient.diagnostic
+
+    def test_a_damaged_body_in_the_database_is_held(self, house: House) -> None:
+        queue_id = house.put("cy@c.test")
+        house.stop()
+        house.queue = house.queue.__class__(house.directory, house.clock)
+        now(house.queue.start())
+        database = house.queue.writer._database
+        assert database is not None
+        database._execute("UPDATE message SET body = zeroblob(length(body))")
+        now(house.queue.stop())
+        house.remote.take()
+        house.start()
+        assert house.remote.attempts == []
+        assert house.queued() == {queue_id: {"cy@c.test": "held"}}
+
+
+class TestStop:
+    def test_attempts_under_way_are_waited_for_and_nothing_new_begins(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=1))
+        house.put("cy@c.test")
+        second = house.put("dee@c.test")
+        stopping = Deferred.fromCoroutine(house.dispatcher.stop())
+        assert not stopping.called
+        house.remote.take()[0].answer(DELIVERED)
+        assert stopping.called
+        assert house.remote.attempts == []
+        now(house.queue.stop())
+        house.start()
+        assert house.remote.attempts[0].message.queue_id == second
+        house.stop()
+
+    def test_an_attempt_that_hangs_is_waited_for_a_bounded_time_and_made_again(self, house: House) -> None:
+        queue_id = house.put("cy@c.test")
+        stopping = Deferred.fromCoroutine(house.dispatcher.stop(10.0))
+        house.clock.advance(9.9)
+        assert not stopping.called
+        house.clock.advance(0.1)
+        assert stopping.called
+        now(house.queue.stop())
+        house.remote.take()[0].answer(DELIVERED)
+        house.remote = Deliverer()
+        house.start()
+        (attempt,) = house.remote.attempts
+        assert attempt.message.queue_id == queue_id
+        assert attempt.message.recovered

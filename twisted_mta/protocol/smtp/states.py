@@ -1,0 +1,60 @@
+"""The order of an SMTP dialog as two tables (RFC 5321 §4.1.4, §4.3.2; RFC 3207 §4; RFC 4954 §4)."""
+
+from __future__ import annotations
+
+import enum
+
+from twisted_mta.protocol.smtp.events import (
+    Authenticate,
+    DataEnd,
+    DataStart,
+    Event,
+    Hello,
+    Mail,
+    Recipient,
+    StartTls,
+)
+
+
+class State(enum.Enum):
+    """Where in the dialog we are (RFC 5321 §4.1.4)."""
+
+    GREETED = enum.auto()  # no EHLO yet
+    READY = enum.auto()
+    MAIL = enum.auto()  # there is a reverse path
+    RECIPIENT = enum.auto()  # and a forward path
+    DATA = enum.auto()  # content is coming
+    AUTH = enum.auto()  # inside an authentication exchange
+
+
+# Which state the acceptance of an event leads to.
+AFTER: dict[type[Event], State] = {
+    Hello: State.READY,
+    Mail: State.MAIL,
+    Recipient: State.RECIPIENT,
+    DataStart: State.DATA,
+    DataEnd: State.READY,
+    StartTls: State.GREETED,
+    Authenticate: State.READY,
+}
+
+_NO_HELLO = (503, "5.5.1", "EHLO first")
+_NO_MAIL = (503, "5.5.1", "MAIL first")
+_NESTED = (503, "5.5.1", "There is a sender already")
+_IN_TRANSACTION = (503, "5.5.1", "Not during a mail transaction")
+
+# What is out of order, and the refusal; everything else is in order.
+OUT_OF_ORDER = {
+    ("MAIL", State.GREETED): _NO_HELLO,
+    ("MAIL", State.MAIL): _NESTED,
+    ("MAIL", State.RECIPIENT): _NESTED,
+    ("RCPT", State.GREETED): _NO_HELLO,
+    ("RCPT", State.READY): _NO_MAIL,
+    ("DATA", State.GREETED): _NO_HELLO,
+    ("DATA", State.READY): _NO_MAIL,
+    ("DATA", State.MAIL): (554, "5.5.1", "No valid recipients"),
+    ("STARTTLS", State.GREETED): _NO_HELLO,
+    ("AUTH", State.GREETED): _NO_HELLO,
+    ("AUTH", State.MAIL): _IN_TRANSACTION,
+    ("AUTH", State.RECIPIENT): _IN_TRANSACTION,
+}

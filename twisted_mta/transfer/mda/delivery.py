@@ -1,0 +1,172 @@
+"""Local delivery: the deliverer for our own domains (RFC 5321 §4.4, "final delivery").
+
+Each recipient is looked up at the moment of delivery. An account gets the message into its INBOX under a
+`Return-Path:` and a `Delivered-To:` field; an alias is replaced by what it leads to, through the queue, so
+that every end has attempts of its own. `Delivered-To:` breaks loops that leave this host and come back.
+
+A `Return-Path:` that the content brings along is left where it is: RFC 5321 §4.4 allows to remove it,
+but ours is above it and readers take the first; the content itself stays as it was signed.
+Left out on purpose: Sieve, and so the meaning of `+detail`: all goes to the INBOX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_mta.interfaces import IDeliverer, IDirectory
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.headers import MAX_HEADER, header_end, values
+from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.message.status import MailError, unexpected
+from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.aliases import AliasLimits, expand, local_address
+
+MAILBOX = "INBOX"
+
+
+@dataclass(slots=True)
+class _Copy:
+    """One copy of the message, and the places of those whom it is for among the recipients of the call:
+    several recipients may turn out to be one."""
+
+    account: str
+    delivered_to: str
+    number: int  # of the first of its recipients
+    places: list[int] = field(default_factory=list)
+
+
+@implementer(IDeliverer)
+class LocalDelivery:
+    """The MDA. `reactor` is asked for its thread pool, to read the header of a message that is in a file."""
+
+    log = Logger(namespace="twisted_mta.mda")
+
+    def __init__(
+        self,
+        *,
+        directory: IDirectory,
+        store: MessageStore,
+        journey: Journey,
+        reactor: IReactorThreads,
+        alias_limits: AliasLimits = AliasLimits(),
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._journey = journey
+        self._reactor = reactor
+        self._alias_limits = alias_limits
+
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
+        """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
+        outcomes: dict[int, Outcome] = {}
+        copies: dict[str, _Copy] = {}
+        for place, recipient in enumerate(recipients):
+            try:
+                found = await self._look_up(message, recipient)
+            except Exception as error:
+                found = self._failure(message, recipient.forward_path, error)
+            if isinstance(found, Outcome):
+                outcomes[place] = found
+            else:
+                copies.setdefault(found.delivered_to, found).places.append(place)
+        if copies:
+            outcomes.update(await self._deliver_copies(message, recipients, list(copies.values())))
+        return [outcomes[place] for place in range(len(recipients))]
+
+    async def _look_up(self, message: QueuedMessage, recipient: QueuedRecipient) -> _Copy | Outcome:
+        """Where a recipient's mail goes, or what to do instead of delivering it. Raises MailError."""
+        address = recipient.forward_path
+        resolution = await self._directory.resolve(address)
+        if resolution is None:
+            return Outcome(Action.FAILED, "5.1.1", "No such mailbox here")
+        if resolution.account:
+            delivered_to = str(local_address(address, resolution))
+            return _Copy(resolution.account, delivered_to, recipient.number)
+        expansion = await expand(self._directory, address, resolution.aliases, self._alias_limits)
+        self._journey.tell("expanded", message.queue_id, to=address, into=len(expansion))
+        return Outcome(Action.EXPANDED, "2.1.5", "Expanded", expansion=expansion)
+
+    async def _deliver_copies(
+        self, message: QueuedMessage, recipients: Sequence[QueuedRecipient], copies: Sequence[_Copy]
+    ) -> dict[int, Outcome]:
+        """Outcomes by place."""
+        try:
+            been = await self._delivered_to(message.content)
+        except Exception as error:
+            failed = self._failure(message, recipients[copies[0].places[0]].forward_path, error)
+            return {place: failed for copy in copies for place in copy.places}
+        results = await gatherResults(
+            [Deferred.fromCoroutine(self._deliver_copy(message, copy, been)) for copy in copies]
+        )
+        outcomes: dict[int, Outcome] = {}
+        for copy, outcome in zip(copies, results, strict=True):
+            for place in copy.places:
+                outcomes[place] = outcome
+                if outcome.action is Action.DELIVERED:
+                    self._journey.tell(
+                        "delivered",
+                        message.queue_id,
+                        to=recipients[place].forward_path,
+                        account=copy.account,
+                        mailbox=MAILBOX,
+                    )
+        return outcomes
+
+    async def _deliver_copy(self, message: QueuedMessage, copy: _Copy, been: frozenset[str]) -> Outcome:
+        if copy.delivered_to.lower() in been:
+            return Outcome(Action.FAILED, "5.4.6", f"Mail loop: was delivered to {copy.delivered_to} before")
+        head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
+        try:
+            await self._store.deliver(
+                copy.account,
+                message.content.with_head(head.encode()),
+                unique=f"{message.queue_id}-{copy.number}",
+                arrived=message.arrived,
+                mailbox=MAILBOX,
+                recovered=message.recovered,
+            )
+        except Exception as error:
+            return self._failure(message, copy.delivered_to, error)
+        return Outcome(Action.DELIVERED, "2.0.0", "Delivered to mailbox")
+
+    async def _delivered_to(self, content: Content) -> frozenset[str]:
+        """The addresses this content says it was delivered to before, in lower case. Raises OSError."""
+        if content.path is None:
+            return delivered_to(content)
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), delivered_to, content)
+
+    def _failure(self, message: QueuedMessage, to: Address | str, error: Exception) -> Outcome:
+        """What an exception means for a recipient: only a MailError can be final."""
+        if not isinstance(error, MailError):
+            self.log.failure(
+                "{queue_id}: unexpected error in a delivery to {to}",
+                failure=Failure(error),
+                queue_id=message.queue_id,
+                to=to,
+            )
+            error = unexpected()
+        action = Action.FAILED if error.permanent else Action.DELAYED
+        return Outcome(action, error.status, error.text)
+
+
+def delivered_to(content: Content) -> frozenset[str]:
+    """The values of all `Delivered-To:` fields, in lower case. Reads no more than the header block, and that
+    up to MAX_HEADER octets. Raises OSError."""
+    block = b""
+    for chunk in content.chunks():
+        block += chunk
+        end = header_end(block)
+        if end >= 0 or len(block) > MAX_HEADER:
+            block = block[: end if end >= 0 else MAX_HEADER]
+            break
+    return frozenset(value.decode("latin-1").lower() for value in values(block, b"Delivered-To"))

@@ -1,0 +1,106 @@
+"""One attempt to relay one message: its recipients and their outcomes (RFC 5321 §5.1, RFC 3464 §2.3.3).
+
+A verdict on the message or on a recipient that is final settles him. Everything else is provisional: the
+next host may know better. When no host is left, the provisional outcome stands, and one host with hope
+outweighs any number that refuse to talk to us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.protocol.smtp.client_events import Stage
+from twisted_mta.transfer.mta.routing import Host
+from twisted_mta.transfer.mta.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a verdict was spoken. `tls`: the version, "" in the clear."""
+
+    host: Host
+    tls: str = ""
+
+
+_STAGES = {Action.RELAYED: "relayed", Action.FAILED: "relay-failed", Action.DELAYED: "delayed"}
+
+
+class Attempt:
+    """Collects the outcomes for `recipients` and tells them to the journey."""
+
+    def __init__(
+        self, message: QueuedMessage, recipients: Sequence[QueuedRecipient], journey: Journey
+    ) -> None:
+        self.message = message
+        self._recipients = recipients
+        self._journey = journey
+        self._settled: dict[QueuedRecipient, Outcome] = {}
+        self._provisional: dict[QueuedRecipient, tuple[Verdict, Place | None]] = {}
+
+    def pending(self) -> list[QueuedRecipient]:
+        """Who is not settled yet, in order."""
+        return [recipient for recipient in self._recipients if recipient not in self._settled]
+
+    def record(self, recipient: QueuedRecipient, verdict: Verdict, place: Place) -> None:
+        """A verdict on the message for this recipient."""
+        # Silence after the end of data may hide an acceptance. Another host now would most likely make
+        # two messages of one; waiting is as likely to do so, but the server has had time to recover.
+        decided = verdict.accepted or verdict.permanent or (verdict.stage is Stage.FINAL and not verdict.code)
+        if decided:
+            self._settle(recipient, verdict, place)
+        else:
+            self._provide(recipient, verdict, place)
+
+    def note(self, verdict: Verdict, place: Place | None) -> None:
+        """A verdict on all that are pending, not on the message: a host, or the way there, is at fault."""
+        for recipient in self.pending():
+            self._provide(recipient, verdict, place)
+
+    def settle(self, recipients: Iterable[QueuedRecipient], verdict: Verdict) -> None:
+        """A verdict of our own that no host can change."""
+        for recipient in recipients:
+            self._settle(recipient, verdict, None)
+
+    def outcomes(self) -> list[Outcome]:
+        """One for each recipient, in order: nothing more is tried."""
+        for recipient in self.pending():
+            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            self._settle(recipient, verdict, place)
+        return [self._settled[recipient] for recipient in self._recipients]
+
+    def _provide(self, recipient: QueuedRecipient, verdict: Verdict, place: Place | None) -> None:
+        earlier = self._provisional.get(recipient)
+        if earlier is None or _weight(verdict) >= _weight(earlier[0]):
+            self._provisional[recipient] = verdict, place
+
+    def _settle(self, recipient: QueuedRecipient, verdict: Verdict, place: Place | None) -> None:
+        if verdict.accepted:
+            action = Action.RELAYED
+        else:
+            action = Action.FAILED if verdict.permanent else Action.DELAYED
+        host = place.host if place is not None else None
+        name = host.name if host is not None else ""
+        self._settled[recipient] = Outcome(action, verdict.status, verdict.text, name)
+        self._journey.tell(
+            _STAGES[action],
+            self.message.queue_id,
+            to=recipient.forward_path,
+            host=name,
+            address=host.address if host is not None else "",
+            tls=place.tls if place is not None else "",
+            status=verdict.status,
+            reply=verdict.text,
+        )
+
+
+_NOT_TRIED = Verdict(Stage.CONNECT, 0, "4.3.0", "Local error in processing")
+
+
+def _weight(verdict: Verdict) -> int:
+    """Which of two provisional verdicts stands: hope over none, and a server's words over its silence."""
+    if verdict.permanent:
+        return 0
+    return 2 if verdict.code else 1

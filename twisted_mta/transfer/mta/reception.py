@@ -1,0 +1,64 @@
+"""Reception: mail from other hosts for our domains, on port 25 (RFC 5321 §3, §7.8).
+
+Anybody may send to mailboxes that exist here. Only clients in the allowed networks may send elsewhere:
+this is no open relay. There is no AUTH here; accounts submit their mail (`transfer/msa`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_mta.interfaces import IDirectory, IIntake
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.address import Address
+from twisted_mta.message.status import MailError
+from twisted_mta.transfer.session import TransferPolicy, TransferSession
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceptionPolicy(TransferPolicy):
+    """`allow_networks`: clients that may relay."""
+
+    allow_networks: tuple[Network, ...] = ()
+
+
+class Reception(TransferSession):
+    """One session with a host that delivers mail."""
+
+    def __init__(
+        self,
+        *,
+        directory: IDirectory,
+        intake: IIntake,
+        journey: Journey,
+        reactor: IReactorTime,
+        policy: ReceptionPolicy,
+    ) -> None:
+        super().__init__(directory=directory, intake=intake, journey=journey, reactor=reactor, policy=policy)
+        self._allow_networks = policy.allow_networks
+
+    async def check_sender(self, reverse_path: Address | None) -> None:
+        """Everybody may be a sender, the null path too (RFC 5321 §4.5.5)."""
+
+    def check_relaying(self, forward_path: Address) -> None:
+        if not within(self.peer_host, self._allow_networks):
+            raise MailError(550, "5.7.1", f"<{forward_path}> Relaying denied")
+
+
+def within(host: str, networks: tuple[Network, ...]) -> bool:
+    """True when the address `host` is in one of the networks; an IPv4 address that an IPv6 socket
+    shows as `::ffff:192.0.2.1` counts as what it is. False for what is no address."""
+    if not networks:
+        return False
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
