@@ -1,0 +1,34 @@
+"""Refusals of the store in the words of IMAP (RFC 5530, RFC 3501 §7.1)."""
+
+from __future__ import annotations
+
+from twisted_mta.message.status import MailError
+from twisted_mta.store.errors import (
+    BadMailboxName,
+    CannotDo,
+    MailboxExists,
+    NoSuchMailbox,
+    NoSuchMessage,
+    StorageFull,
+    StoreError,
+)
+
+_CODES: tuple[tuple[type[MailError], str], ...] = (
+    (NoSuchMailbox, "NONEXISTENT"),
+    (MailboxExists, "ALREADYEXISTS"),
+    (BadMailboxName, "CANNOT"),
+    (CannotDo, "CANNOT"),
+    (NoSuchMessage, "EXPUNGEISSUED"),
+    # A full disk is no quota of the user's, yet it is the one code that makes clients stop and tell.
+    (StorageFull, "OVERQUOTA"),
+)
+
+
+def code_of(error: MailError) -> str:
+    """The response code for a tagged NO."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, StoreError):
+        return "CANNOT" if error.permanent else "UNAVAILABLE"
+    return "SERVERBUG"

@@ -1,0 +1,250 @@
+"""One IMAP session: it drives the engine, holds who is logged in and what is selected, and answers.
+
+What each command does stands in the modules of its group; `COMMANDS` names them all. Faults of the
+client are `BAD`, refusals of the store `NO` with a response code (RFC 5530), accidents of ours
+`NO [SERVERBUG]`. Everything the session has open is let go of when the connection ends and no command
+is under way any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from twisted_mta.access.imap4 import (
+    append,
+    authentication,
+    copy,
+    expunge,
+    fetch,
+    idle,
+    mailboxes,
+    search,
+    select,
+    store_flags,
+    universal,
+)
+from twisted_mta.access.imap4.response_codes import code_of
+from twisted_mta.access.imap4.view import View
+from twisted_mta.message.status import MailError
+from twisted_mta.protocol.imap4 import commands
+from twisted_mta.protocol.imap4.commands import Command
+from twisted_mta.protocol.imap4.grammar import CommandError
+from twisted_mta.protocol.imap4.server import (
+    AppendEnd,
+    ContinuationLine,
+    Event,
+    Fault,
+    ImapServer,
+    LiteralChunk,
+)
+from twisted_mta.store.account import Account
+from twisted_mta.wire.connection import Connection
+
+if TYPE_CHECKING:
+    from twisted_mta.access.imap4.access import ImapAccess
+
+COMMANDS: dict[type[Command], Callable[[ImapSession, Any], Awaitable[None]]] = {
+    commands.Capability: universal.capability,
+    commands.Noop: universal.noop,
+    commands.Logout: universal.logout,
+    commands.Id: universal.identify,
+    commands.Namespace: universal.namespace,
+    commands.StartTls: authentication.start_tls,
+    commands.Login: authentication.login,
+    commands.Authenticate: authentication.authenticate,
+    commands.Select: select.select,
+    commands.Check: select.check,
+    commands.Close: select.close,
+    commands.Unselect: select.unselect,
+    commands.Create: mailboxes.create,
+    commands.Delete: mailboxes.delete,
+    commands.Rename: mailboxes.rename,
+    commands.Subscribe: mailboxes.subscribe,
+    commands.Unsubscribe: mailboxes.unsubscribe,
+    commands.List: mailboxes.list_mailboxes,
+    commands.Lsub: mailboxes.list_subscribed,
+    commands.Status: mailboxes.status,
+    commands.Append: append.append,
+    commands.Idle: idle.idle,
+    commands.Expunge: expunge.expunge,
+    commands.Search: search.search,
+    commands.Fetch: fetch.fetch,
+    commands.Store: store_flags.store,
+    commands.Copy: copy.copy,
+    commands.Move: copy.move,
+}
+
+
+class ImapSession(Connection[Event]):
+    """Made by `ImapAccess.session`."""
+
+    engine: ImapServer
+    account: Account | None = None
+    view: View | None = None
+    login: authentication.Login | None = None  # until somebody is logged in
+    appending: append.Appending | None = None
+    idling: idle.Idling | None = None
+    _began = False
+    _faults = 0
+    _handling = False
+
+    def __init__(self, access: ImapAccess) -> None:
+        self.access = access
+        self.idle_limit = access.limits.login_time
+
+    # The connection's hooks
+
+    def opened(self) -> None:
+        self.engine = ImapServer()
+        self.login = authentication.Login(self)
+        self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {universal.capabilities(self)}")
+
+    async def handle(self, event: Event) -> None:
+        self._handling = True
+        try:
+            await self._decide(event)
+        except CommandError as error:
+            assert isinstance(event, Command)
+            self._fault(Fault(event.tag, error.condition, error.text, error.code))
+        finally:
+            self._handling = False
+            if self.gone:
+                await self._release()
+
+    async def _decide(self, event: Event) -> None:
+        if isinstance(event, Command):
+            self._faults = 0
+            await COMMANDS[type(event)](self, event)
+        elif isinstance(event, LiteralChunk):
+            await append.take(self, event)
+        elif isinstance(event, AppendEnd):
+            await append.end(self, event)
+        elif isinstance(event, ContinuationLine):
+            if self.idling is not None:
+                await idle.end(self, event.line)
+            else:
+                await authentication.respond(self, event.line)
+        else:
+            self._fault(event)
+
+    def refuse(self, event: Event, error: MailError) -> None:
+        if isinstance(event, LiteralChunk):
+            append.fail(self, error)
+            return
+        self.engine.respond(self._tag(event), "NO", error.text, code_of(error))
+        self._abandon()
+        if self.view is not None and self.view.deleted:
+            self.tell_updates(expunges=False)
+
+    def timed_out(self) -> None:
+        self.bye("Autologout; idle for too long" if self.account else "Login took too long")
+
+    def shutting_down(self) -> None:
+        self.bye("Server is shutting down")
+
+    def closed(self) -> None:
+        if not self._handling:
+            done = Deferred.fromCoroutine(self._release())
+            done.addErrback(lambda failure: self.log.failure("closing a session failed", failure=failure))
+
+    def touch(self) -> None:
+        """Before login the clock runs on, so that nobody keeps a connection without a password."""
+        if self.account is not None or not self._began:
+            self._began = True
+            super().touch()
+
+    # Services to the commands
+
+    def complete(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
+        """Tell what has changed meanwhile, then that the command has been carried out."""
+        self.tell_updates(
+            expunges=expunges, with_uid=isinstance(command, commands.OnMessages) and command.by_uid
+        )
+        if not self.engine.finished:
+            self.engine.respond(command.tag, "OK", text, code)
+
+    def refuse_command(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
+        """Tell what has changed meanwhile, then that the command cannot be carried out."""
+        self.tell_updates(expunges=expunges)
+        if not self.engine.finished:
+            self.engine.respond(command.tag, "NO", text, code)
+
+    def tell_updates(self, *, expunges: bool, with_uid: bool = False) -> None:
+        """Untagged responses for what has changed in the selected mailbox. A mailbox that is gone ends the
+        session: there is no other way to tell (RFC 2180 §3)."""
+        view = self.view
+        if view is None:
+            return
+        if view.deleted:
+            self.bye("The selected mailbox has been deleted")
+            return
+        for line in view.updates(expunges=expunges, with_uid=with_uid):
+            self.engine.write(line)
+
+    def bye(self, text: str) -> None:
+        """End the session of our own accord."""
+        self.engine.respond("*", "BYE", text)
+        self.engine.finish()
+
+    def logged_in(self, account: Account) -> None:
+        """The client has proved who it is."""
+        self.account = account
+        self.login = None
+        self.idle_limit = self.access.limits.idle_time
+        self.engine.log_in()
+
+    def require_account(self) -> Account:
+        """Whose mail this is. The engine lets no command through that has no place before login."""
+        assert self.account is not None
+        return self.account
+
+    def require_view(self) -> View:
+        """What is selected. The engine lets no command through that has no place without it."""
+        assert self.view is not None
+        return self.view
+
+    async def leave_mailbox(self) -> None:
+        """Nothing is selected any more."""
+        view, self.view = self.view, None
+        if view is not None:
+            self.engine.deselect()
+            view.close()
+            await view.mailbox.close()
+
+    # Trouble and the end
+
+    def _tag(self, event: Event) -> str:
+        if isinstance(event, Command | Fault) and event.tag != "*":
+            return event.tag
+        for pending in (self.appending, self.idling, self.login):
+            if pending is not None and pending.tag:
+                return pending.tag
+        return "*"
+
+    def _fault(self, fault: Fault) -> None:
+        self.engine.respond(self._tag(fault), fault.condition, fault.text, fault.code)
+        self._abandon()
+        self._faults += fault.condition == "BAD"
+        if fault.fatal:
+            self.bye("Cannot go on")
+        elif self._faults >= self.access.limits.faults:
+            self.bye("Too many bad commands")
+
+    def _abandon(self) -> None:
+        """Whatever took more than one line is over."""
+        self.idling = None
+        if self.login is not None:
+            self.login.abandon()
+        self.engine.end_continuation()
+
+    async def _release(self) -> None:
+        self.idling = None
+        if self.appending is not None:
+            await append.abandon(self)
+        await self.leave_mailbox()
+        account, self.account = self.account, None
+        if account is not None:
+            self.access.journey.tell("logout", service="imap", peer=self.peer_host, account=account.name)

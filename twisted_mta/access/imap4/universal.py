@@ -1,0 +1,69 @@
+"""The commands of any state, and NAMESPACE (RFC 3501 §6.1, RFC 2342, RFC 2971)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted_mta.protocol.imap4.commands import Capability, Id, Logout, Namespace, Noop
+from twisted_mta.protocol.sasl.mechanism import MECHANISMS
+
+if TYPE_CHECKING:
+    from twisted_mta.access.imap4.session import ImapSession
+
+_EXTENSIONS = (
+    "CHILDREN",  # RFC 3348
+    "ID",  # RFC 2971
+    "IDLE",  # RFC 2177
+    "LITERAL+",  # RFC 7888
+    "MOVE",  # RFC 6851
+    "NAMESPACE",  # RFC 2342
+    "SASL-IR",  # RFC 4959
+    "SPECIAL-USE",  # RFC 6154
+    "UIDPLUS",  # RFC 4315
+    "UNSELECT",  # RFC 3691
+)
+
+
+def capabilities(session: ImapSession) -> str:
+    """What the server can do for this client now (RFC 3501 §7.2.1)."""
+    words = ["IMAP4rev1", *_EXTENSIONS]
+    if session.login is not None:
+        if session.login.tls_offered:
+            words.append("STARTTLS")
+        if session.login.allowed:
+            words += [f"AUTH={name}" for name in MECHANISMS]
+        else:
+            words.append("LOGINDISABLED")
+    return " ".join(words)
+
+
+async def capability(session: ImapSession, command: Capability) -> None:
+    """CAPABILITY (RFC 3501 §6.1.1)."""
+    session.engine.write(f"* CAPABILITY {capabilities(session)}\r\n".encode("ascii"))
+    session.complete(command, "CAPABILITY completed")
+
+
+async def noop(session: ImapSession, command: Noop) -> None:
+    """NOOP (RFC 3501 §6.1.2), which is also when changes by other programs are looked for."""
+    if session.view is not None:
+        await session.view.mailbox.refresh()
+    session.complete(command, "NOOP completed")
+
+
+async def logout(session: ImapSession, command: Logout) -> None:
+    """LOGOUT (RFC 3501 §6.1.3)."""
+    session.engine.respond("*", "BYE", "Logging out")
+    session.engine.respond(command.tag, "OK", "LOGOUT completed")
+    session.engine.finish()
+
+
+async def identify(session: ImapSession, command: Id) -> None:
+    """ID (RFC 2971). The version stays our secret."""
+    session.engine.write(b'* ID ("name" "twisted_mta")\r\n')
+    session.complete(command, "ID completed")
+
+
+async def namespace(session: ImapSession, command: Namespace) -> None:
+    """NAMESPACE (RFC 2342): everybody has their own mailboxes and sees no others."""
+    session.engine.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
+    session.complete(command, "NAMESPACE completed")

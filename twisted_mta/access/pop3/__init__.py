@@ -1,0 +1,1 @@
+"""POP3 access to the message store (RFC 1939)."""

@@ -1,0 +1,145 @@
+"""What a FETCH asks for (RFC 3501 §6.4.5, grammar in §9 fetch-att and section)."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+from twisted_mta.protocol.imap4.grammar import Cursor
+from twisted_mta.protocol.imap4.responses import astring
+
+_PARTIAL = re.compile(rb"<([0-9]{1,10})\.([1-9][0-9]{0,9})>")
+_PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
+_ATT = re.compile(rb"[A-Za-z0-9.]+")
+MAX_PART_DEPTH = 128  # numbers in one part specifier; deeper parts than that are never told apart
+
+
+class Text(enum.Enum):
+    """Which text of a message or part a section names (RFC 3501 §6.4.5)."""
+
+    ALL = ""
+    HEADER = "HEADER"
+    HEADER_FIELDS = "HEADER.FIELDS"
+    HEADER_FIELDS_NOT = "HEADER.FIELDS.NOT"
+    TEXT = "TEXT"
+    MIME = "MIME"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`part` are the part numbers, () for the message itself; `fields` the header field names in lower case
+    that go with HEADER_FIELDS and HEADER_FIELDS_NOT; `label` the section as it stands in the response."""
+
+    part: tuple[int, ...] = ()
+    text: Text = Text.ALL
+    fields: frozenset[bytes] = frozenset()
+    label: bytes = b""
+
+
+class Attribute(enum.Enum):
+    """Data items without arguments. All but the last three are known without a look at the message."""
+
+    UID = "UID"
+    FLAGS = "FLAGS"
+    INTERNALDATE = "INTERNALDATE"
+    SIZE = "RFC822.SIZE"
+    ENVELOPE = "ENVELOPE"
+    BODY = "BODY"
+    BODYSTRUCTURE = "BODYSTRUCTURE"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A piece of the message's text. `label` is the data item's name in the response; `partial` is
+    (first octet, number of octets), None for all; `peek`: does not set `\\Seen`."""
+
+    section: Section
+    label: bytes
+    partial: tuple[int, int] | None = None
+    peek: bool = False
+
+
+Item = Attribute | Body
+
+_FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.SIZE)
+MACROS: dict[str, tuple[Item, ...]] = {
+    "ALL": (*_FAST, Attribute.ENVELOPE),
+    "FAST": _FAST,
+    "FULL": (*_FAST, Attribute.ENVELOPE, Attribute.BODY),
+}
+_WORDS: dict[str, Item] = {
+    **{attribute.value: attribute for attribute in Attribute},
+    "RFC822": Body(Section(), b"RFC822"),
+    "RFC822.HEADER": Body(Section(text=Text.HEADER), b"RFC822.HEADER", peek=True),
+    "RFC822.TEXT": Body(Section(text=Text.TEXT), b"RFC822.TEXT"),
+}
+
+
+def parse_items(cursor: Cursor) -> tuple[Item, ...]:
+    """The items of a FETCH: a macro, one item, or a parenthesized list; each item once, in order.
+    Raises CommandError."""
+    if cursor.peek() == b"(":
+        return tuple(dict.fromkeys(cursor.parenthesized(lambda: _item(cursor))))
+    start = cursor.position
+    macro = MACROS.get(cursor.match(_ATT, "a data item").decode("ascii").upper())
+    if macro is not None:
+        return macro
+    cursor.position = start
+    return (_item(cursor),)
+
+
+def _item(cursor: Cursor) -> Item:
+    word = cursor.match(_ATT, "a data item").decode("ascii").upper()
+    if word in ("BODY", "BODY.PEEK") and cursor.accept(b"["):
+        section = _section(cursor)
+        cursor.expect(b"]")
+        partial = _partial(cursor)
+        origin = b"<%d>" % partial[0] if partial else b""
+        return Body(section, b"BODY[" + section.label + b"]" + origin, partial, peek=word == "BODY.PEEK")
+    item = _WORDS.get(word)
+    if item is None:
+        cursor.fail("a data item")
+    return item
+
+
+def _partial(cursor: Cursor) -> tuple[int, int] | None:
+    if cursor.peek() != b"<":
+        return None
+    found = _PARTIAL.match(cursor.data, cursor.position)
+    if found is None:
+        cursor.fail("a partial range")
+    cursor.position = found.end()
+    return int(found[1]), int(found[2])
+
+
+def _section(cursor: Cursor) -> Section:
+    """`section-spec`, up to the closing bracket."""
+    part: tuple[int, ...] = ()
+    prefix = b""
+    found = _PART.match(cursor.data, cursor.position)
+    if found is not None:
+        part = tuple(int(number) for number in found[0].split(b"."))
+        if len(part) > MAX_PART_DEPTH:
+            cursor.fail("a shorter part specifier")
+        cursor.position = found.end()
+        if not cursor.accept(b"."):
+            return Section(part, label=found[0])
+        prefix = found[0] + b"."
+    elif cursor.peek() == b"]":
+        return Section()
+    word = cursor.match(_ATT, "a section").decode("ascii").upper()
+    try:
+        text = Text(word)
+    except ValueError:
+        cursor.fail("a section")
+    if text is Text.MIME and not part:
+        cursor.fail("a part number before MIME")
+    label = prefix + word.encode("ascii")
+    if text not in (Text.HEADER_FIELDS, Text.HEADER_FIELDS_NOT):
+        return Section(part, text, label=label)
+    cursor.space()
+    names = cursor.parenthesized(cursor.astring)
+    # The names go back as the client wrote them: some clients look their own words up in the answer.
+    label += b" (" + b" ".join(astring(name) for name in names) + b")"
+    return Section(part, text, frozenset(name.lower() for name in names), label)

@@ -1,0 +1,1 @@
+"""POP3, server side, without I/O (RFC 1939)."""

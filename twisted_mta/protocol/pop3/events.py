@@ -1,0 +1,46 @@
+"""What a POP3 engine asks its session to do. Everything else it answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Check these. Answer with `logged_in` or `login_failed`."""
+
+    credentials: PasswordCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """The go-ahead is in the output: write it, begin the handshake, call `secured` (RFC 2595 §4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Fetch the message with this number; answer with `message` or `message_gone`.
+    `lines` is how many lines of the body TOP wants; None for RETR, which wants all."""
+
+    number: int
+    lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A long answer: send it through `listing`, as fast as the peer takes it."""
+
+    pieces: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """QUIT after login: remove the messages with these numbers, then answer with `goodbye` (RFC 1939 §6)."""
+
+    deleted: tuple[int, ...]
+
+
+Event = Login | StartTls | Retrieve | Listing | Update
