@@ -1,0 +1,104 @@
+"""`kill -9` in the middle of incoming mail: what got a 250 is in its mailbox, exactly once (acceptance 1).
+
+Reduced in size here. Clients send as fast as they can while the server is killed and started again and again;
+a message whose 250 was never seen is sent anew, as any sending server would.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import smtplib
+import threading
+from collections import Counter
+from pathlib import Path
+
+from mail_reader import MailReader
+from process import ServerProcess, free_port
+
+CLIENTS = 8
+MESSAGES_EACH = 60
+KILLS = 5
+PASSWORD = "correct horse battery"
+
+
+class Sender(threading.Thread):
+    """Sends its messages one after the other, each until it has been acknowledged; `up` is set while the
+    server runs."""
+
+    def __init__(self, number: int, port: int, up: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self.number, self.port, self.up = number, port, up
+        self.progress = threading.Semaphore(0)
+        self.acknowledged: list[str] = []
+        self.unknown: set[str] = set()  # sent, but the answer was lost in a crash
+
+    def run(self) -> None:
+        for number in range(MESSAGES_EACH):
+            for attempt in itertools.count():
+                assert self.up.wait(60), "the server is gone"
+                name = f"{self.number}-{number}-{attempt}"
+                if self.send(name):
+                    self.acknowledged.append(name)
+                    self.progress.release()
+                    break
+
+    def send(self, name: str) -> bool:
+        message = f"Subject: {name}\r\n\r\n".encode() + b"x" * 70 + b"\r\n"
+        try:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=60) as client:
+                client.sendmail("sender@elsewhere.test", ["alice@a.test"], message * 20)
+        except (OSError, smtplib.SMTPException):
+            self.unknown.add(name)
+            return False
+        return True
+
+
+def subjects(reader: MailReader) -> Counter[str]:
+    status, data = reader.imap.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    assert status == "OK"
+    return Counter(
+        re.findall(r"Subject: (\S+)", b"".join(p[1] for p in data if isinstance(p, tuple)).decode())
+    )
+
+
+def test_every_acknowledged_message_is_in_its_mailbox_exactly_once(tmp_path: Path) -> None:
+    smtp, imaps = free_port(), free_port()
+    config = {
+        "hostname": "mx.a.test",
+        "data_dir": "data",
+        "domains": ["a.test"],
+        "listen": {"smtp": [f"127.0.0.1:{smtp}"], "imaps": [f"127.0.0.1:{imaps}"]},
+        "tls": {"self_signed": True},
+    }
+    server = ServerProcess(config, tmp_path)
+    server.add_account("alice@a.test", PASSWORD)
+    server.start()
+    up = threading.Event()
+    up.set()
+    senders = [Sender(number, smtp, up) for number in range(CLIENTS)]
+    for sender in senders:
+        sender.start()
+    for _ in range(KILLS):
+        for sender in senders:
+            for _ in range(MESSAGES_EACH // (KILLS + 1)):
+                assert sender.progress.acquire(timeout=60), "the server takes no mail any more"
+        up.clear()
+        server.kill9()
+        server.start()
+        up.set()
+    for sender in senders:
+        sender.join()
+
+    acknowledged = [name for sender in senders for name in sender.acknowledged]
+    with MailReader("127.0.0.1", imaps, "alice@a.test", PASSWORD) as reader:
+        found = subjects(reader)
+        while not set(acknowledged) <= set(found):  # what the last crash left is being delivered
+            reader.wait_for(reader.count + 1)
+            found = subjects(reader)
+    server.terminate()
+
+    assert len(acknowledged) == CLIENTS * MESSAGES_EACH
+    unknown = set().union(*(sender.unknown for sender in senders))
+    assert set(found) <= set(acknowledged) | unknown
+    assert {name: times for name, times in found.items() if times != 1} == {}

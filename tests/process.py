@@ -1,0 +1,188 @@
+"""The real server as a process of its own, for tests that need one.
+
+`twistd -n --pidfile= mta --config FILE` runs with the interpreter that runs the tests; ready is when its log
+says so. The administration goes through the `mta` command line, as an administrator's would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+READY = "-: ready"  # in the server's log
+PATIENCE = 60.0  # seconds to start or to stop, on a slow machine
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port at which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+class NotReady(Exception):
+    """The server ended, or said nothing, instead of getting ready."""
+
+
+class ServerProcess:
+    """One server. `config` is TOML text or the same as a dict; it is written to `directory`/mta.toml, so
+    relative paths in it are below `directory`."""
+
+    def __init__(self, config: str | Mapping[str, Any], directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.config = directory / "mta.toml"
+        self.config.write_text(config if isinstance(config, str) else to_toml(config), encoding="utf-8")
+        self._log = directory / "server.log"
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._news = threading.Condition()
+        self._lines: list[str] = []  # of the running process
+        self._asked = False  # to stop
+        self._ended = True
+
+    def __enter__(self) -> ServerProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.terminate()
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *wrapper: str) -> None:
+        """Returns when everything listens. `wrapper` is put in front of the command, for example
+        ("strace", "-f", "-o", FILE). Raises NotReady, with the log."""
+        twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        self._ended, self._asked, self._lines = False, False, []
+        self._process = subprocess.Popen(
+            [*wrapper, *twistd, "-n", "--pidfile=", "mta", "--config", str(self.config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            env=environment(),
+            cwd=self.directory,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        try:
+            self.wait_for(READY)
+        except TimeoutError:
+            self.kill9()
+            raise NotReady(self.log_text()) from None
+
+    def wait_for(self, text: str) -> str:
+        """The first line of this start's log with `text` in it, as soon as it is there. Raises TimeoutError
+        when it does not come, or cannot come any more."""
+        seen = 0
+        with self._news:
+            while True:
+                for line in self._lines[seen:]:
+                    if text in line:
+                        return line
+                seen = len(self._lines)
+                if self._ended or not self._news.wait(PATIENCE):
+                    raise TimeoutError(f"{text!r} is not in the log")
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, as an administrator stops it, without waiting for the end."""
+        os.kill(self.pid, signal.SIGTERM)
+        self._asked = True
+
+    def terminate(self) -> int:
+        """SIGTERM, unless it was sent already; waits for the end. The exit code; 0 when it did not run."""
+        return self._end(signal.SIGTERM)
+
+    def kill9(self) -> None:
+        """The end without warning."""
+        self._end(signal.SIGKILL)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def log_text(self) -> str:
+        """All that was written to the log, over all starts; complete once the process has ended."""
+        return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
+
+    def mta(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `mta --config FILE arguments…`; the result may be a refusal."""
+        return subprocess.run(
+            [sys.executable, "-m", "twisted_mta.service.cli", "--config", str(self.config), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def add_account(self, address: str, password: str) -> None:
+        """`mta account add`, whether the server runs or not."""
+        done = self.mta("account", "add", address, "--password-stdin", stdin=password + "\n")
+        assert done.returncode == 0, done.stderr
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with self._log.open("a", encoding="utf-8") as log:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None and not (self._asked and number == signal.SIGTERM):
+            os.killpg(process.pid, number)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
+            raise
+        finally:
+            assert self._reader is not None
+            self._reader.join(PATIENCE)
+            assert process.stdout is not None
+            process.stdout.close()
+        return code
+
+
+def environment() -> dict[str, str]:
+    """The tests' own, with the project found whether it is installed or not."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def to_toml(table: Mapping[str, Any], path: str = "") -> str:
+    """A nested dict as TOML: plain values first, then the tables."""
+    lines = [f"[{path}]"] if path else []
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items() if key not in inner]
+    for key, value in inner.items():
+        name = json.dumps(key)
+        lines.append(to_toml(value, f"{path}.{name}" if path else name))
+    return "\n".join(lines) + "\n"

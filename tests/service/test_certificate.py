@@ -1,0 +1,59 @@
+"""The self-signed certificate, and certificates from files."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from process import to_toml
+
+from twisted_mta.service.certificate import self_signed, tls_context
+from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.config import Config, load
+
+
+def config(tmp_path: Path, **tls: object) -> Config:
+    path = tmp_path / "mta.toml"
+    listen = {"smtp": ["127.0.0.1:2525"]}
+    path.write_text(
+        to_toml(
+            {"hostname": "mx.a.test", "data_dir": "d", "domains": ["a.test"], "listen": listen, "tls": tls}
+        )
+    )
+    return load(path)
+
+
+def test_it_is_made_once_for_every_name_and_its_key_is_private(tmp_path: Path) -> None:
+    certificate, private_key = self_signed(tmp_path / "tls", ["mx.a.test", "a.test", "b.test"])
+    assert private_key.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
+    made = x509.load_pem_x509_certificate(certificate.read_bytes())
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["mx.a.test", "a.test", "b.test", "localhost"]
+    assert "127.0.0.1" in map(str, names.get_values_for_type(x509.IPAddress))
+    before = certificate.read_bytes(), private_key.read_bytes()
+    self_signed(tmp_path / "tls", ["other.test"])
+    assert (certificate.read_bytes(), private_key.read_bytes()) == before
+    ssl.create_default_context(cafile=str(certificate))
+
+
+def test_tls_may_be_off(tmp_path: Path) -> None:
+    assert tls_context(config(tmp_path)) is None
+
+
+def test_a_pair_from_files(tmp_path: Path) -> None:
+    self_signed(tmp_path, ["mx.a.test"])
+    assert tls_context(config(tmp_path, certificate="certificate.pem", private_key="private_key.pem"))
+
+
+def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:
+    self_signed(tmp_path, ["mx.a.test"])
+    self_signed(tmp_path / "other", ["mx.a.test"])
+    (tmp_path / "junk").write_text("junk")
+    for certificate, private_key, sentence in (
+        ("junk", "private_key.pem", "tls.certificate: .*junk is not a certificate in PEM form"),
+        ("certificate.pem", "junk", "tls.private_key: .*junk is not a private key in PEM form"),
+        ("certificate.pem", "other/private_key.pem", "is not the key of"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            tls_context(config(tmp_path, certificate=certificate, private_key=private_key))

@@ -1,0 +1,55 @@
+"""The log as people read it."""
+
+import io
+
+from twisted.logger import FileLogObserver, Logger, LogLevel
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.journey.log import NAMESPACE, LogReader
+from twisted_mta.service.log_lines import line_of
+
+
+def test_one_readable_line_an_event() -> None:
+    written = io.StringIO()
+    journey = Journey()
+    journey.add_reader(LogReader(Logger(NAMESPACE, observer=FileLogObserver(written, line_of))))
+    journey.tell("queued", "4f-1", size=812, to="<bob@b.test>", note="two words", empty="")
+    journey.tell("login", account="alice@a.test\r\nforged")
+    first, second = written.getvalue().splitlines()
+    assert first.split(" ", 1)[1] == 'INFO 4f-1: queued size=812 to=<bob@b.test> note="two words"'
+    assert second.split(" ", 1)[1] == r"INFO -: login account=alice@a.test\x0d\x0aforged"
+    date = first.split(" ")[0]
+    assert len(date) == len("2026-01-31T12:00:00.123+0100")
+
+
+def event(**values: object) -> dict[str, object]:
+    return {
+        "log_level": LogLevel.info,
+        "log_namespace": "twisted_mta.x",
+        "log_time": 0.0,
+        "log_format": "{a}",
+        **values,
+    }
+
+
+def test_trouble_keeps_its_traceback_on_indented_lines() -> None:
+    written = io.StringIO()
+    log = Logger("twisted_mta.x", observer=FileLogObserver(written, line_of))
+    try:
+        raise ValueError("one\ntwo")
+    except ValueError:
+        log.failure("a {thing} broke", thing="pipe")
+    first, *more = written.getvalue().splitlines()
+    assert first.endswith("CRITICAL -: a pipe broke")
+    assert all(line.startswith("    ") for line in more)
+    assert "ValueError: one" in written.getvalue()
+
+
+def test_what_is_said_and_what_is_not() -> None:
+    assert "INFO -: yes" in str(line_of(event(a="yes")))
+    assert line_of(event(log_namespace="twisted.internet.tcp.Port", a="starting on 25")) is None
+    assert line_of(event(log_level=LogLevel.debug, a="x")) is None
+    assert "WARNING -: odd" in str(
+        line_of(event(log_namespace="twisted.x", log_level=LogLevel.warn, a="odd"))
+    )
+    assert str(line_of(event(a="a\x1b[2Jb\r"))).endswith("-: a\\x1b[2Jb\\x0d\n")

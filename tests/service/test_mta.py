@@ -1,0 +1,127 @@
+"""The `mta` command line, as an administrator types it, without a server."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from process import ServerProcess
+
+from twisted_mta.service.cli import main
+
+CONFIG = {
+    "hostname": "mx.a.test",
+    "data_dir": "data",
+    "domains": ["a.test", "b.test"],
+    "listen": {"smtp": ["127.0.0.1:2525"], "imaps": ["127.0.0.1:2993"]},
+    "tls": {"self_signed": True},
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> ServerProcess:
+    """Not started."""
+    return ServerProcess(CONFIG, tmp_path)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal."""
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("mta: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_accounts(server: ServerProcess) -> None:
+    assert "no accounts yet" in server.mta("account", "list").stdout
+    assert server.mta("account", "add", "Alice@A.test", "--password-stdin", stdin="s\n").stdout == (
+        "account alice@a.test added\n"
+    )
+    server.add_account("bob@b.test", "secret")
+    assert server.mta("account", "list").stdout.split() == ["alice@a.test", "bob@b.test"]
+    assert json.loads(server.mta("account", "list", "--json").stdout) == ["alice@a.test", "bob@b.test"]
+    done = server.mta("account", "password", "bob@b.test", "--password-stdin", stdin="other\n")
+    assert done.stdout == "account bob@b.test has a new password\n"
+    assert "its mail stays in" in server.mta("account", "remove", "bob@b.test").stdout
+    assert server.mta("account", "list").stdout.split() == ["alice@a.test"]
+
+
+def test_aliases(server: ServerProcess) -> None:
+    server.mta("alias", "add", "sales@a.test", "alice@a.test", "x@elsewhere.test")
+    assert server.mta("alias", "list").stdout == "sales@a.test: alice@a.test x@elsewhere.test\n"
+    aliases = json.loads(server.mta("alias", "list", "--json").stdout)
+    assert aliases == {"sales@a.test": ["alice@a.test", "x@elsewhere.test"]}
+    server.mta("alias", "remove", "sales@a.test")
+    assert "no aliases yet" in server.mta("alias", "list").stdout
+
+
+def test_refusals_are_one_line(server: ServerProcess) -> None:
+    add = ("account", "add", "--password-stdin")
+    assert "c.test is not a domain of this server" in refused(server.mta(*add, "x@c.test", stdin="s\n"))
+    assert "the password is empty" in refused(server.mta(*add, "x@a.test", stdin="\n"))
+    assert "no terminal" in refused(server.mta("account", "add", "x@a.test"))
+    assert "no account" in refused(server.mta("account", "remove", "x@a.test"))
+    assert "no message 0XYZ in the queue" in refused(server.mta("queue", "show", "0XYZ"))
+    assert "no message" in refused(server.mta("queue", "retry", "../../x"))
+
+
+def test_wrong_usage(server: ServerProcess) -> None:
+    for arguments in (("acount",), ("account", "add"), ("queue", "hold"), ("queue", "hold", "x", "--all")):
+        assert server.mta(*arguments).returncode == 2
+
+
+def test_an_empty_queue(server: ServerProcess) -> None:
+    assert server.mta("queue", "list").stdout == "the queue is empty\n"
+    assert json.loads(server.mta("queue", "list", "--json").stdout) == []
+    assert server.mta("queue", "retry", "--all").stdout == "0 recipients tried now\n"
+
+
+def test_check_says_what_would_listen_and_makes_nothing(server: ServerProcess) -> None:
+    done = server.mta("check")
+    assert done.returncode == 0, done.stderr
+    assert "the configuration is valid" in done.stdout
+    assert "  smtp         127.0.0.1:2525\n" in done.stdout
+    assert "warning: no accounts yet" in done.stdout
+    assert not (server.directory / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("tables", "warning"),
+    [
+        ({"relay": {"allow_networks": ["0.0.0.0/0"]}}, "relay.allow_networks: anybody in 0.0.0.0/0 may send"),
+        ({"auth": {"allow_cleartext": True}, "listen": {"imap": ["0.0.0.0:143"]}}, "passwords may cross"),
+        ({"tls": {}, "listen": {"smtp": ["127.0.0.1:2525"]}}, "tls: off"),
+        ({"listen": {"smtp": ["192.0.2.1:2525"]}}, "tls.self_signed: mail programs will ask"),
+    ],
+)
+def test_check_warns_of_what_is_risky(tmp_path: Path, tables: dict[str, object], warning: str) -> None:
+    server = ServerProcess({**CONFIG, **tables}, tmp_path)
+    warnings = json.loads(server.mta("check", "--json").stdout)["warnings"]
+    assert any(text.startswith(warning) or warning in text for text in warnings), warnings
+
+
+def test_a_broken_configuration_is_one_line(server: ServerProcess) -> None:
+    server.config.write_text("hostname = 3\n")
+    for command in (("check",), ("account", "list"), ("queue", "list")):
+        assert "hostname: expected a domain name" in refused(server.mta(*command))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_root_makes_belongs_to_the_owner_of_the_data(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = server.directory / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, 65534, 65534)
+    for parent in list(data.parents)[:3]:
+        parent.chmod(0o755)
+    server.add_account("alice@a.test", "secret")
+    assert {path.stat().st_uid for path in data.iterdir()} == {65534}
+
+
+def test_main_returns_the_exit_code(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(server.config), "check"]) == 0
+    assert main(["--config", str(server.directory / "missing.toml"), "check"]) == 1
+    assert "cannot read the configuration" in capsys.readouterr().err

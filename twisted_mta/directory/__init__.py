@@ -1,0 +1,1 @@
+"""Who exists here: accounts, aliases and passwords of the local domains."""

@@ -1,0 +1,120 @@
+"""The directory's SQLite database: its migrations and every SQL statement on it.
+
+One file, `directory.sqlite` in the data directory, in WAL mode so that the server's lookups never wait
+for `mta account …` in another process. `data_version` is how a running server notices such a change.
+The statements keep to what other SQL databases know too. Plain blocking code: the owner chooses the thread.
+Addresses are stored in the form of `Address.key`; which of them may exist is decided in `administration`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from twisted_mta.directory.error import DirectoryError
+
+# Only ever appended to: entry N brings a database of version N to N + 1.
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        "CREATE TABLE account"
+        " (number INTEGER PRIMARY KEY, address TEXT NOT NULL UNIQUE, password TEXT NOT NULL)",
+        "CREATE TABLE alias (address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target))",
+    ),
+)
+
+BUSY = 5.0  # seconds to wait for another process that is writing
+
+
+class DirectoryDatabase:
+    """A connection. `path` is created, with its tables, when it is not there.
+
+    Raises DirectoryError when the file is no such database or was made by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # Reads and `data_version` come from different threads of one owner, never at the same time.
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise DirectoryError(f"cannot open the directory {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has changed the database (a few microseconds)."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def accounts(self) -> list[tuple[str, str]]:
+        """(address, password hash) of every account, oldest first."""
+        return self._connection.execute("SELECT address, password FROM account ORDER BY number").fetchall()
+
+    def aliases(self) -> list[tuple[str, str]]:
+        """(address, target) of every alias, sorted."""
+        return self._connection.execute(
+            "SELECT address, target FROM alias ORDER BY address, target"
+        ).fetchall()
+
+    def add_account(self, address: str, password: str) -> None:
+        """`password` is the hash."""
+        self._connection.execute("INSERT INTO account (address, password) VALUES (?, ?)", (address, password))
+
+    def set_password(self, address: str, password: str) -> None:
+        """`password` is the new hash."""
+        self._connection.execute("UPDATE account SET password = ? WHERE address = ?", (password, address))
+
+    def remove_account(self, address: str) -> None:
+        """The account's mail is not the directory's and stays."""
+        self._connection.execute("DELETE FROM account WHERE address = ?", (address,))
+
+    def add_alias(self, address: str, target: str) -> None:
+        """One more target of an alias; one that is there already stays."""
+        self._connection.execute("DELETE FROM alias WHERE address = ? AND target = ?", (address, target))
+        self._connection.execute("INSERT INTO alias (address, target) VALUES (?, ?)", (address, target))
+
+    def remove_alias(self, address: str) -> None:
+        """The alias with all its targets."""
+        self._connection.execute("DELETE FROM alias WHERE address = ?", (address,))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens or nothing does, and no other process writes meanwhile."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DirectoryError(f"cannot write the directory {self.path}: {error}") from error
+
+    def _migrate(self) -> None:
+        version = self._schema_version()
+        if version > len(MIGRATIONS):
+            raise DirectoryError(
+                f"{self.path} was made by a newer version of twisted_mta "
+                f"(schema {version}, this one knows {len(MIGRATIONS)}): run that version"
+            )
+        if version == len(MIGRATIONS):
+            return
+        with self.transaction():
+            for number in range(
+                self._schema_version(), len(MIGRATIONS)
+            ):  # another process may have been first
+                for statement in MIGRATIONS[number]:
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _schema_version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

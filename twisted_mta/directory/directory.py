@@ -1,0 +1,160 @@
+"""The directory as the running server asks it (`IDirectory`).
+
+Answers come from a snapshot in memory. Before each lookup the database's data_version is compared (a few
+microseconds); when `mta account …` in another process has changed it, the snapshot is read anew in a
+thread, and the lookup waits for that: a change counts from the next command on.
+
+Passwords are verified in threads of their own, few and with a bounded queue, because each costs 64 MiB and
+about 100 ms; an unknown login costs the same as a wrong password.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from twisted_mta.directory.credentials import RememberedCredentials
+from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.passwords import BadPassword, hash_password, prepare, verify
+from twisted_mta.directory.snapshot import Snapshot
+from twisted_mta.interfaces import IDirectory, Resolution
+from twisted_mta.message.address import MAX_ADDRESS, Address
+from twisted_mta.message.status import MailError
+
+THREADS = 2
+MOST_WAITING = 100  # logins being verified or waiting for it; more are told to come back
+
+T = TypeVar("T")
+
+
+class _Reactor(IReactorTime, IReactorThreads):
+    """What the directory needs of a reactor."""
+
+
+@implementer(IDirectory)
+class Directory:
+    """`path` is the database, `domains` the local domains in lower case, `postmaster` where postmaster's mail
+    goes in a domain that has no such account or alias (None: to the oldest account)."""
+
+    def __init__(
+        self, path: Path, domains: Collection[str], *, reactor: _Reactor, postmaster: Address | None = None
+    ) -> None:
+        self._path = path
+        self._domains = frozenset(domains)
+        self._postmaster = postmaster
+        self._reactor = reactor
+        self._pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="directory")
+        self._remembered = RememberedCredentials(reactor.seconds)
+        self._snapshot = Snapshot({}, {})
+        self._version = -1
+        self._reading: list[Deferred[None]] | None = None
+        self._waiting = 0
+
+    async def start(self) -> None:
+        """Open the database. Raises DirectoryError."""
+        self._pool.start()
+        self._database = await self._in_thread(lambda: DirectoryDatabase(self._path))
+        self._stand_in = await self._hashing(lambda: hash_password("nobody has this password"))
+        await self._refresh()
+
+    async def stop(self) -> None:
+        """Close the database; lookups are over."""
+        self._pool.stop()
+        self._database.close()
+
+    def is_local(self, domain: str) -> bool:
+        """See IDirectory."""
+        return domain in self._domains
+
+    async def resolve(self, address: Address) -> Resolution | None:
+        """See IDirectory."""
+        if address.domain not in self._domains:
+            return None
+        await self._refresh()
+        return self._snapshot.resolve(address)
+
+    async def owns(self, account: str, address: Address) -> bool:
+        """See IDirectory."""
+        await self._refresh()
+        return address.domain in self._domains and self._snapshot.owns(account, address)
+
+    async def authenticate(self, login: str, password: str) -> str | None:
+        """See IDirectory. Raises MailError (454 4.7.0, RFC 4954 §6) when too many logins are waiting."""
+        await self._refresh()
+        try:
+            prepared = prepare(password)
+        except BadPassword:
+            return None
+        if len(login) > MAX_ADDRESS:
+            return None
+        account = self._snapshot.account_of_login(login)
+        if account is None:
+            await self._verify(prepared, self._stand_in)
+            return None
+        stored = self._snapshot.accounts[account]
+        digest = self._remembered.digest(account, prepared, stored)
+        if self._remembered.knows(digest):
+            return account
+        if not await self._verify(prepared, stored):
+            return None
+        await self._refresh()
+        if self._snapshot.accounts.get(account) != stored:  # changed or removed meanwhile
+            return None
+        self._remembered.remember(digest)
+        return account
+
+    async def _verify(self, prepared: str, stored: str) -> bool:
+        if self._waiting >= MOST_WAITING:
+            raise MailError(454, "4.7.0", "Too many logins at the moment, try again later")
+        self._waiting += 1
+        try:
+            return await self._hashing(lambda: verify(prepared, stored))
+        finally:
+            self._waiting -= 1
+
+    async def _refresh(self) -> None:
+        """Make the snapshot as new as the database is now."""
+        try:
+            version = self._database.data_version()
+        except sqlite3.OperationalError:
+            return  # locked for a moment: the next lookup asks again
+        if version == self._version:
+            return
+        if self._reading is not None:  # may have begun before the last change: look again afterwards
+            waiter: Deferred[None] = Deferred()
+            self._reading.append(waiter)
+            await waiter
+            await self._refresh()
+            return
+        self._reading = []
+        try:
+            self._snapshot = await self._in_thread(self._read)
+            self._version = version
+        finally:
+            waiting, self._reading = self._reading, None
+            for waiter in waiting:
+                waiter.callback(None)
+
+    def _read(self) -> Snapshot:
+        database = DirectoryDatabase(self._path)
+        try:
+            return Snapshot.of(database.accounts(), database.aliases(), self._postmaster)
+        finally:
+            database.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """For the database, so that a change is not seen late because many log in."""
+        result: T = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        return result
+
+    async def _hashing(self, work: Callable[[], T]) -> T:
+        result: T = await deferToThreadPool(self._reactor, self._pool, work)
+        return result

@@ -1,0 +1,105 @@
+"""What is allowed but risky in a configuration, told by `mta check`."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from pathlib import Path
+
+from cryptography import x509
+
+from twisted_mta.directory.administration import Administration
+from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.config import Config
+from twisted_mta.service.quantities import ListenAddress
+
+_SOON = datetime.timedelta(days=14)
+_PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def findings(config: Config) -> list[str]:
+    """Sentences, most dangerous first. Raises ConfigError for a certificate that cannot be used."""
+    return [
+        *_open_relay(config),
+        *_cleartext(config),
+        *_certificate(config),
+        *_ports(config),
+        *_people(config),
+    ]
+
+
+def _public(addresses: tuple[ListenAddress, ...]) -> list[ListenAddress]:
+    return [address for address in addresses if not ipaddress.ip_address(address.host).is_loopback]
+
+
+def _open_relay(config: Config) -> list[str]:
+    return [
+        f"relay.allow_networks: anybody in {network} may send mail to the whole world through this server "
+        "without a login; name only networks that are yours"
+        for network in config.relay.allow_networks
+        if _is_wide(network.network)
+    ]
+
+
+def _is_wide(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """More of the public Internet than one organisation is likely to have."""
+    return not network.is_private and network.prefixlen < (16 if network.version == 4 else 32)
+
+
+def _cleartext(config: Config) -> list[str]:
+    if not config.auth.allow_cleartext:
+        return []
+    return [
+        f"auth.allow_cleartext: passwords may cross the network unprotected at {address} ({name})"
+        for name, addresses in config.listen.services().items()
+        if name in ("submission", "imap", "pop3")
+        for address in _public(addresses)
+    ]
+
+
+def _certificate(config: Config) -> list[str]:
+    tls = config.tls
+    if not tls.enabled:
+        return ["tls: off; other mail servers cannot encrypt what they send here"]
+    if tls.self_signed:
+        public = any(_public(addresses) for addresses in config.listen.services().values())
+        return (
+            ["tls.self_signed: mail programs will ask their users to trust the certificate"] if public else []
+        )
+    tls_context(config)
+    expires = x509.load_pem_x509_certificates(Path(tls.certificate).read_bytes())[0].not_valid_after_utc
+    left = expires - datetime.datetime.now(datetime.UTC)
+    if left < datetime.timedelta():
+        return [f"tls.certificate: {tls.certificate} expired on {expires:%Y-%m-%d}; renew it"]
+    return (
+        [f"tls.certificate: {tls.certificate} expires on {expires:%Y-%m-%d}; renew it"]
+        if left < _SOON
+        else []
+    )
+
+
+def _ports(config: Config) -> list[str]:
+    try:
+        least = int(_PRIVILEGED.read_text())
+    except (OSError, ValueError):
+        least = 1024
+    if os.geteuid() == 0:
+        return []
+    low = [a for addresses in config.listen.services().values() for a in addresses if a.port < least]
+    if not low:
+        return []
+    return [
+        f"listen: ports below {least} ({', '.join(low)}) need CAP_NET_BIND_SERVICE; etc/twisted_mta.service "
+        "shows how systemd grants it"
+    ]
+
+
+def _people(config: Config) -> list[str]:
+    path = Path(config.data_dir) / "directory.sqlite"
+    accounts = Administration(DirectoryDatabase(path), config.domains).accounts() if path.exists() else []
+    if not accounts and not config.demo.accounts:
+        return ["no accounts yet, so even postmaster's mail is refused; see: account add"]
+    gone = [name for name in accounts if name.rpartition("@")[2] not in config.domains]
+    return [f"domains: the account {name} gets no mail, its domain is not listed" for name in gone]

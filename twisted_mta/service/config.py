@@ -1,0 +1,264 @@
+"""The configuration: one TOML file, decoded strictly into frozen values, refused with a sentence.
+
+`etc/mta.toml` is the annotated sample with every key. Paths in the file are relative to the file. Accounts
+and aliases are not configuration: they live in the directory and change while the server runs.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from twisted_mta.service.complaint import ConfigError, complaint
+from twisted_mta.service.quantities import (
+    Domain,
+    Duration,
+    ListenAddress,
+    MailAddress,
+    Nameserver,
+    Network,
+    NextHop,
+    Size,
+    read,
+)
+
+Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where each service listens; an empty list is a service that is off."""
+
+    smtp: tuple[ListenAddress, ...] = ()
+    submission: tuple[ListenAddress, ...] = ()
+    submissions: tuple[ListenAddress, ...] = ()
+    imap: tuple[ListenAddress, ...] = ()
+    imaps: tuple[ListenAddress, ...] = ()
+    pop3: tuple[ListenAddress, ...] = ()
+    pop3s: tuple[ListenAddress, ...] = ()
+
+    def services(self) -> dict[str, tuple[ListenAddress, ...]]:
+        """The services that are on, by name, in the order they are started."""
+        named = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: addresses for name, addresses in named.items() if addresses}
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """Either a certificate made at the first start, or one from files (PEM, the chain in `certificate`)."""
+
+    self_signed: bool = False
+    certificate: str = ""
+    private_key: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether STARTTLS and implicit TLS can be offered."""
+        return self.self_signed or bool(self.certificate)
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True):
+    """`allow_cleartext`: login without TLS, for demos and tests."""
+
+    allow_cleartext: bool = False
+
+
+class Relay(Struct, frozen=True, forbid_unknown_fields=True):
+    """Mail for other domains: who may hand it in without a login, and where it goes. `port` is that of hosts
+    which the DNS names."""
+
+    allow_networks: tuple[Network, ...] = ()
+    smarthost: NextHop | None = None
+    smarthost_user: str = ""
+    smarthost_password_file: str = ""
+    routes: dict[str, NextHop] = {}
+    port: Port = 25
+
+
+class Dns(Struct, frozen=True, forbid_unknown_fields=True):
+    """`nameservers` empty: the system's."""
+
+    nameservers: tuple[Nameserver, ...] = ()
+
+
+class Queue(Struct, frozen=True, forbid_unknown_fields=True):
+    """`retry`: the waits between attempts, the last one repeated until `lifetime` has passed. `deliveries`:
+    to other servers at the same time, in all and to one domain."""
+
+    retry: Annotated[tuple[Duration, ...], Meta(min_length=1)] = tuple(
+        map(Duration, (300, 900, 1800, 3600, 7200, 14400))
+    )
+    lifetime: Duration = Duration(5 * 86400)
+    deliveries: Count = 200
+    deliveries_per_domain: Count = 20
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds for what strangers may ask of the server. Connections are counted per service."""
+
+    message_size: Size = Size(50 * 2**20)
+    recipients: Annotated[int, Meta(ge=100)] = 1000  # RFC 5321 §4.5.3.1.8
+    connections: Count = 1000
+    connections_per_host: Count = 100
+
+
+class Demo(Struct, frozen=True, forbid_unknown_fields=True):
+    """`accounts` are created, with random passwords that are printed once, when they do not exist."""
+
+    accounts: tuple[MailAddress, ...] = ()
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. `hostname` is the name this server greets with and stands for in Received fields."""
+
+    hostname: Domain
+    data_dir: str
+    domains: Annotated[tuple[Domain, ...], Meta(min_length=1)]
+    postmaster: MailAddress | None = None
+    listen: Listen = Listen()
+    tls: Tls = Tls()
+    auth: Auth = Auth()
+    relay: Relay = Relay()
+    dns: Dns = Dns()
+    queue: Queue = Queue()
+    limits: Limits = Limits()
+    demo: Demo = Demo()
+
+
+def load(path: Path) -> Config:
+    """Read, decode and validate; every path in the result is absolute. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the file is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        config = _absolute(decode(table), path.absolute().parent)
+        for check in (_names, _tls, _logins, _relay, _listen, _queue):
+            check(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return config
+
+
+def decode(table: dict[str, object]) -> Config:
+    """The values, each right by itself. Raises ConfigError."""
+    table = _without_empty(table)
+    try:
+        return msgspec.convert(table, Config, strict=True, dec_hook=read)
+    except msgspec.ValidationError as error:
+        raise complaint(error, Config) from error
+
+
+def _without_empty(table: dict[str, object]) -> dict[str, object]:
+    """`smarthost = ""` and `postmaster = ""` mean the same as leaving them out."""
+    kept = {key: value for key, value in table.items() if not (key == "postmaster" and value == "")}
+    relay = kept.get("relay")
+    if isinstance(relay, dict) and relay.get("smarthost") == "":
+        kept["relay"] = {key: value for key, value in relay.items() if key != "smarthost"}
+    return kept
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    def resolve(path: str) -> str:
+        return os.path.normpath(base / Path(path).expanduser()) if path else ""
+
+    tls, relay = config.tls, config.relay
+    return msgspec.structs.replace(
+        config,
+        data_dir=resolve(config.data_dir),
+        tls=msgspec.structs.replace(
+            tls, certificate=resolve(tls.certificate), private_key=resolve(tls.private_key)
+        ),
+        relay=msgspec.structs.replace(relay, smarthost_password_file=resolve(relay.smarthost_password_file)),
+    )
+
+
+def _names(config: Config) -> None:
+    if not config.data_dir:
+        raise ConfigError('data_dir: empty; name the directory to write to, such as "data"')
+    for account in config.demo.accounts:
+        if account.address.domain not in config.domains:
+            raise ConfigError(f"demo.accounts: {account} is in none of `domains`")
+    if config.postmaster is not None and config.postmaster.address.local == "postmaster":
+        raise ConfigError("postmaster: name the person who reads postmaster's mail, not postmaster")
+
+
+def _tls(config: Config) -> None:
+    tls = config.tls
+    if tls.self_signed and (tls.certificate or tls.private_key):
+        raise ConfigError("tls: either self_signed = true or certificate and private_key, not both")
+    if bool(tls.certificate) != bool(tls.private_key):
+        missing = "private_key" if tls.certificate else "certificate"
+        raise ConfigError(f"tls.{missing}: missing; certificate and private_key go together")
+    for name in ("certificate", "private_key"):
+        _readable(f"tls.{name}", getattr(tls, name))
+
+
+def _logins(config: Config) -> None:
+    tls = "set tls.self_signed = true, or tls.certificate and tls.private_key"
+    for name in config.listen.services():
+        if name in ("submissions", "imaps", "pop3s") and not config.tls.enabled:
+            raise ConfigError(f"listen.{name}: needs TLS; {tls}")
+        can_log_in = config.tls.enabled or config.auth.allow_cleartext
+        if name in ("submission", "imap", "pop3") and not can_log_in:
+            raise ConfigError(
+                f"listen.{name}: nobody could log in without TLS; {tls} "
+                "(or, for a test, auth.allow_cleartext = true)"
+            )
+
+
+def _relay(config: Config) -> None:
+    relay = config.relay
+    if bool(relay.smarthost_user) != bool(relay.smarthost_password_file):
+        missing = "smarthost_password_file" if relay.smarthost_user else "smarthost_user"
+        raise ConfigError(f"relay.{missing}: missing; smarthost_user and smarthost_password_file go together")
+    if relay.smarthost_user and relay.smarthost is None:
+        raise ConfigError("relay.smarthost: missing; smarthost_user says who logs in there")
+    _readable("relay.smarthost_password_file", relay.smarthost_password_file)
+    for domain in relay.routes:
+        try:
+            known = Domain.read(domain)
+        except ValueError as error:
+            raise ConfigError(f"relay.routes: {error}") from error
+        if known in config.domains:
+            raise ConfigError(f'relay.routes."{domain}": mail for {known} stays here, it is one of `domains`')
+
+
+def _listen(config: Config) -> None:
+    services = config.listen.services()
+    if not services:
+        raise ConfigError(
+            'listen: nothing listens; for example write smtp = ["127.0.0.1:2525"] under [listen]'
+        )
+    taken: dict[str, str] = {}
+    for name, addresses in services.items():
+        for address in addresses:
+            if address in taken:
+                raise ConfigError(f"listen.{name}: {address} is taken by listen.{taken[address]} already")
+            taken[address] = name
+
+
+def _queue(config: Config) -> None:
+    if config.queue.lifetime < config.queue.retry[0]:
+        raise ConfigError(
+            "queue.lifetime: shorter than the first wait in queue.retry, so nothing is tried twice"
+        )
+
+
+def _readable(key: str, path: str) -> None:
+    if not path:
+        return
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from error

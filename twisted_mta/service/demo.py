@@ -1,0 +1,80 @@
+"""The demonstration: accounts made at the first start, and what to type next.
+
+Passwords are shown once, on the terminal and never in the log. `[demo] accounts` in the configuration
+turns this on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+from twisted_mta.directory.administration import Administration
+from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.service.config import Config
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
+
+
+def create_accounts(config: Config) -> dict[str, str]:
+    """Make the accounts that do not exist yet; their passwords by account name. Blocking."""
+    if not config.demo.accounts:
+        return {}
+    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
+    try:
+        administration = Administration(database, config.domains)
+        missing = [name for name in config.demo.accounts if name not in administration.accounts()]
+        made = {}
+        for name in missing:
+            password = "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+            made[administration.add_account(name, password)] = password
+        return made
+    finally:
+        database.close()
+
+
+def guide(config: Config, path: Path, passwords: dict[str, str]) -> str:
+    """What listens where and the commands that send a first mail and read it back."""
+    accounts = config.demo.accounts
+    lines = ["", "twisted_mta is running. It listens on:"]
+    for name, addresses in config.listen.services().items():
+        lines.append(f"    {name:<12} {', '.join(addresses)}")
+    lines += ["", f"Everything it writes is in {_short(Path(config.data_dir))}. Accounts:"]
+    lines += [f"    {name}   password: {passwords.get(name, '(as before)')}" for name in accounts]
+    mta = f"{_short(Path(sys.argv[0]).with_name('mta'))} --config {path}"
+    if not passwords:
+        lines.append(f"A new password: {mta} account password {accounts[0]}")
+    lines += ["", *_commands(config, passwords), "", "Ctrl-C stops it; the mail stays.", ""]
+    return "\n".join(lines)
+
+
+def _commands(config: Config, passwords: dict[str, str]) -> list[str]:
+    first, last = config.demo.accounts[0], config.demo.accounts[-1]
+    first_password, last_password = (passwords.get(name, "PASSWORD") for name in (first, last))
+    listen, lines = config.listen, []
+    if listen.submissions:
+        lines += [
+            f"Send a mail from {first} to {last} (curl):",
+            "    printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl --insecure -T - \\",
+            f"        smtps://{listen.submissions[0]} --user '{first}:{first_password}' \\",
+            f"        --mail-from {first} --mail-rcpt {last}",
+        ]
+    if listen.submission:
+        lines += [
+            "or with swaks:",
+            f"    swaks --server {listen.submission[0]} --tls --auth PLAIN --auth-user {first} \\",
+            f"        --auth-password {first_password} --from {first} --to {last}",
+        ]
+    if listen.imaps:
+        lines += [
+            "Read it:",
+            f"    curl --insecure --user '{last}:{last_password}' 'imaps://{listen.imaps[0]}/INBOX;MAILINDEX=1'",
+        ]
+    return lines
+
+
+def _short(path: Path) -> str:
+    """Relative to where the user is, when it is below."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

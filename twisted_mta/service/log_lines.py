@@ -1,0 +1,64 @@
+"""The log as people read it: `2026-01-31T12:00:00.123+0100 INFO 4fK…: queued size=812`, one line an event.
+
+Twisted's own announcements (ports, factories) are left out, as the server says `ready` with what listens
+where; its warnings and errors stay. What an exception adds stands on indented lines below its event.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, eventAsText
+from twisted.python.logfile import LogFile
+
+from twisted_mta.journey import log as journey
+
+_LEVELS = {
+    LogLevel.info: "INFO",
+    LogLevel.warn: "WARNING",
+    LogLevel.error: "ERROR",
+    LogLevel.critical: "CRITICAL",
+}
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), 127)}
+
+
+def line_of(event: LogEvent) -> str | None:
+    """The line with its line end; None for what is not worth one."""
+    level = event.get("log_level", LogLevel.info)
+    namespace = str(event.get("log_namespace", ""))
+    if level is LogLevel.debug or (level is LogLevel.info and not namespace.startswith("twisted_mta")):
+        return None
+    when = _timestamp(event.get("log_time", time.time()))
+    if namespace == journey.NAMESPACE:
+        return f"{when} INFO {event['line']}\n"  # printable and complete as it is
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False).translate(_UNPRINTABLE)
+    first, *more = text.rstrip("\n").split("\n")
+    below = "".join(f"\n    {line}" for line in more)
+    return f"{when} {_LEVELS.get(level, 'INFO')} -: {first}{below}\n"
+
+
+def _timestamp(seconds: float) -> str:
+    date, zone = _date(int(seconds))
+    return f"{date}.{int(seconds % 1 * 1000):03d}{zone}"
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> tuple[str, str]:
+    now = time.localtime(second)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", now), time.strftime("%z", now)
+
+
+def observer(options: dict[str, Any]) -> ILogObserver | None:
+    """For twistd's options; None when they ask for another kind of log (syslog, an observer of their own)."""
+    if options.get("logger") or options.get("syslog"):
+        return None
+    name = options.get("logfile")
+    to_stdout = name == "-" if name else options.get("nodaemon")
+    file: TextIO = (
+        sys.stdout if to_stdout else LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))
+    )
+    return FileLogObserver(file, line_of)

@@ -1,0 +1,184 @@
+"""The kinds of value a configuration is made of, each read from the text an administrator writes.
+
+Every kind is a subclass of the type it is used as, with `EXAMPLE`, a text that is one, and `read`, which
+raises ValueError with a sentence that says what was expected. Sizes are octets, durations seconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, ClassVar, Self
+
+from twisted_mta.message import address as mail
+from twisted_mta.message.status import MailError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhdw]?)\Z")
+_SIZE = re.compile(r"(\d+) ?([kmg]?)(?:i?b)?\Z", re.IGNORECASE)
+
+
+def _text(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected {expected}, found {value!r}")
+    return value.strip()
+
+
+class Duration(float):
+    """Seconds; written as `"30s"`, `"15m"`, `"4h"`, `"5d"`, or as a number of seconds."""
+
+    EXAMPLE: ClassVar[str] = '"15m"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        expected = 'a duration such as "30s", "15m", "4h" or "5d"'
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        found = _DURATION.match(_text(value, expected))
+        if not found or not float(found[1]):
+            raise ValueError(f"expected {expected}, found {value!r}")
+        return cls(float(found[1]) * _UNITS[found[2]])
+
+
+class Size(int):
+    """Octets; written as a number, or as `"500K"`, `"50M"`, `"1G"` (powers of 1,024)."""
+
+    EXAMPLE: ClassVar[str] = '"50M"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        expected = 'a size such as "50M" or a number of octets'
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        found = _SIZE.match(_text(value, expected))
+        if not found or not int(found[1]):
+            raise ValueError(f"expected {expected}, found {value!r}")
+        return cls(int(found[1]) * _SIZES[found[2].lower()])
+
+
+class Domain(str):
+    """A domain name in lower case."""
+
+    EXAMPLE: ClassVar[str] = '"example.org"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"a domain name such as {cls.EXAMPLE}")
+        try:
+            name = mail.parse_domain(text.removesuffix("."))
+        except MailError:
+            name = ""
+        if not name or name.startswith("["):
+            raise ValueError(f"{text!r} is not a domain name such as {cls.EXAMPLE}")
+        return cls(name)
+
+
+class MailAddress(str):
+    """A mail address, kept as `Address.key`."""
+
+    EXAMPLE: ClassVar[str] = '"alice@example.org"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"a mail address such as {cls.EXAMPLE}")
+        try:
+            return cls(mail.Address.parse(text).key)
+        except MailError as error:
+            raise ValueError(f"{text!r} is not a mail address such as {cls.EXAMPLE}") from error
+
+    @property
+    def address(self) -> mail.Address:
+        """The value."""
+        return mail.Address.parse(self)
+
+
+class Network(str):
+    """A block of IP addresses in CIDR form, or one address."""
+
+    EXAMPLE: ClassVar[str] = '"192.0.2.0/24"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"a network such as {cls.EXAMPLE}")
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not a network such as {cls.EXAMPLE}") from error
+        if "/" in text and str(network.network_address) != text.partition("/")[0].lower():
+            raise ValueError(f"{text!r} is one address of a network: write {str(network)!r} for all of it")
+        return cls(network)
+
+    @property
+    def network(self) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+        """The value."""
+        return ipaddress.ip_network(self)
+
+
+class _HostPort(str):
+    """`host:port`; an IPv6 address stands in brackets."""
+
+    EXAMPLE: ClassVar[str]
+    DEFAULT_PORT: ClassVar[int] = 0  # 0: the port must be written
+    NAMES: ClassVar[bool] = False  # whether the host may be a name
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"an address such as {cls.EXAMPLE}")
+        found = re.match(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+)(?::(\d{1,5}))?\Z", text)
+        if not found or not (found[2] or cls.DEFAULT_PORT):
+            raise ValueError(f"{text!r} is not a host:port such as {cls.EXAMPLE}")
+        host, port = found[1].strip("[]"), int(found[2] or cls.DEFAULT_PORT)
+        host = "127.0.0.1" if host == "localhost" and not cls.NAMES else host
+        if not 0 < port < 65536:
+            raise ValueError(f"{text!r}: a port is a number from 1 to 65535")
+        try:
+            host = str(ipaddress.ip_address(host))
+        except ValueError:
+            if not cls.NAMES:
+                raise ValueError(
+                    f"{text!r}: {host} is not an IP address; write one, such as {cls.EXAMPLE}"
+                ) from None
+            host = Domain.read(host)
+        return cls(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    @property
+    def host(self) -> str:
+        """The name or IP address, without brackets."""
+        return self.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """1 to 65535."""
+        return int(self.rpartition(":")[2])
+
+
+class ListenAddress(_HostPort):
+    """Where to listen: an IP address (or `localhost`, which is 127.0.0.1) and a port."""
+
+    EXAMPLE = '"127.0.0.1:2525"'
+
+
+class NextHop(_HostPort):
+    """A mail server to hand mail to: a host name or IP address, port 25 unless written."""
+
+    EXAMPLE = '"relay.example.net:587"'
+    DEFAULT_PORT = 25
+    NAMES = True
+
+
+class Nameserver(_HostPort):
+    """A DNS server: an IP address, port 53 unless written."""
+
+    EXAMPLE = '"127.0.0.1:53"'
+    DEFAULT_PORT = 53
+
+
+KINDS = (Duration, Size, Domain, MailAddress, Network, ListenAddress, NextHop, Nameserver)
+
+
+def read(kind: type[Any], value: object) -> Any:
+    """`value` as one of the KINDS (msgspec's dec_hook). Raises ValueError."""
+    if kind not in KINDS:
+        raise NotImplementedError(kind)
+    return kind.read(value)

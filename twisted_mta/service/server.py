@@ -1,0 +1,197 @@
+"""The server as one Twisted service: start in order, listen last; stop in the reverse order, in bounded time.
+
+Ports are bound at once, before anything else happens and before root is given up, so that a port that is
+taken is told in one line; connections are refused until everything behind the ports has started.
+A part that cannot start ends the process with exit code 1.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import ILogObserver, Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from twisted_mta.directory.error import DirectoryError
+from twisted_mta.queue.schema import SchemaTooNew
+from twisted_mta.service import data_dir, demo
+from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.config import Config
+from twisted_mta.service.wiring import Parts, build
+
+SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
+BACKLOG = 511  # connections the system holds until they are accepted
+STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
+
+Bound = list[tuple[str, socket.socket]]
+
+
+class MailServer(Service):
+    """`path` is the configuration's file, for the demonstration's hints; `observer` is twistd's log."""
+
+    log = Logger(namespace="twisted_mta.service")
+
+    def __init__(self, config: Config, *, path: Path, reactor: Any, observer: ILogObserver | None) -> None:
+        self._config = config
+        self._path = path
+        self._reactor = reactor
+        self._observer = observer
+        self._bound: Bound = []
+        self._ports: list[IListeningPort] = []
+        self._started: list[tuple[str, Any]] = []
+        self._parts: Parts | None = None
+        self._starting: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd's application also carries the log observer, which has to be there before it starts."""
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports while we are still root. Raises SystemExit, the sentence is in the log."""
+        for name, addresses in self._config.listen.services().items():
+            for address in addresses:
+                try:
+                    self._bound.append((name, _bind(address.host, address.port)))
+                except OSError as error:
+                    self._refuse(f"listen.{name}: {address}: {_why(error)}")
+
+    def startService(self) -> None:
+        """Raises SystemExit, the sentence is in the log, when the data directory, the certificate or a
+        password file cannot be used."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            directory = Path(self._config.data_dir)
+            data_dir.create(directory)
+            self._lock = data_dir.Lock.acquire(directory)
+            context = tls_context(self._config)
+            self._parts = build(self._config, reactor=self._reactor, tls_context=context)
+            passwords = demo.create_accounts(self._config)
+        except (ConfigError, DirectoryError) as error:
+            self._refuse(str(error))
+        for name, password in passwords.items():
+            _say(f"Made the account {name} with the password {password}")
+        self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
+        self._starting.addErrback(self._start_failed)
+
+    def _refuse(self, sentence: str) -> NoReturn:
+        """End the process before it has begun. Standard error is the log by now."""
+        self.log.critical("{sentence}", sentence=sentence)
+        raise SystemExit(1)
+
+    async def _start(self, parts: Parts, passwords: dict[str, str]) -> None:
+        for name, part in parts.in_order:
+            await part.start()
+            self._started.append((name, part))
+        for name, bound in self._bound:
+            listener = parts.listeners[name]
+            factory = (
+                TLSMemoryBIOFactory(listener.tls_context, False, listener)
+                if listener.implicit_tls and listener.tls_context is not None
+                else listener
+            )
+            bound.listen(BACKLOG)
+            self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
+            bound.close()
+        services = self._config.listen.services()
+        parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
+        if self._config.demo.accounts:
+            _say(demo.guide(self._config, self._path, passwords))
+
+    def _start_failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):  # stopped before it had started
+            return
+        if failure.check(*SENTENCES):
+            self.log.critical("the server cannot start: {error}", error=failure.getErrorMessage())
+        else:
+            self.log.failure("the server cannot start", failure=failure)
+        atexit.register(_leave)  # twistd itself would end with exit code 0
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything has stopped."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._parts is not None:
+            self._parts.journey.tell("stopping")
+            closing = [Deferred.fromCoroutine(_completed(port.stopListening())) for port in self._ports]
+            await self._bounded("listeners", gatherResults(closing), STOPPING)
+            farewells = [listener.end_all() for listener in self._parts.listeners.values()]
+            await self._bounded("sessions", gatherResults(farewells), STOPPING)
+            for name, part in reversed(self._started):
+                await self._bounded(name, Deferred.fromCoroutine(part.stop()), STOPPING)
+            self._parts.journey.tell("stopped")
+            self._lock.release()
+
+    async def _bounded(self, name: str, done: Deferred[Any], seconds: float) -> None:
+        """Wait for the end of something, but not for ever, and go on whatever becomes of it."""
+        try:
+            await done.addTimeout(seconds, self._reactor)
+        except (TimeoutError, CancelledError):
+            self.log.warn(
+                "{name}: still busy after {seconds:g} s, stopping anyway", name=name, seconds=seconds
+            )
+        except Exception:
+            self.log.failure("{name}: trouble while stopping", name=name)
+
+
+async def _completed(result: Any) -> None:
+    """`stopListening` answers with a Deferred or with None."""
+    if isinstance(result, Deferred):
+        await result
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A TCP socket that does not listen yet. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program listens there already; stop it or choose another port"
+        case errno.EACCES:
+            return "not allowed; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address"
+        case _:
+            return error.strerror or str(error)
+
+
+def _say(text: str) -> None:
+    """To the terminal itself: twistd has turned standard output into the log."""
+    if sys.__stdout__ is not None:
+        print(text, file=sys.__stdout__, flush=True)
+
+
+def _leave() -> None:
+    if sys.__stdout__ is not None:
+        sys.__stdout__.flush()
+    os._exit(1)

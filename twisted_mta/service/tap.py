@@ -1,0 +1,41 @@
+"""The twistd plugin's side: `twistd -n --pidfile= mta --config FILE`.
+
+A configuration that is refused ends twistd with one line and exit code 1 before anything has started.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet import reactor
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from twisted_mta.service import log_lines
+from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.config import load
+from twisted_mta.service.server import MailServer
+
+
+class Options(UsageOptions):
+    """What stands after `mta` on twistd's command line."""
+
+    synopsis = "--config FILE"
+    optParameters = [["config", "c", None, "The configuration, a TOML file."]]  # noqa: RUF012
+
+    def postOptions(self) -> None:
+        if not self["config"]:
+            raise UsageError("--config FILE is missing; etc/mta.toml is a sample to begin with")
+
+
+def makeService(options: Options) -> IService:
+    """Called by twistd. Raises SystemExit with a sentence for a configuration that is refused."""
+    path = Path(options["config"])
+    twistd: dict[str, Any] = options.parent or {}
+    try:
+        config = load(path)
+    except ConfigError as error:
+        raise SystemExit(f"mta: {error}") from error
+    return MailServer(config, path=path, reactor=reactor, observer=log_lines.observer(twistd))
