@@ -1,0 +1,221 @@
+"""The queue as one thing: the directory on disk, its writer thread, its intake, and what dispatch asks of it.
+
+```
+queue/queue.sqlite   envelopes, recipients, small bodies     queue/spool/       large bodies
+queue/lock           held by the process that delivers       queue/quarantine/  what was found damaged
+```
+docs/queue-states.md tells what a crash does at every point.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from twisted_mta.interfaces import IIntake
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.queue.database import QueueDatabase
+from twisted_mta.queue.ids import Numbers, encode
+from twisted_mta.queue.intake import THRESHOLD, Draft, Intake
+from twisted_mta.queue.records import DuePage, Intervention, NewMessage, Settled, Settlement, StoredMessage
+from twisted_mta.queue.spool import Spool, sync_directory
+from twisted_mta.queue.writer import Writer
+
+T = TypeVar("T")
+
+DATABASE = "queue.sqlite"
+SPOOL = "spool"
+_THREADS = 4  # for spool files; the database has its own
+_SETTLE_AGAIN = 1.0  # seconds until an outcome that could not be recorded is tried again
+_ORPHANS_AT_ONCE = 500
+
+
+class QueueInUse(Exception):
+    """Another process works this queue off."""
+
+
+class DamagedMessage(Exception):
+    """The body of a queued message is not what was received."""
+
+
+@implementer(IIntake)
+class MailQueue:
+    """directory: the queue's own directory, created when missing. reactor: provides IReactorTime and
+    IReactorFromThreads; its clock is the wall clock. threshold: octets; larger bodies are spool files."""
+
+    log = Logger(namespace="twisted_mta.queue")
+
+    def __init__(
+        self, directory: Path, *, reactor: Any, random: Random | None = None, threshold: int = THRESHOLD
+    ) -> None:
+        self.directory = directory
+        self.spool = Spool(directory / SPOOL)
+        self.numbers = Numbers(reactor.seconds, random or Random())
+        self._reactor = reactor
+        self._writer = Writer(
+            directory / DATABASE, reactor=reactor, added=self._tell_added, noticed=self._tell_noticed
+        )
+        self._pool = ThreadPool(0, _THREADS, "queue-spool")
+        self._intake = Intake(
+            numbers=self.numbers,
+            spool=self.spool,
+            add=self._writer.add,
+            in_thread=self.in_thread,
+            seconds=reactor.seconds,
+            threshold=threshold,
+        )
+        self._first = 0  # the number above which messages came during the life of this process
+        self._lock = -1
+        self._stopping = False
+        self._added: Callable[[Sequence[NewMessage]], None] = lambda messages: None
+        self._noticed: Callable[[Sequence[Intervention]], None] = lambda interventions: None
+
+    async def start(self) -> None:
+        """Take the directory, open the database. Raises QueueInUse, SchemaTooNew, OSError, sqlite3.Error."""
+        self._prepare_directory()
+        try:
+            quarantine = await self._writer.start()
+        except BaseException:
+            self._release_directory()
+            raise
+        self._pool.start()
+        self.numbers.rise_above(*await self._writer.run(QueueDatabase.highest))
+        self._first = self.numbers.message()
+        orphans = self._clear_orphans(quarantine.directory if quarantine else None)
+        Deferred.fromCoroutine(orphans).addErrback(self._report_orphans)
+
+    async def stop(self) -> None:
+        """Record everything that was handed in, then let go of the directory."""
+        self._stopping = True
+        await self._writer.stop()
+        if self._pool.started:
+            self._pool.stop()
+        self._release_directory()
+
+    def draft(self) -> Draft:
+        """A new, empty draft with its own queue id."""
+        return self._intake.draft()
+
+    # For the dispatcher
+
+    def watch(
+        self,
+        added: Callable[[Sequence[NewMessage]], None],
+        noticed: Callable[[Sequence[Intervention]], None],
+    ) -> None:
+        """added: told of messages that were just committed, after their senders were answered. noticed: told
+        that another process has changed the queue, and what it left word of. In the reactor thread."""
+        self._added, self._noticed = added, noticed
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Record what an attempt came to; returns once it is on disk. While the disk refuses, this waits and
+        tries again: an outcome is not forgotten, for a forgotten success is a duplicate.
+        Raises MailError when the queue is stopped meanwhile."""
+        while True:
+            try:
+                return await self._writer.settle(settlement)
+            except (sqlite3.OperationalError, OSError):
+                again: Deferred[None] = Deferred()
+                self._reactor.callLater(_SETTLE_AGAIN, again.callback, None)
+                await again
+
+    async def due(self, after: tuple[float, int], until: float, limit: int) -> DuePage:
+        """See QueueDatabase.due."""
+        return await self._writer.run(lambda database: database.due(after, until, limit))
+
+    async def due_for(self, domain: str, until: float, limit: int) -> DuePage:
+        """See QueueDatabase.due_for."""
+        return await self._writer.run(lambda database: database.due_for(domain, until, limit))
+
+    async def message(self, number: int) -> QueuedMessage | None:
+        """A message from disk, its body checked; None when it is no longer queued. Raises DamagedMessage."""
+        stored = await self._writer.run(lambda database: _read(database, number))
+        if stored is None:
+            return None
+        if stored.body is None and not await self.in_thread(self.spool.is_sound, number, stored.checksum):
+            raise DamagedMessage(f"the spool file of {encode(number)} is missing or damaged")
+        path = self.spool.path(number) if stored.body is None else None
+        return QueuedMessage(
+            queue_id=encode(number),
+            reverse_path=None if stored.reverse_path is None else Address.parse(stored.reverse_path),
+            arrived=stored.arrived,
+            content=Content(stored.head, stored.body or b"", path),
+            body=stored.body_type,
+            recovered=number < self._first,
+        )
+
+    async def hold(self, number: int, reason: str) -> None:
+        """No more attempts to deliver this message, until somebody looks at it."""
+        await self._writer.run(lambda database: database.hold(number, reason))
+
+    async def forget_spool(self, messages: Sequence[int]) -> None:
+        """Remove the spool files of messages that are no longer queued."""
+        await self.in_thread(self.spool.remove, messages)
+
+    def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Call a blocking function, such as the reading of a spool file, in one of the queue's threads."""
+        return deferToThreadPool(self._reactor, self._pool, function, *arguments)
+
+    # Within
+
+    def _tell_added(self, messages: Sequence[NewMessage]) -> None:
+        self._added(messages)
+
+    def _tell_noticed(self, interventions: Sequence[Intervention]) -> None:
+        self._noticed(interventions)
+
+    def _prepare_directory(self) -> None:
+        self.spool.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise QueueInUse(f"another process is delivering from {self.directory}") from None
+        self._lock = lock
+
+    def _release_directory(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _report_orphans(self, failure: Failure) -> None:
+        if not self._stopping:
+            self.log.failure("looking for orphaned spool files", failure=failure)
+
+    async def _clear_orphans(self, quarantine: Path | None) -> None:
+        """Spool files without a message are left by a crash between two steps, and are removed; when the
+        database was damaged they may be all that is left of a message, and join it in the quarantine."""
+        await self.in_thread(sync_directory, self.directory)
+        found = await self.in_thread(lambda: [n for n in self.spool.messages() if n < self._first])
+        for start in range(0, len(found), _ORPHANS_AT_ONCE):
+            some = found[start : start + _ORPHANS_AT_ONCE]
+            present = await self._writer.run(partial(QueueDatabase.present, numbers=some))
+            orphans = [number for number in some if number not in present]
+            if quarantine is None:
+                await self.in_thread(self.spool.remove, orphans)
+            else:
+                await self.in_thread(self.spool.set_aside, orphans, quarantine)
+
+
+def _read(database: QueueDatabase, number: int) -> StoredMessage | None:
+    stored = database.message(number)
+    if stored is not None and stored.body is not None and zlib.crc32(stored.body) != stored.checksum:
+        raise DamagedMessage(f"the body of {encode(number)} is damaged")
+    return stored

@@ -1,0 +1,136 @@
+"""The values that pass between the queue's writer and those who use the queue; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.queue.ids import encode
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message on its way into the queue. A body in `content.path` is in its spool file, synced.
+    `size` is in octets, head included; `checksum` is the CRC-32 of the body."""
+
+    number: int
+    reverse_path: Address | None
+    body: BodyType
+    arrived: float
+    content: Content
+    size: int
+    checksum: int
+    recipients: tuple[QueuedRecipient, ...]
+
+    def queued(self) -> QueuedMessage:
+        """The message as it is handed to the dispatcher without a visit to the disk."""
+        return QueuedMessage(encode(self.number), self.reverse_path, self.arrived, self.content, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of one attempt to one recipient. `next_attempt` goes with Action.DELAYED; `expansion` with
+    Action.EXPANDED: the recipients that take this one's place. `expired`: it failed because it was given up,
+    not because somebody refused it for good."""
+
+    recipient: QueuedRecipient
+    outcome: Outcome
+    next_attempt: float = 0.0
+    expansion: tuple[QueuedRecipient, ...] = ()
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt came to: recorded in one transaction, together with the report of its failures."""
+
+    message: int
+    when: float
+    results: tuple[Result, ...]
+    report: NewMessage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement did. `finished`: every recipient has its end and the message is gone. `added`: the
+    recipients of expansions that were not recipients already. `reported`: the report is in the queue
+    (it is not when the message was removed by hand during the attempt)."""
+
+    finished: bool = False
+    added: tuple[QueuedRecipient, ...] = ()
+    reported: bool = False
+
+
+class DueRecipient(NamedTuple):
+    """A recipient whose next attempt is due; `message` is the message's number. Read in great numbers, so
+    the addresses are taken apart only by `queued`."""
+
+    message: int
+    arrived: float
+    next_attempt: float
+    number: int
+    forward_path: str
+    domain: str
+    attempts: int
+    original_path: str | None
+
+    def queued(self) -> QueuedRecipient:
+        """As it is handed to a deliverer."""
+        original = None if self.original_path is None else Address.parse(self.original_path)
+        return QueuedRecipient(self.number, Address.parse(self.forward_path), self.attempts, original)
+
+
+@dataclass(frozen=True, slots=True)
+class DuePage:
+    """Due recipients in the order of their next attempt. `complete`: there are no more until the time asked
+    for; then `later` is the time of the first attempt after that, None when nothing waits."""
+
+    recipients: tuple[DueRecipient, ...]
+    complete: bool
+    later: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message as it stands in the database. A `body` of None is in the spool file of that queue id."""
+
+    number: int
+    reverse_path: str | None
+    body_type: BodyType
+    arrived: float
+    size: int
+    checksum: int
+    head: bytes
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecipient:
+    """A recipient as it stands in the database. `state` is "waiting", "held", or how it ended:
+    "delivered", "relayed", "expanded", "failed". `status`, `diagnostic` and `remote_mta` tell of the
+    last attempt. `original_path` is set when an alias led here: the address the sender used."""
+
+    number: int
+    message: int
+    forward_path: str
+    original_path: str | None
+    domain: str
+    state: str
+    next_attempt: float
+    attempts: int
+    last_attempt: float | None
+    status: str
+    diagnostic: str
+    remote_mta: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """Something done to the queue by hand, from any process: `action` is "removed", "held", …"""
+
+    message: int
+    action: str
