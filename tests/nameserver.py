@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +11,7 @@ from pathlib import Path
 import dns.exception
 import dns.message
 import dns.query
-import pytest
+from programs import program
 
 CONFIG = """\
 server:
@@ -39,17 +37,6 @@ zone:
 PATIENCE = 20.0  # seconds until it must answer
 
 
-def _program() -> str:
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    program = shutil.which("nsd", path=path)
-    if program is None:
-        reason = "nsd is not installed (Debian package nsd): no real DNS server to test with"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
-
-
 def _free_port() -> int:
     """A port that is free for UDP and TCP."""
     while True:
@@ -68,7 +55,7 @@ class Nameserver:
     answered with SERVFAIL; names outside all zones are answered with REFUSED. Running once constructed."""
 
     def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
-        program = _program()
+        nsd = program("nsd")
         self.port = _free_port()
         for name, text in zones.items():
             (directory / f"{name}.zone").write_text(text)
@@ -79,7 +66,7 @@ class Nameserver:
         )
         self._log = directory / "nsd.log"
         self._process = subprocess.Popen(
-            [program, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [nsd, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             self._wait(next(iter(zones), "."))

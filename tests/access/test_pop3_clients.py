@@ -1,10 +1,9 @@
 """POP3 with the programs people use: curl and fetchmail, over TLS."""
 
 import os
-import shutil
-from unittest import SkipTest
 
 from pop3_house import Pop3Case
+from programs import program
 from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 
@@ -13,17 +12,6 @@ MESSAGES = [
     b"From: eve@far.test\r\nSubject: \xc3\xbc\r\n\r\n8-bit: \xe4\xf6\xfc\r\n",
     b"From: eve@far.test\r\nSubject: large\r\n\r\n" + b"." * 70 + b"\r\n" * 20_000,
 ]
-
-
-def program(name):
-    """Its path. Without it the test is skipped, or fails where CI=true."""
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is not installed (Debian package: {name})"
-        if os.environ.get("CI") == "true":
-            raise AssertionError(reason)
-        raise SkipTest(reason)
-    return path
 
 
 class ClientTests(Pop3Case):

@@ -13,10 +13,10 @@ from office import Office, running_office
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    with running_office(tmp_path_factory.mktemp("office"), limits={"message_size": "1MiB"}) as office:
-        with smtp(office) as bystander:  # a session that is open all the while and never disturbed
-            yield office
-            assert bystander.say(b"NOOP").startswith(b"250")
+    directory = tmp_path_factory.mktemp("office")
+    with running_office(directory, limits={"message_size": "1MiB"}) as office, smtp(office) as bystander:
+        yield office
+        assert bystander.say(b"NOOP").startswith(b"250")  # its session has not been disturbed
 
 
 def smtp(office: Office, service: str = "smtp") -> LineClient:
