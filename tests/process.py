@@ -47,7 +47,6 @@ class ServerProcess:
         self._reader: threading.Thread | None = None
         self._news = threading.Condition()
         self._lines: list[str] = []  # of the running process
-        self._asked = False  # to stop
         self._ended = True
 
     def __enter__(self) -> ServerProcess:
@@ -67,7 +66,7 @@ class ServerProcess:
         """Returns when everything listens. `wrapper` is put in front of the command, for example
         ("strace", "-f", "-o", FILE). Raises NotReady, with the log."""
         twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-        self._ended, self._asked, self._lines = False, False, []
+        self._ended, self._lines = False, []
         self._process = subprocess.Popen(
             [*wrapper, *twistd, "-n", "--pidfile=", "mta", "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
@@ -103,10 +102,9 @@ class ServerProcess:
     def ask_to_stop(self) -> None:
         """SIGTERM, as an administrator stops it, without waiting for the end."""
         os.kill(self.pid, signal.SIGTERM)
-        self._asked = True
 
     def terminate(self) -> int:
-        """SIGTERM, unless it was sent already; waits for the end. The exit code; 0 when it did not run."""
+        """SIGTERM, then waits for the end. The exit code; 0 when it did not run."""
         return self._end(signal.SIGTERM)
 
     def kill9(self) -> None:
@@ -156,7 +154,7 @@ class ServerProcess:
         process, self._process = self._process, None
         if process is None:
             return 0
-        if process.poll() is None and not (self._asked and number == signal.SIGTERM):
+        if process.poll() is None:
             os.killpg(process.pid, number)
         try:
             code = process.wait(PATIENCE)

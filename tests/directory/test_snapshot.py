@@ -16,6 +16,7 @@ ALIASES = [
     ("pool@a.test", "loop@a.test"),
     ("alice+lists@a.test", "bob@b.test"),
     ("broken@a.test", "no address"),
+    ("away@a.test", "postmaster@elsewhere.test"),
 ]
 
 
@@ -67,10 +68,12 @@ def test_postmaster_is_always_somebody() -> None:
         ("alice@a.test", "bob@b.test", False),
         ("alice@a.test", "loop@a.test", False),
         ("alice@a.test", "nobody@a.test", False),
+        ("alice@a.test", "postmaster@a.test", True),
+        ("alice@a.test", "away@a.test", False),  # the postmaster of another host is nobody here
     ],
 )
 def test_owns(account: str, address: str, owned: bool) -> None:
-    assert snapshot().owns(account, A(address)) is owned
+    assert snapshot().owns(account, A(address), {"a.test", "b.test"}) is owned
 
 
 @pytest.mark.parametrize(

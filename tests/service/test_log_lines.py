@@ -14,10 +14,14 @@ def test_one_readable_line_an_event() -> None:
     journey = Journey()
     journey.add_reader(LogReader(Logger(NAMESPACE, observer=FileLogObserver(written, line_of))))
     journey.tell("queued", "4f-1", size=812, to="<bob@b.test>", note="two words", empty="")
-    journey.tell("login", account="alice@a.test\r\nforged")
+    journey.tell(
+        "login", account="alice@a.test\r\nforged", login='x" account="y', junk="\x1b\x85\u2028\udcff"
+    )
     first, second = written.getvalue().splitlines()
     assert first.split(" ", 1)[1] == 'INFO 4f-1: queued size=812 to=<bob@b.test> note="two words"'
-    assert second.split(" ", 1)[1] == r"INFO -: login account=alice@a.test\x0d\x0aforged"
+    assert second.split(" ", 1)[1] == (
+        r'INFO -: login account=alice@a.test\r\nforged login="x\" account=\"y" junk=\x1b\x85\u2028\udcff'
+    )
     date = first.split(" ")[0]
     assert len(date) == len("2026-01-31T12:00:00.123+0100")
 

@@ -75,7 +75,8 @@ def test_wrong_usage(server: ServerProcess) -> None:
 def test_an_empty_queue(server: ServerProcess) -> None:
     assert server.mta("queue", "list").stdout == "the queue is empty\n"
     assert json.loads(server.mta("queue", "list", "--json").stdout) == []
-    assert server.mta("queue", "retry", "--all").stdout == "0 recipients tried now\n"
+    for everything in ((), ("--all",)):
+        assert server.mta("queue", "retry", *everything).stdout == "0 recipients tried now\n"
 
 
 def test_check_says_what_would_listen_and_makes_nothing(server: ServerProcess) -> None:
@@ -100,6 +101,16 @@ def test_check_warns_of_what_is_risky(tmp_path: Path, tables: dict[str, object],
     server = ServerProcess({**CONFIG, **tables}, tmp_path)
     warnings = json.loads(server.mta("check", "--json").stdout)["warnings"]
     assert any(text.startswith(warning) or warning in text for text in warnings), warnings
+
+
+def test_check_warns_of_secrets_that_all_can_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x\n")
+    relay = {"smarthost": "127.0.0.1", "smarthost_user": "me", "smarthost_password_file": "secret"}
+    server = ServerProcess({**CONFIG, "relay": relay}, tmp_path)
+    for mode, warned in ((0o644, True), (0o600, False)):
+        secret.chmod(mode)
+        assert ("everybody on this machine can read" in server.mta("check").stdout) is warned
 
 
 def test_a_broken_configuration_is_one_line(server: ServerProcess) -> None:

@@ -84,7 +84,7 @@ class Directory:
     async def owns(self, account: str, address: Address) -> bool:
         """See IDirectory."""
         await self._refresh()
-        return address.domain in self._domains and self._snapshot.owns(account, address)
+        return self._snapshot.owns(account, address, self._domains)
 
     async def authenticate(self, login: str, password: str) -> str | None:
         """See IDirectory. Raises MailError (454 4.7.0, RFC 4954 §6) when too many logins are waiting."""

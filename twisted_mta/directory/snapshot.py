@@ -6,7 +6,7 @@ Local parts are compared without regard to case (RFC 5321 §2.4 leaves that to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from twisted_mta.interfaces import Resolution
@@ -62,11 +62,12 @@ class Snapshot:
             return self._postmaster_of(address.domain)
         return None
 
-    def owns(self, account: str, address: Address) -> bool:
-        """See `IDirectory.owns`. Aliases of aliases count."""
+    def owns(self, account: str, address: Address, domains: Collection[str]) -> bool:
+        """See `IDirectory.owns`; `domains` are the local ones. Aliases of aliases count."""
         pending, seen = [address], {address.key}
         while pending:
-            found = self.resolve(pending.pop())
+            address = pending.pop()
+            found = self.resolve(address) if address.domain in domains else None
             if found is None:
                 continue
             if found.account == account:

@@ -24,6 +24,7 @@ def findings(config: Config) -> list[str]:
     return [
         *_open_relay(config),
         *_cleartext(config),
+        *_secrets(config),
         *_certificate(config),
         *_ports(config),
         *_people(config),
@@ -56,6 +57,18 @@ def _cleartext(config: Config) -> list[str]:
         for name, addresses in config.listen.services().items()
         if name in ("submission", "imap", "pop3")
         for address in _public(addresses)
+    ]
+
+
+def _secrets(config: Config) -> list[str]:
+    secrets = {
+        "tls.private_key": config.tls.private_key,
+        "relay.smarthost_password_file": config.relay.smarthost_password_file,
+    }
+    return [
+        f"{key}: everybody on this machine can read {path}; chmod 600 it"
+        for key, path in secrets.items()
+        if path and Path(path).stat().st_mode & 0o004
     ]
 
 

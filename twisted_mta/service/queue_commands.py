@@ -33,12 +33,13 @@ def add_commands(queue: argparse.ArgumentParser) -> None:
         if name == "show":
             shown.add_argument("id")
     for name, command, text in (
-        ("retry", retry, "try now"),
+        ("retry", retry, "try now; everything, when no message is named"),
         ("hold", hold, "make no more attempts until it is released"),
         ("release", release, "end a hold and try now"),
     ):
         changed = group.add_parser(name, help=text, description=text)
-        which = changed.add_mutually_exclusive_group(required=True)
+        # To try everything now is harmless, to hold everything is not.
+        which = changed.add_mutually_exclusive_group(required=name != "retry")
         which.add_argument("id", nargs="?", help="the queue id, as the log and `queue list` show it")
         which.add_argument("--all", action="store_true", help="every message")
         changed.set_defaults(command=command)

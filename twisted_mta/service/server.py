@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -121,7 +122,10 @@ class MailServer(Service):
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def stopService(self) -> Deferred[None]:
-        """Fires when everything has stopped."""
+        """Fires when everything has stopped. Who cannot wait may press Ctrl-C again: nothing that was
+        acknowledged is lost by it."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
