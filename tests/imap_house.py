@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
@@ -42,8 +43,9 @@ class House:
         return False
 
 
+@implementer(ITLSTransport)
 class MemoryTransport(StringTransport):
-    """Records octets; `full` stands for a client that does not read."""
+    """Records octets."""
 
     TLS = False
 

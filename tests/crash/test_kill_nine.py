@@ -14,12 +14,11 @@ from collections import Counter
 from pathlib import Path
 
 from mail_reader import MailReader
-from process import ServerProcess, free_port
+from office import running_office
 
 CLIENTS = 8
 MESSAGES_EACH = 60
-KILLS = 5
-PASSWORD = "correct horse battery"
+KILLS = 8
 
 
 class Sender(threading.Thread):
@@ -63,40 +62,29 @@ def subjects(reader: MailReader) -> Counter[str]:
 
 
 def test_every_acknowledged_message_is_in_its_mailbox_exactly_once(tmp_path: Path) -> None:
-    smtp, imaps = free_port(), free_port()
-    config = {
-        "hostname": "mx.a.test",
-        "data_dir": "data",
-        "domains": ["a.test"],
-        "listen": {"smtp": [f"127.0.0.1:{smtp}"], "imaps": [f"127.0.0.1:{imaps}"]},
-        "tls": {"self_signed": True},
-    }
-    server = ServerProcess(config, tmp_path)
-    server.add_account("alice@a.test", PASSWORD)
-    server.start()
     up = threading.Event()
-    up.set()
-    senders = [Sender(number, smtp, up) for number in range(CLIENTS)]
-    for sender in senders:
-        sender.start()
-    for _ in range(KILLS):
-        for sender in senders:
-            for _ in range(MESSAGES_EACH // (KILLS + 1)):
-                assert sender.progress.acquire(timeout=60), "the server takes no mail any more"
-        up.clear()
-        server.kill9()
-        server.start()
+    with running_office(tmp_path) as office:
         up.set()
-    for sender in senders:
-        sender.join()
+        senders = [Sender(number, office.ports["smtp"], up) for number in range(CLIENTS)]
+        for sender in senders:
+            sender.start()
+        for _ in range(KILLS):
+            for sender in senders:
+                for _ in range(MESSAGES_EACH // (KILLS + 1)):
+                    assert sender.progress.acquire(timeout=60), "the server takes no mail any more"
+            up.clear()
+            office.process.kill9()
+            office.process.start()
+            up.set()
+        for sender in senders:
+            sender.join()
 
-    acknowledged = [name for sender in senders for name in sender.acknowledged]
-    with MailReader("127.0.0.1", imaps, "alice@a.test", PASSWORD) as reader:
-        found = subjects(reader)
-        while not set(acknowledged) <= set(found):  # what the last crash left is being delivered
-            reader.wait_for(reader.count + 1)
+        acknowledged = [name for sender in senders for name in sender.acknowledged]
+        with office.reader("alice@a.test") as reader:
             found = subjects(reader)
-    server.terminate()
+            while not set(acknowledged) <= set(found):  # what the last crash left is being delivered
+                reader.wait_for(reader.count + 1)
+                found = subjects(reader)
 
     assert len(acknowledged) == CLIENTS * MESSAGES_EACH
     unknown = set().union(*(sender.unknown for sender in senders))

@@ -13,6 +13,7 @@ from unittest.mock import patch
 from queue_house import envelope
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -160,9 +161,17 @@ class IntakeTest(QueueCase):
         orphan.write_bytes(b"never committed")
         (self.directory / "spool" / "README").write_bytes(b"not ours")
         await self.restart()
-        while orphan.exists():
-            await self.queued()
         self.assertEqual(self.spooled(), sorted([queue_id, "README"]))
+
+    async def test_nobody_else_can_read_it(self) -> None:
+        for path in (self.directory, self.directory / "spool"):
+            self.assertEqual(path.stat().st_mode & 0o777, 0o700)
+
+    async def test_an_accident_of_the_dispatcher_is_no_accident_of_the_queue(self) -> None:
+        self.queue.watch(lambda messages: 1 // 0, lambda interventions: None)
+        await gatherResults([Deferred.fromCoroutine(self.put()) for _ in range(5)])
+        self.assertEqual(len(await self.queued()), 5)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
     async def test_only_one_process_delivers(self) -> None:
         with self.assertRaises(QueueInUse):
@@ -245,12 +254,22 @@ class DiskTroubleTest(QueueCase):
             await self.put()
 
     async def test_a_database_that_cannot_be_opened_again_is_tried_until_it_can(self) -> None:
-        broken = self.broken(sqlite3.SQLITE_IOERR_WRITE)
+        broken = self.broken(sqlite3.SQLITE_CORRUPT)
         with patch("twisted_mta.queue.writer.open_database", side_effect=broken):
             with patch.object(QueueDatabase, "commit", side_effect=broken):
                 self.assertEqual(await self.refused(), {(451, "4.3.0")})
             self.assertEqual(await self.refused(), {(451, "4.3.0")})
         await self.put()
+
+    async def test_trouble_is_told_once_when_it_begins_and_once_when_it_is_over(self) -> None:
+        with capturedLogs() as events:
+            with patch.object(QueueDatabase, "commit", side_effect=self.broken(sqlite3.SQLITE_IOERR_FSYNC)):
+                for _ in range(3):
+                    await self.refused()
+            for _ in range(3):
+                await self.put()
+            await self.queued()
+        self.assertEqual([event["log_level"].name for event in events], ["critical", "info"])
 
     async def test_a_spool_file_that_cannot_be_written(self) -> None:
         for code, answer in ((errno.ENOSPC, (452, "4.3.1")), (errno.EIO, (451, "4.3.0"))):
@@ -262,9 +281,9 @@ class DiskTroubleTest(QueueCase):
 
     async def test_a_refused_draft_stays_refused(self) -> None:
         draft = self.queue.draft()
-        with patch.object(SpoolFile, "write", side_effect=OSError(errno.ENOSPC, "as if")):
-            with self.assertRaises(MailError):
-                await draft.write(LARGE)
+        full = patch.object(SpoolFile, "write", side_effect=OSError(errno.ENOSPC, "as if"))
+        with full, self.assertRaises(MailError):
+            await draft.write(LARGE)
         for again in (draft.write(SMALL), draft.commit(envelope("bob@b.test"))):
             with self.assertRaises(MailError) as caught:
                 await again

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def attempts_until_given_up(schedule: RetrySchedule, *, takes: float = 0.0) -> l
 
 def test_waits_grow_and_the_last_attempt_is_at_the_end_of_five_days() -> None:
     times = attempts_until_given_up(RetrySchedule())
-    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[:7] == [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR]
     assert max(waits) == 4 * HOUR
     assert times[-1] == 5 * DAY

@@ -223,12 +223,12 @@ class TestFairness:
         assert order == ["u0@c.test", "u1@c.test", "u@d.test", "u2@c.test"]
         house.stop()
 
-    def test_memory_is_bounded_and_nothing_is_forgotten_or_repeated(self, tmp_path: Path) -> None:
-        house = House(
-            tmp_path, limits=ActiveLimits(remote=10, per_domain=4, recipients=40, share=15, octets=200)
-        )
+    @pytest.mark.parametrize("share", [5, 15, 40, 200])
+    def test_memory_is_bounded_and_nothing_is_forgotten_or_repeated(self, tmp_path: Path, share: int) -> None:
+        limits = ActiveLimits(remote=10, per_domain=4, recipients=40, share=share, octets=200)
+        house = House(tmp_path, limits=limits)
         expected = set()
-        for number in range(300):
+        for number in range(150):
             path = f"u{number}@{'big' if number % 3 else f'd{number % 7}'}.test"
             house.put(path)
             expected.add(path)
@@ -248,7 +248,7 @@ class TestFairness:
         house = House(
             tmp_path, limits=ActiveLimits(local=5, remote=10, per_domain=4, recipients=40, share=15)
         )
-        paths = [f"u{number}@{'big' if number % 4 else f'd{number}'}.test" for number in range(1200)]
+        paths = [f"u{number}@{'big' if number % 4 else f'd{number}'}.test" for number in range(400)]
         for path in paths:
             house.put(path)
         house.stop()

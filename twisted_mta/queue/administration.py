@@ -2,7 +2,7 @@
 
 Everything happens in the database, from any process, in transactions of its own. A running server notices
 within a second, drops what it had planned and looks anew; an attempt that is under way is not
-interrupted. Each change leaves word in the database, so that the server's log tells of it too.
+interrupted. A change to one message leaves word in the database, so that the server's log tells of it too.
 """
 
 from __future__ import annotations
@@ -91,10 +91,14 @@ class QueueAdministration:
     def _change(self, action: str, queue_id: str | None, change: Callable[[QueueDatabase, int], int]) -> int:
         if queue_id is not None:
             database, number = self._find(queue_id)
-            return _record(database, [number], action, change)
+            with database.transaction():
+                if concerned := change(database, number):
+                    database.note(Intervention(number, action))
+                return concerned
         concerned, after = 0, 0
         while self._database is not None and (page := self._database.page(after, _PAGE)):
-            concerned += _record(self._database, [m.number for m in page], action, change)
+            with self._database.transaction():
+                concerned += sum(change(self._database, message.number) for message in page)
             after = page[-1].number
         return concerned
 
@@ -115,16 +119,3 @@ class QueueAdministration:
             message.size,
             tuple(database.recipients(message.number)),
         )
-
-
-def _record(
-    database: QueueDatabase, numbers: list[int], action: str, change: Callable[[QueueDatabase, int], int]
-) -> int:
-    """Change these messages and leave word of it, in one transaction."""
-    total = 0
-    with database.transaction():
-        for number in numbers:
-            if concerned := change(database, number):
-                total += concerned
-                database.note(Intervention(number, action))
-    return total

@@ -182,12 +182,16 @@ class QueueDatabase:
         among, numbers = _listed(messages)
         besides, reached_numbers = _listed(reached)
         rows = self._execute(
-            f"DELETE FROM message WHERE number IN ({among}) AND NOT EXISTS (SELECT 1 FROM recipient r "
+            f"SELECT number FROM message WHERE number IN ({among}) AND NOT EXISTS (SELECT 1 FROM recipient r "
             "WHERE r.message = message.number AND r.state IN ('waiting', 'held') "
-            f"AND r.number NOT IN ({besides})) RETURNING number",
+            f"AND r.number NOT IN ({besides}))",
             numbers + reached_numbers,
         )
-        return {number for (number,) in rows.fetchall()}
+        finished = [number for (number,) in rows.fetchall()]
+        if finished:  # not DELETE … RETURNING, which SQLite has only since 3.35
+            among, numbers = _listed(finished)
+            self._execute(f"DELETE FROM message WHERE number IN ({among})", numbers)
+        return set(finished)
 
     def due(self, after: tuple[float, int], until: float, limit: int) -> DuePage:
         """Recipients that wait for an attempt at `until` or before, behind the position `after`: the

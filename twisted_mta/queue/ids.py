@@ -9,6 +9,7 @@ an id is also a file name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from random import Random
 
 _DIGITS = "0123456789BCDFGHJKLMNPQRSTVWXZ"
@@ -18,6 +19,7 @@ _RANDOM = len(_PAIRS)  # two digits
 LENGTH = 13  # digits; enough until the year 2294, when the number outgrows 63 bits
 
 
+@lru_cache(maxsize=10_000)  # asked several times for each message, by the draft, the dispatcher and the log
 def encode(number: int) -> str:
     """The queue id of a message number."""
     pairs = []

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -82,7 +81,6 @@ class MailQueue:
         )
         self._first = 0  # the number above which messages came during the life of this process
         self._lock = -1
-        self._stopping = False
         self._added: Callable[[Sequence[NewMessage]], None] = lambda messages: None
         self._noticed: Callable[[Sequence[Intervention]], None] = lambda interventions: None
 
@@ -95,14 +93,16 @@ class MailQueue:
             self._release_directory()
             raise
         self._pool.start()
-        self.numbers.rise_above(*await self._writer.run(QueueDatabase.highest))
+        for directory in (self.directory, self.directory.parent):  # the names of what was just created
+            await self.in_thread(sync_directory, directory)
+        spooled = await self.in_thread(lambda: list(self.spool.messages()))
+        message, recipient = await self._writer.run(QueueDatabase.highest)
+        self.numbers.rise_above(max([message, *spooled]), recipient)
         self._first = self.numbers.message()
-        orphans = self._clear_orphans(quarantine.directory if quarantine else None)
-        Deferred.fromCoroutine(orphans).addErrback(self._report_orphans)
+        await self._clear_orphans(spooled, quarantine.directory if quarantine else None)
 
     async def stop(self) -> None:
         """Record everything that was handed in, then let go of the directory."""
-        self._stopping = True
         await self._writer.stop()
         if self._pool.started:
             self._pool.stop()
@@ -181,7 +181,8 @@ class MailQueue:
         self._noticed(interventions)
 
     def _prepare_directory(self) -> None:
-        self.spool.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.spool.directory.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,23 +196,20 @@ class MailQueue:
             os.close(self._lock)
             self._lock = -1
 
-    def _report_orphans(self, failure: Failure) -> None:
-        if not self._stopping:
-            self.log.failure("looking for orphaned spool files", failure=failure)
-
-    async def _clear_orphans(self, quarantine: Path | None) -> None:
+    async def _clear_orphans(self, found: Sequence[int], quarantine: Path | None) -> None:
         """Spool files without a message are left by a crash between two steps, and are removed; when the
         database was damaged they may be all that is left of a message, and join it in the quarantine."""
-        await self.in_thread(sync_directory, self.directory)
-        found = await self.in_thread(lambda: [n for n in self.spool.messages() if n < self._first])
         for start in range(0, len(found), _ORPHANS_AT_ONCE):
             some = found[start : start + _ORPHANS_AT_ONCE]
             present = await self._writer.run(partial(QueueDatabase.present, numbers=some))
             orphans = [number for number in some if number not in present]
-            if quarantine is None:
-                await self.in_thread(self.spool.remove, orphans)
-            else:
-                await self.in_thread(self.spool.set_aside, orphans, quarantine)
+            try:
+                if quarantine is None:
+                    await self.in_thread(self.spool.remove, orphans)
+                else:
+                    await self.in_thread(self.spool.set_aside, orphans, quarantine)
+            except OSError as error:
+                self.log.error("orphaned spool files are left where they are: {error}", error=error)
 
 
 def _read(database: QueueDatabase, number: int) -> StoredMessage | None:

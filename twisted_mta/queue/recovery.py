@@ -7,6 +7,7 @@ has better tools.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -65,7 +66,9 @@ def _open_sound(path: Path) -> QueueDatabase:
 
 
 def _move_aside(path: Path, now: float) -> Path:
-    directory = path.parent / "quarantine" / f"{now:.0f}"
+    quarantine = path.parent / "quarantine"
+    names = (f"{now:.0f}-{number}" for number in itertools.count(1))
+    directory = next(quarantine / name for name in names if not (quarantine / name).exists())
     directory.mkdir(mode=0o700, parents=True)
     for suffix in ("", "-wal", "-shm"):
         file = path.with_name(path.name + suffix)
@@ -75,6 +78,8 @@ def _move_aside(path: Path, now: float) -> Path:
 
 
 def _salvage(damaged: Path, fresh: QueueDatabase) -> tuple[int, int]:
+    if damaged.stat().st_size == 0:
+        return 0, 0
     try:
         source = QueueDatabase(damaged)
     except sqlite3.Error:

@@ -99,6 +99,7 @@ class Writer:
         self._running = False
         self._stopped: Deferred[None] = succeed(None)
         self._database: QueueDatabase | None = None
+        self._trouble = ""
         self._seen_version = -1
         self._next_poll = 0.0
 
@@ -144,7 +145,10 @@ class Writer:
         for addition in additions:
             addition.answer()
         if added := [addition.message for addition in additions if addition.error is None]:
-            self._added(added)
+            try:
+                self._added(added)
+            except Exception:
+                self.log.failure("messages that were committed wait for the next look at the queue")
         for job in jobs:
             if not isinstance(job, _Addition):
                 job.answer()
@@ -162,8 +166,11 @@ class Writer:
             lost=quarantine.lost,
         )
 
-    def _report_trouble(self, error: Exception) -> None:
-        self.log.critical("The queue database cannot be used: {error}", error=error)
+    def _report_trouble(self, trouble: str) -> None:
+        if trouble:
+            self.log.critical("The queue cannot be written: {trouble}. No mail is accepted.", trouble=trouble)
+        else:
+            self.log.info("The queue can be written again.")
 
     # In the writer thread
 
@@ -224,6 +231,7 @@ class Writer:
                 job.error = error
             self._look_into(error)
             return False
+        self._tell_trouble(None)
         for job in jobs:
             job.error = None
         for job, result in zip(outcomes, results, strict=True):
@@ -239,12 +247,25 @@ class Writer:
         return self._database
 
     def _look_into(self, error: Exception) -> None:
-        """After a failure: give up a connection that may be broken, so that the next use opens it anew."""
+        """After a failure: give up a connection that may be broken.
+
+        The new one is opened before the old one is closed. A commit whose sync failed has left its frames in
+        the log; they count for nothing as long as somebody holds the log's index, and are overwritten
+        next. A first connection would rebuild the index and find in them a message that was refused.
+        """
         if not isinstance(error, (sqlite3.Error, OSError)):
             return  # an accident of the task; whoever handed it in is told
-        self._reactor.callFromThread(self._report_trouble, error)
-        if is_damage(error) or sqlite_code(error) not in _KEEP_OPEN:
+        self._tell_trouble(error)
+        if is_damage(error):
+            self._close()  # the next use moves it aside
+        elif sqlite_code(error) not in _KEEP_OPEN:
+            try:
+                fresh = QueueDatabase(self._path)
+            except (sqlite3.Error, OSError):
+                return  # the next failure tries again
             self._close()
+            self._database = fresh
+            self._seen_version = -1
 
     def _close(self) -> None:
         database, self._database = self._database, None
@@ -252,7 +273,14 @@ class Writer:
             try:
                 database.close()
             except sqlite3.Error as error:
-                self._reactor.callFromThread(self._report_trouble, error)
+                self._tell_trouble(error)
+
+    def _tell_trouble(self, error: Exception | None) -> None:
+        """Once when it begins and once when it is over, not for every message."""
+        trouble = "" if error is None else str(error)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._reactor.callFromThread(self._report_trouble, trouble)
 
     def _look_around(self) -> None:
         if time.monotonic() < self._next_poll:

@@ -13,19 +13,24 @@ from twisted_mta.message.date import format_date
 from twisted_mta.message.headers import first_value, values
 from twisted_mta.message.status import MailError
 
+MAX_FROM = 16 * 1024  # octets of the field's value: it is read in the reactor
+
 
 def author_addresses(header: bytes) -> list[Address]:
-    """The addresses in From; none when the field is missing. Raises MailError (554 5.6.0) when readers could
-    disagree about them: two From fields, no address, an address that is none (RFC 5322 §3.6.2)."""
+    """The addresses in From, each once; none when the field is missing. Raises MailError (554 5.6.0) when
+    readers could disagree about them: two From fields, no address, an address that is none
+    (RFC 5322 §3.6.2); and for a field longer than MAX_FROM."""
     found = values(header, b"From")
     if not found:
         return []
     if len(found) > 1:
         raise MailError(554, "5.6.0", "Message has more than one From field")
+    if len(found[0]) > MAX_FROM:
+        raise MailError(554, "5.6.0", "From is too long")
     entries = [entry for entry in parse_addresses(found[0]) if entry.domain is not None]
     if not entries:
         raise MailError(554, "5.6.0", "From holds no address")
-    return [_address(entry.local or b"", entry.domain or b"") for entry in entries]
+    return list(dict.fromkeys(_address(entry.local or b"", entry.domain or b"") for entry in entries))
 
 
 def _address(local: bytes, domain: bytes) -> Address:

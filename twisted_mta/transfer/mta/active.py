@@ -239,11 +239,17 @@ class ActiveQueue:
         for destination in list(self._destinations.values()):
             self._forget_idle(destination, now)
 
+    @property
+    def any_behind(self) -> bool:
+        """True when some destination has more due on disk."""
+        return bool(self._behind)
+
     def behind(self) -> Destination | None:
         """A destination that has more due on disk, and room for it. Whoever asks reads it, all of it, or
         finds it named again when `admit` refuses the rest."""
+        room = len(self.numbers) <= self.limits.recipients * 3 // 4
         for destination in self._behind:
-            if destination.recipients <= self.limits.share // 2:
+            if not destination.recipients or (room and destination.recipients <= self.limits.share // 2):
                 self._behind.remove(destination)
                 return destination
         return None

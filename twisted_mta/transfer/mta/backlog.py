@@ -71,7 +71,7 @@ class Backlog:
 
     def replenish(self) -> None:
         """Read on, where there is room for what may be due."""
-        if not self._reading and not self._stopped:
+        if (self._more or self._active.any_behind) and not self._reading and not self._stopped:
             self._reading = True
             Deferred.fromCoroutine(self._read()).addErrback(self._trouble)
 

@@ -272,6 +272,8 @@ class ClientSession(Protocol):
 
     @property
     def _stage(self) -> Stage:
+        if self._sending:
+            return Stage.CONTENT
         return Stage.HANDSHAKE if self._shaking is not None else self.engine.waiting_for
 
     def _await(self, stage: Stage) -> None:
@@ -306,6 +308,7 @@ class ClientSession(Protocol):
             waiting.callback(event)
         elif self._sending:
             self._arrived = event
+            self._leaving = True  # who knows what the server takes the rest of the content for
             self._outflow.resumeProducing()
         else:  # the answer to QUIT, or a farewell nobody asked for
             self._leaving = True

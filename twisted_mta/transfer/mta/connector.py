@@ -55,6 +55,7 @@ class Connector:
         self._purposes: dict[ClientSession, _Purpose] = {}  # of all open connections
         self._kept: defaultdict[_Purpose, list[ClientSession]] = defaultdict(list)
         self._kept_count = 0
+        self._stopped = False
         self._emptied: Deferred[None] | None = None
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = IReactorTime(reactor)
@@ -66,6 +67,7 @@ class Connector:
 
     async def stop(self) -> None:
         """Say goodbye where nothing is going on, cut the rest; returns when all connections are gone."""
+        self._stopped = True
         for session in list(self._purposes):
             session.quit()
         if self._purposes:
@@ -143,6 +145,8 @@ class Connector:
         except error.ConnectError as failure:
             raise trouble(Stage.CONNECT, "4.4.1", _reason(failure)) from failure
         self._purposes[session] = purpose
+        if self._stopped:
+            session.abort()
         return session
 
     def _forget(self, session: ClientSession, purpose: _Purpose) -> None:

@@ -1,11 +1,11 @@
-"""Where mail for a domain goes: the hosts to try, in order (RFC 5321 §5, RFC 7505, RFC 5321 §4.1.3).
+"""Where mail for a domain goes: the hosts to try, in order (RFC 5321 §5.1 and §4.1.3, RFC 7505).
 
 A route of the configuration wins over the smarthost, and that over the DNS. With MX records the hosts are
 tried by preference, those of equal preference in random order; without any, the domain itself is the
 host. When we are among the hosts, only those that are preferred to us may have the mail.
 
-Left out on purpose: SMTP over other names than the MX's (no CNAME games of our own: the resolver follows
-them), and internationalised domain names, which arrive here as A-labels.
+Left out on purpose: aliases (CNAME), which the resolver follows; internationalised domain names, which
+arrive here as A-labels; and overrides by sender or account.
 """
 
 from __future__ import annotations

@@ -1,0 +1,69 @@
+"""What goes back to the sender, from a message in memory and in a spool file."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from queue_house import NOON, InlineQueue, WallClock, now
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.dsn import WHOLE_LIMIT, FailedRecipient
+from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.queue.ids import encode
+from twisted_mta.queue.records import NewMessage
+from twisted_mta.transfer.mta.bounce import Bounces, beginning
+
+ANN = Address.parse("ann@a.test")
+FAILED = FailedRecipient(Address.parse("bob@b.test"), "5.1.1", "550 no such user", NOON, "mx.b.test")
+
+
+@pytest.fixture
+def bounces(tmp_path: Path) -> Iterator[Bounces]:
+    queue = InlineQueue(tmp_path / "queue", WallClock())
+    now(queue.start())
+    yield Bounces(queue, hostname="mx.a.test", postmaster=Address.parse("postmaster@a.test"))
+    now(queue.stop())
+
+
+def message(content: Content, sender: Address | None = ANN) -> QueuedMessage:
+    return QueuedMessage("311111111111B", sender, NOON, content)
+
+
+def test_it_goes_to_the_sender_from_nobody(bounces: Bounces) -> None:
+    report = now(bounces.report(message(Content(b"Subject: x\r\n", b"\r\nbody\r\n")), [FAILED], NOON + 5))
+    assert isinstance(report, NewMessage)
+    assert report.reverse_path is None
+    assert [recipient.forward_path for recipient in report.recipients] == [ANN]
+    assert report.arrived == NOON + 5
+    data = report.content.data
+    assert (report.size, report.checksum) == (len(data), zlib.crc32(data))
+    assert f"Message-ID: <{encode(report.number)}@mx.a.test>".encode() in data
+    assert b"message/rfc822\r\n\r\nSubject: x\r\n\r\nbody\r\n" in data
+
+
+def test_mail_from_nobody_is_not_reported(bounces: Bounces) -> None:
+    assert now(bounces.report(message(Content(b"", b"\r\n"), sender=None), [FAILED], NOON)) is None
+
+
+def test_a_spooled_message_is_read_no_further_than_needed(bounces: Bounces, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"Subject: large\r\n\r\n" + b"x\r\n" * 1_000_000)
+    report = now(bounces.report(message(Content(b"Received: y\r\n", path=path)), [FAILED], NOON))
+    assert b"text/rfc822-headers\r\n\r\nReceived: y\r\nSubject: large\r\n\r\n" in report.content.data
+
+
+def test_a_spool_file_that_is_gone_does_not_keep_the_report_back(bounces: Bounces, tmp_path: Path) -> None:
+    content = Content(b"Received: y\r\n", path=tmp_path / "missing")
+    report = now(bounces.report(message(content), [FAILED], NOON))
+    assert b"Final-Recipient: rfc822; bob@b.test" in report.content.data
+
+
+@pytest.mark.parametrize("length", [0, 10, WHOLE_LIMIT, WHOLE_LIMIT + 1, 3 * WHOLE_LIMIT])
+def test_the_beginning_of_a_content(length: int) -> None:
+    data, complete = beginning(Content(b"", b"x" * length))
+    assert complete == (length <= WHOLE_LIMIT)
+    assert len(data) == min(length, WHOLE_LIMIT + 1)

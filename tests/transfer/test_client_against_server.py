@@ -1,0 +1,104 @@
+"""Our client engine with our own server, each octet by itself or all at once."""
+
+import pytest
+from smtp_session import Town
+
+from twisted_mta.message.address import Address
+from twisted_mta.protocol.smtp import outgoing
+from twisted_mta.protocol.smtp.client import ClientEngine
+from twisted_mta.protocol.smtp.client_events import EnvelopeReplied, Replied, Stage
+
+ALICE, BOB, NOBODY = (Address(name, "a.test") for name in ("alice", "bob", "nobody"))
+CONTENT = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nno final line end"
+
+
+class Wire:
+    """Carries octets to and fro until nothing more happens; the client's events."""
+
+    def __init__(self, step, **town):
+        self.step = step
+        self.town = Town(**town)
+        self.engine = ClientEngine("mx.b.test")
+
+    def carry(self):
+        events = []
+        said = self.town.said()
+        while True:
+            for start in range(0, len(said), self.step):
+                self.engine.receive(said[start : start + self.step])
+                while (event := self.engine.next_event()) is not None:
+                    events.append(event)
+            output = self.engine.take_output()
+            if not output:
+                return events
+            said = b"".join(
+                self.town.send(output[start : start + self.step])
+                for start in range(0, len(output), self.step)
+            )
+
+    def event(self):
+        (event,) = self.carry()
+        return event
+
+
+@pytest.fixture(params=[1, 7, 100_000])
+def wire(request):
+    wire = Wire(request.param, tls=True)
+    assert wire.event().reply.code == 220
+    return wire
+
+
+def test_a_message(wire):
+    wire.engine.hello()
+    assert wire.event().stage is Stage.HELLO
+    assert {"PIPELINING", "SIZE", "8BITMIME", "STARTTLS"} <= set(wire.engine.extensions)
+    assert wire.engine.peer_name == "mx.a.test" and wire.engine.size_limit > 0
+    wire.engine.envelope(
+        Address("carol", "b.test"), [ALICE, NOBODY, BOB], size=len(CONTENT), eight_bit=True, reset=True
+    )
+    event = wire.event()
+    assert isinstance(event, EnvelopeReplied) and event.go_ahead
+    assert [(reply.code, reply.status) for reply in event.recipients] == [
+        (250, "2.1.5"),
+        (550, "5.1.1"),
+        (250, "2.1.5"),
+    ]
+    wire.engine.send_content(b"".join(outgoing.data([CONTENT])), last=True)
+    event = wire.event()
+    assert isinstance(event, Replied) and (event.stage, event.reply.code) == (Stage.FINAL, 250)
+    ((envelope, _, body),) = wire.town.intake.stored
+    assert envelope.forward_paths == (ALICE, BOB) and envelope.body == "8BITMIME"
+    assert body == CONTENT + b"\r\n"
+    wire.engine.quit()
+    assert wire.event().reply.code == 221 and wire.town.closed
+
+
+def test_nobody_is_accepted_and_then_somebody(wire):
+    wire.engine.hello()
+    wire.carry()
+    wire.engine.envelope(None, [NOBODY], size=1, eight_bit=False, reset=False)
+    assert not wire.event().go_ahead
+    wire.engine.envelope(None, [BOB], size=1, eight_bit=False, reset=True)
+    assert wire.event().go_ahead
+
+
+def test_starttls(wire):
+    wire.engine.hello()
+    wire.carry()
+    wire.engine.start_tls()
+    assert wire.event().reply.code == 220 and wire.town.secure
+    wire.engine.tls_started()
+    wire.engine.hello()
+    wire.carry()
+    assert "STARTTLS" not in wire.engine.extensions
+
+
+@pytest.mark.parametrize("step", [1, 100_000])
+def test_login(step):
+    wire = Wire(step, role="submission", secure=True)
+    wire.carry()
+    wire.engine.hello()
+    wire.carry()
+    assert wire.engine.auth_mechanism == "PLAIN"
+    wire.engine.authenticate("alice@a.test", "secret")
+    assert wire.event().reply.code == 235
