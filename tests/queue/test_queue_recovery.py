@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from queue_house import InlineQueue, WallClock, now, put
@@ -107,7 +108,9 @@ def test_garbage_anywhere_never_keeps_the_queue_from_starting(directory: Path, t
 
 class DamageAtWorkTest(TestCase):
     def test_damage_that_a_statement_meets(self) -> None:
-        queue = InlineQueue(Path(self.mktemp()) / "queue", WallClock())
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        queue = InlineQueue(Path(directory.name) / "queue", WallClock())
         now(queue.start())
         put(queue, "bob@b.test")
         corrupt = sqlite3.DatabaseError("database disk image is malformed")
