@@ -124,6 +124,7 @@ def test_pipelined_commands_wait_for_a_slow_lookup():
     town.say("EHLO b.test", "MAIL FROM:<x@b.test>")
     gate = town.directory.gate = Deferred()
     assert town.send(b"RCPT TO:<nobody@a.test>\r\nRCPT TO:<alice@a.test>\r\nNOOP\r\nVRFY x\r\n") == b""
+    assert town.send(b"NOOP\r\n") == b""
     assert town.directory.lookups == ["nobody@a.test"]
     assert town.transport.producerState == "paused"
     town.directory.gate = None
@@ -133,6 +134,7 @@ def test_pipelined_commands_wait_for_a_slow_lookup():
         b"250 2.1.5",
         b"250 2.0.0",
         b"252 2.0.0",
+        b"250 2.0.0",
     ]
     assert town.transport.producerState == "producing"
 

@@ -167,7 +167,10 @@ class Connection(TwistedProtocol, Generic[Event]):
             return
         self._heard = True
         self.engine.receive(data)
-        self.pump()
+        if self._busy:
+            self._settle_input()
+        else:
+            self.pump()
 
     def pump(self) -> None:
         """Handle what the engine has, unless an event is pending already."""
@@ -175,9 +178,8 @@ class Connection(TwistedProtocol, Generic[Event]):
             return
         self._busy = True
         done = Deferred.fromCoroutine(self._run())
-        if self._busy:  # suspended inside `handle`: take no more input meanwhile
+        if self._busy:  # suspended inside `handle`
             self.flush()
-            self._settle_input()
         done.addErrback(self._crashed)
 
     async def _run(self) -> None:
@@ -210,8 +212,10 @@ class Connection(TwistedProtocol, Generic[Event]):
     def _settle_input(self) -> None:
         """Read only while no event is pending and the peer takes what it is sent.
 
-        Not before the peer was heard: a greeting that waits for the TLS handshake makes the outflow full,
-        and the handshake needs the input.
+        Called when something arrives while an event is pending, not for every event that has to wait: most
+        are over before the peer says more, and pausing and resuming would cost two system calls each.
+        Output does not pause the input before the peer was heard: a greeting that waits for the TLS
+        handshake makes the outflow full, and the handshake needs the input.
         """
         pause = self._busy or (self._outflow.full and self._heard)
         if self._gone or self._closing or pause == self._input_paused:

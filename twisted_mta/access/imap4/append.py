@@ -90,6 +90,8 @@ async def end(session: ImapSession, event: AppendEnd) -> None:
                 appending.mailbox.name, command.flags, command.internal_date
             )
             session.complete(command, "APPEND completed", f"APPENDUID {uid_validity} {uid}")
+    except NoSuchMailbox as error:  # deleted while the message came in
+        session.refuse_command(command, error.text, "TRYCREATE")
     finally:
         await abandon(session)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
 # How much one slice is at most.
-_MESSAGES_KNOWN = 1000  # messages of which only the index is asked
+_MESSAGES_KNOWN = 500  # messages of which only the index is asked
 _MESSAGES_RENDERED = 250
 _MESSAGES_READ = 100
 _OCTETS_READ = 1024 * 1024
@@ -62,6 +62,7 @@ class _Plan:
             items.insert(0, Attribute.UID)
         self._words = [self._rendering(item) for item in items if isinstance(item, Attribute)]
         self._bodies = [item for item in items if isinstance(item, Body)]
+        self._asks_parts = any(body.section.part for body in self._bodies)
         self._tells_flags = Attribute.FLAGS in items
         self._marks_seen = not self._view.read_only and not all(body.peek for body in self._bodies)
         self._needs_structures = Attribute.ENVELOPE in items or Attribute.BODYSTRUCTURE in items
@@ -120,23 +121,21 @@ class _Plan:
                 words = [render(uid) for render in self._words]
                 if uid in marked and not self._tells_flags:
                     words.append(b"FLAGS " + view.flags(uid))
-                texts = [self._text(uid, body) for body in self._bodies]
+                message = self._messages[uid] if self._bodies else None
             except (NoSuchMessage, KeyError):
                 continue  # gone meanwhile
             answered += 1
-            start = b"* %d FETCH (%b" % (position + 1, b" ".join(words))
-            if not texts:
-                engine.write(start + b")\r\n")
-                continue
-            engine.write(start)
-            await self._write_texts(texts, bool(words))
+            engine.write(b"* %d FETCH (%b" % (position + 1, b" ".join(words)))
+            if message is not None:
+                await self._write_bodies(message, bool(words))
+            engine.write(b")\r\n")
         await self._session.drain()
         return answered == len(positions)
 
     async def _mark_seen(self, uids: list[int]) -> frozenset[int]:
         """Set \\Seen; the UIDs of the messages that did not have it."""
         mailbox = self._view.mailbox
-        unseen = [uid for uid in uids if self._view.exists(uid) and "\\Seen" not in mailbox.flags(uid)]
+        unseen = [uid for uid in filter(self._view.exists, uids) if "\\Seen" not in mailbox.flags(uid)]
         if not unseen:
             return frozenset()
         changed = await mailbox.set_flags(unseen, "add", frozenset({"\\Seen"}))
@@ -170,12 +169,14 @@ class _Plan:
         if message is not None:
             self._messages = {uids[0]: message}
             return
-        found = await mailbox.read(uids)
-        self._messages = {
-            uid: Sections(data) for uid, data in zip(uids, found, strict=True) if data is not None
-        }
+        found = await mailbox.examine(uids, self._see)
+        self._messages = {uid: seen for uid, seen in zip(uids, found, strict=True) if seen is not None}
         if in_pieces and uids[0] in self._messages:
             cache.put(key, self._messages[uids[0]])
+
+    def _see(self, data: bytes) -> Sections:
+        """In a thread: a message, with its structure when parts of it are asked for."""
+        return Sections(data, parts=self._asks_parts)
 
     # One message
 
@@ -198,24 +199,21 @@ class _Plan:
             case Attribute.BODY:
                 return lambda uid: b"BODY " + self._basic_bodies[uid]
 
-    def _text(self, uid: int, body: Body) -> tuple[bytes, bytes]:
-        """An item's name with the start of its literal, and the octets. Raises KeyError."""
-        octets = self._messages[uid].extract(body.section)
-        if octets is None:
-            return body.label + b" NIL", b""
-        if body.partial is not None:
-            first, number = body.partial
-            octets = octets[first : first + number]
-        return b"%b {%d}\r\n" % (body.label, len(octets)), octets
-
-    async def _write_texts(self, texts: list[tuple[bytes, bytes]], behind_words: bool) -> None:
+    async def _write_bodies(self, message: Sections, behind_words: bool) -> None:
+        """Write the sections one after another, so that no two of them are in memory at a time."""
         engine = self._session.engine
-        for number, (start, octets) in enumerate(texts):
-            engine.write(b" " + start if number or behind_words else start)
-            if len(octets) <= _PIECE:
-                engine.write(octets)
+        for body in self._bodies:
+            engine.write(b" " + body.label if behind_words else body.label)
+            behind_words = True
+            octets = message.extract(body.section)
+            if octets is None:
+                engine.write(b" NIL")
                 continue
+            if body.partial is not None:
+                first, number = body.partial
+                octets = octets[first : first + number]
+            engine.write(b" {%d}\r\n" % len(octets))
             for offset in range(0, len(octets), _PIECE):
                 engine.write(octets[offset : offset + _PIECE])
-                await self._session.drain()
-        engine.write(b")\r\n")
+                if len(octets) > _PIECE:
+                    await self._session.drain()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
 _INBOX = "INBOX"
+_SLICE = 500  # names tried between two turns of the others
 
 
 async def create(session: ImapSession, command: Create) -> None:
@@ -67,7 +68,10 @@ async def list_mailboxes(session: ImapSession, command: List) -> None:
     mailboxes = await session.require_account().list_mailboxes()
     parents = {above for mailbox in mailboxes for above in _levels_above(mailbox.name)}
     matches = _matcher(command.reference, command.pattern)
-    for mailbox in mailboxes:
+    for number, mailbox in enumerate(mailboxes, 1):
+        if not number % _SLICE:
+            await session.drain()
+            await session.access.breathe()
         if matches(mailbox.name):
             attributes = _attributes(mailbox, mailbox.name in parents)
             session.engine.write(_line(b"LIST", attributes, mailbox.name))

@@ -90,6 +90,7 @@ class ImapSession(Connection[Event]):
     _began = False
     _faults = 0
     _handling = False
+    _tag = "*"  # of the command that is being answered
 
     def __init__(self, access: ImapAccess) -> None:
         self.access = access
@@ -104,11 +105,11 @@ class ImapSession(Connection[Event]):
 
     async def handle(self, event: Event) -> None:
         self._handling = True
+        self._tag = self._tag_for(event)
         try:
             await self._decide(event)
         except CommandError as error:
-            assert isinstance(event, Command)
-            self._fault(Fault(event.tag, error.condition, error.text, error.code))
+            self._fault(Fault(self._tag, error.condition, error.text, error.code))
         finally:
             self._handling = False
             if self.gone:
@@ -134,7 +135,7 @@ class ImapSession(Connection[Event]):
         if isinstance(event, LiteralChunk):
             append.fail(self, error)
             return
-        self.engine.respond(self._tag(event), "NO", error.text, code_of(error))
+        self.engine.respond(self._tag, "NO", error.text, code_of(error))
         self._abandon()
         if self.view is not None and self.view.deleted:
             self.tell_updates(expunges=False)
@@ -216,7 +217,8 @@ class ImapSession(Connection[Event]):
 
     # Trouble and the end
 
-    def _tag(self, event: Event) -> str:
+    def _tag_for(self, event: Event) -> str:
+        """The tag of the command that an event belongs to, "*" when there is none."""
         if isinstance(event, Command | Fault) and event.tag != "*":
             return event.tag
         for pending in (self.appending, self.idling, self.login):
@@ -225,7 +227,7 @@ class ImapSession(Connection[Event]):
         return "*"
 
     def _fault(self, fault: Fault) -> None:
-        self.engine.respond(self._tag(fault), fault.condition, fault.text, fault.code)
+        self.engine.respond(self._tag, fault.condition, fault.text, fault.code)
         self._abandon()
         self._faults += fault.condition == "BAD"
         if fault.fatal:

@@ -15,7 +15,6 @@ from twisted_mta.protocol.imap4 import responses
 from twisted_mta.protocol.imap4.grammar import SYSTEM_FLAGS
 from twisted_mta.protocol.imap4.sequence_set import SequenceSet
 from twisted_mta.store.changes import Change
-from twisted_mta.store.errors import NoSuchMessage
 from twisted_mta.store.mailbox import Mailbox
 
 
@@ -43,7 +42,7 @@ class View:
         self.count = len(self.uids)
         self._notify = notify
         self._keywords = mailbox.keywords
-        self._expunged: list[int] = []  # gone, and the client does not know yet
+        self._expunged: set[int] = set()  # gone, and the client does not know yet
         self._flagged: dict[int, int] = {}  # UID -> changes of flags that the client does not know yet
         self._recent: list[tuple[int, int]] = []  # UIDs from … up to …, that are \Recent here
         self._note_recent()
@@ -71,12 +70,8 @@ class View:
         return uids[: bisect_right(uids, self.uids[self.count - 1])] if self.count else []
 
     def exists(self, uid: int) -> bool:
-        """True when the message has not been expunged meanwhile."""
-        try:
-            self.mailbox.flags(uid)
-        except NoSuchMessage:
-            return False
-        return True
+        """True when a message of the view has not been expunged meanwhile."""
+        return uid not in self._expunged
 
     def is_recent(self, uid: int) -> bool:
         """True when the message is `\\Recent` in this session."""
@@ -84,7 +79,9 @@ class View:
         return bool(ranges) and uid >= ranges[0][0] and any(first <= uid < end for first, end in ranges)
 
     def flags(self, uid: int) -> bytes:
-        """The flags of a message as a list. Raises NoSuchMessage."""
+        """The flags of a message as a list, which the client then knows. Raises NoSuchMessage."""
+        if self._flagged:
+            self._flagged.pop(uid, None)
         return responses.flags(self.mailbox.flags(uid), self.is_recent(uid))
 
     def recent_count(self) -> int:
@@ -97,7 +94,7 @@ class View:
     # What the mailbox tells
 
     def _changed(self, change: Change) -> None:
-        self._expunged.extend(change.expunged)
+        self._expunged.update(change.expunged)
         for uid in change.flags:
             self._count_flags(uid, 1)
         self.deleted = self.deleted or change.deleted
@@ -152,7 +149,7 @@ class View:
     def _expunge(self) -> list[bytes]:
         """EXPUNGE from the highest number down, so that none of them moves another one."""
         numbers = []
-        for uid in set(self._expunged):
+        for uid in self._expunged:
             position = bisect_left(self.uids, uid, 0, self.count)
             if position < self.count and self.uids[position] == uid:
                 numbers.append(position + 1)

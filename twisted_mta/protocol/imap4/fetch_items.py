@@ -6,13 +6,15 @@ import enum
 import re
 from dataclasses import dataclass
 
-from twisted_mta.protocol.imap4.grammar import Cursor
+from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
 from twisted_mta.protocol.imap4.responses import astring
 
 _PARTIAL = re.compile(rb"<([0-9]{1,10})\.([1-9][0-9]{0,9})>")
 _PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
 _ATT = re.compile(rb"[A-Za-z0-9.]+")
 MAX_PART_DEPTH = 128  # numbers in one part specifier; deeper parts than that are never told apart
+MAX_ITEMS = 250  # data items in one FETCH
+MAX_FIELDS = 250  # field names in one section
 
 
 class Text(enum.Enum):
@@ -80,7 +82,10 @@ def parse_items(cursor: Cursor) -> tuple[Item, ...]:
     """The items of a FETCH: a macro, one item, or a parenthesized list; each item once, in order.
     Raises CommandError."""
     if cursor.peek() == b"(":
-        return tuple(dict.fromkeys(cursor.parenthesized(lambda: _item(cursor))))
+        items = tuple(dict.fromkeys(cursor.parenthesized(lambda: _item(cursor))))
+        if len(items) > MAX_ITEMS:
+            raise CommandError("Too many data items", condition="NO", code="LIMIT")
+        return items
     start = cursor.position
     macro = MACROS.get(cursor.match(_ATT, "a data item").decode("ascii").upper())
     if macro is not None:
@@ -140,6 +145,8 @@ def _section(cursor: Cursor) -> Section:
         return Section(part, text, label=label)
     cursor.space()
     names = cursor.parenthesized(cursor.astring)
+    if len(names) > MAX_FIELDS:
+        raise CommandError("Too many field names", condition="NO", code="LIMIT")
     # The names go back as the client wrote them: some clients look their own words up in the answer.
     label += b" (" + b" ".join(astring(name) for name in names) + b")"
     return Section(part, text, frozenset(name.lower() for name in names), label)

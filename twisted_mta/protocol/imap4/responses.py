@@ -54,10 +54,8 @@ def mailbox(name: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def flags(values: frozenset[str], recent: bool = False) -> bytes:
-    """A parenthesized flag list, in a stable order."""
-    words = sorted(values)
-    if recent:
-        words.append("\\Recent")
+    """A parenthesized flag list: system flags, then keywords, each in alphabetical order."""
+    words = sorted({*values, "\\Recent"} if recent else values, key=lambda flag: (flag[0] != "\\", flag))
     return f"({' '.join(words)})".encode("ascii")
 
 

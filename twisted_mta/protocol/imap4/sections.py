@@ -11,11 +11,12 @@ from twisted_mta.protocol.imap4.fetch_items import Section, Text
 
 
 class Sections:
-    """One message, `data` with CRLF line ends. Its structure is found when a part is first asked for."""
+    """One message, `data` with CRLF line ends. With `parts` its structure is found here and now, which for
+    a large message is work for a thread; otherwise when a part is first asked for."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, parts: bool = False) -> None:
         self._data = data
-        self._root: Part | None = None
+        self._root: Part | None = scan(data) if parts else None
 
     def __len__(self) -> int:
         return len(self._data)

@@ -138,8 +138,8 @@ class ClientEngine:
         self._ask(*start, _Command(Stage.MAIL, mail + b"\r\n"), *recipients, _DATA)
 
     def send_content(self, data: bytes, *, last: bool) -> None:
-        """After a go-ahead: the next piece of what `outgoing.data` makes of the content. Replied(FINAL) after the
-        last one, which holds the end of data; Replied(CONTENT) when the server cannot wait for it."""
+        """After a go-ahead: the next piece of what `outgoing.data` makes of the content. Replied(FINAL) after
+        the last one, which holds the end of data; Replied(CONTENT) when the server cannot wait for it."""
         self._output += data
         if last and self._awaited:
             self._awaited[0] = _FINAL

@@ -1,0 +1,248 @@
+"""The engine alone: framing, literals, limits, what a hostile client can make it do."""
+
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twisted_mta.protocol.imap4 import commands
+from twisted_mta.protocol.imap4.commands import State
+from twisted_mta.protocol.imap4.server import (
+    BEFORE_LOGIN,
+    LOGGED_IN,
+    AppendEnd,
+    ContinuationLine,
+    Fault,
+    ImapServer,
+    LiteralChunk,
+)
+
+
+def make(state=State.SELECTED):
+    engine = ImapServer()
+    if state is not State.NOT_AUTHENTICATED:
+        engine.log_in()
+    if state is State.SELECTED:
+        engine.select()
+    return engine
+
+
+def events(engine, data, step=0):
+    """What comes out for these octets, fed at once or in pieces of `step`; Appends are accepted."""
+    found = []
+    for start in range(0, len(data), step or len(data)):
+        engine.receive(data[start : start + (step or len(data))])
+        while (event := engine.next_event()) is not None:
+            found.append(event)
+            if isinstance(event, commands.Append):
+                engine.accept_message()
+    return found
+
+
+def test_a_command_and_its_tag():
+    (event,) = events(make(), b"a.1 fetch 1:3 (uid flags)\r\n")
+    assert isinstance(event, commands.Fetch) and event.tag == "a.1" and not event.by_uid
+
+
+def test_pipelined_commands_come_one_by_one():
+    found = events(make(), b"a NOOP\r\nb CHECK\r\nc XYZZY\r\nd NOOP\r\n")
+    assert [type(event).__name__ for event in found] == ["Noop", "Check", "Fault", "Noop"]
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_literals_in_a_command(step):
+    engine = make(State.NOT_AUTHENTICATED)
+    (event,) = events(engine, b'a LOGIN {5}\r\nalice {3+}\r\n"\r\n\r\n', step)
+    assert (event.user, event.password) == (b"alice", b'"\r\n')
+    assert engine.take_output() == b"+ Ready for the literal\r\n"
+
+
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_the_message_of_an_append_is_streamed(step):
+    engine = make()
+    found = events(engine, b"a APPEND {5}\r\nInbox (\\Seen) {12}\r\nSubject: x\r\n\r\nb NOOP\r\n", step)
+    assert isinstance(found[0], commands.Append) and found[0].mailbox == "INBOX"
+    assert b"".join(event.data for event in found if isinstance(event, LiteralChunk)) == b"Subject: x\r\n"
+    assert found[-2] == AppendEnd() and isinstance(found[-1], commands.Noop)
+    assert engine.take_output() == b"+ Ready for the literal\r\n+ Ready for the message\r\n"
+
+
+def test_an_append_that_is_not_accepted_is_thrown_away_or_not_asked_for():
+    engine = make()
+    engine.receive(b"a APPEND INBOX {9+}\r\nx LOGOUT\n {4+}\r\nlong\r\nb APPEND INBOX {9}\r\nc NOOP\r\n")
+    assert isinstance(engine.next_event(), commands.Append)
+    assert engine.next_event().tag == "b"
+    assert engine.next_event() == commands.Noop("c")
+    assert engine.take_output() == b""
+
+
+def test_after_an_unwanted_message_that_is_too_long_nothing_is_read():
+    engine = make()
+    engine.receive(b"a APPEND INBOX {4000000000+}\r\n")
+    assert isinstance(engine.next_event(), commands.Append)
+    fault = engine.next_event()
+    assert fault.fatal and fault.code == "TOOBIG"
+
+
+def test_what_stands_behind_the_message():
+    engine = make()
+    found = events(engine, b"a APPEND INBOX {2+}\r\nhi x\r\nb APPEND INBOX {2+}\r\nhi\nc NOOP\r\n")
+    assert [event.fault is not None for event in found if isinstance(event, AppendEnd)] == [True, True]
+    assert found[-1] == commands.Noop("c")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"a LOGIN {400000000}",
+        b"a LOGIN {2147483648}",
+        b"a LOGIN {-1}",
+        b"a LOGIN alice {4097}",
+        b"a LOGIN {1x}",
+    ],
+)
+def test_literals_before_login(start):
+    engine = make(State.NOT_AUTHENTICATED)
+    fault, noop = events(engine, start + b"\r\nb NOOP\r\n")
+    assert (fault.tag, fault.condition, fault.fatal) == ("a", "BAD", False)
+    assert noop == commands.Noop("b") and engine.take_output() == b""
+
+
+def test_a_refused_literal_that_comes_anyhow_is_skipped_to_its_end():
+    engine = make(State.NOT_AUTHENTICATED)
+    data = b"a LOGIN {5000+}\r\n" + b"b NOOP\r\n" * 625 + b" {8+}\r\nb NOOP\r\n x\r\nc NOOP\r\n"
+    for step in (0, 1):
+        fault, noop = events(make(State.NOT_AUTHENTICATED), data, step)
+        assert fault.code == "TOOBIG" and noop == commands.Noop("c")
+    (fault, end) = events(engine, b"a XYZZY {10+}\r\n0123456789 {70000+}\r\n")
+    assert not fault.fatal and end.fatal
+
+
+@pytest.mark.parametrize("state", [State.NOT_AUTHENTICATED, State.SELECTED])
+@pytest.mark.parametrize("step", [0, 1000])
+def test_a_line_that_is_too_long(state, step):
+    limit = (BEFORE_LOGIN if state is State.NOT_AUTHENTICATED else LOGGED_IN).line
+    engine = make(state)
+    fault, noop = events(engine, b"a NOOP " + b"x" * limit + b"\r\nb NOOP\r\n", step)
+    assert fault == Fault("a", "BAD", "Line too long") and noop == commands.Noop("b")
+
+
+def test_a_line_that_is_too_long_and_announces_a_literal():
+    engine = make(State.NOT_AUTHENTICATED)
+    data = b"a NOOP " + b"x" * 10_000 + b" {8+}\r\nb NOOP\r\n\r\nc NOOP\r\n"
+    for step in (0, 1):
+        fault, noop = events(make(State.NOT_AUTHENTICATED), data, step)
+        assert fault.tag == "a" and noop == commands.Noop("c")
+    assert events(engine, b"x" * 10_000)[0].tag == "*"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x" * 50,
+        b"(" * 1_000_000,
+        b"a" * 1_000_000 + b" NOOP",
+        b"\0\xff" * 500_000,
+        b"a LOGIN " + b"(" * 9000,
+    ],
+)
+def test_junk_before_login_costs_no_memory(data):
+    engine = make(State.NOT_AUTHENTICATED)
+    tracemalloc.start()
+    try:
+        for start in range(0, len(data), 65536):
+            engine.receive(data[start : start + 65536])
+            while engine.next_event() is not None:
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
+    engine.receive(b"\r\n")
+    while engine.next_event() is not None:
+        pass
+    assert events(engine, b"b NOOP\r\n") == [commands.Noop("b")]
+
+
+def test_fifty_megabytes_without_a_line_end():
+    engine = make()
+    piece = bytes(65536).replace(b"\0", b"x")
+    tracemalloc.start()
+    try:
+        found = [event for _ in range(800) for event in events(engine, piece)]
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert [event.text for event in found] == ["Line too long"]
+
+
+def test_many_small_literals_are_bounded():
+    engine = make()
+    found = events(engine, b"a XYZZY" + b" {1+}\r\nx" * 400_000 + b"\r\nb NOOP\r\n")
+    assert [type(event) for event in found] == [Fault, commands.Noop]
+    found = events(engine, b"a ID (" + b"{1+}\r\nx " * 400_000 + b"\r\nb NOOP\r\n")
+    assert [type(event) for event in found] == [Fault, commands.Noop] and found[0].code == "TOOBIG"
+
+
+def test_lines_end_in_crlf_only():
+    fault, noop = events(make(), b"a NOOP\nb NOOP\r\n")
+    assert fault.tag == "a" and noop.tag == "b"
+    (fault,) = events(make(), b"a NO\rOP\r\n")
+    assert fault.tag == "a"
+
+
+def test_nothing_may_follow_starttls():
+    engine = make(State.NOT_AUTHENTICATED)
+    assert events(engine, b"a STARTTLS\r\n") == [commands.StartTls("a")]
+    engine = make(State.NOT_AUTHENTICATED)
+    (fault,) = [event for event in events(engine, b"a STARTTLS\r\nb NOOP\r\n") if isinstance(event, Fault)]
+    assert fault.fatal
+
+
+def test_continuation_lines():
+    engine = make()
+    engine.request(b"x")
+    assert engine.take_output() == b"+ x\r\n"
+    engine.receive(b"one\r\ntwo\nthree\r\na NOOP\r\n")
+    assert engine.next_event() == ContinuationLine(b"one")
+    assert engine.next_event().tag == "*"
+    assert engine.next_event() == ContinuationLine(b"three")
+    engine.end_continuation()
+    assert engine.next_event() == commands.Noop("a")
+
+
+def test_passwords_do_not_show():
+    (event,) = events(make(State.NOT_AUTHENTICATED), b"a LOGIN alice hunter2\r\n")
+    assert "hunter2" not in repr(event)
+    (event,) = events(make(State.NOT_AUTHENTICATED), b"a AUTHENTICATE PLAIN aHVudGVyMg==\r\n")
+    assert "aHVu" not in repr(event)
+
+
+def test_nothing_after_the_end():
+    engine = make()
+    engine.finish()
+    engine.receive(b"a NOOP\r\n")
+    assert engine.next_event() is None and engine.finished
+
+
+WORDS = [
+    *(b"a ", b"NOOP", b"LOGIN ", b"FETCH 1 ", b"APPEND INBOX ", b"UID ", b"SEARCH ", b"ALL", b"BODY"),
+    *(b"{3}", b"{3+}", b"{99999999}", b"\r\n", b"\n", b"\r"),
+    *(b" ", b"(", b")", b'"', b"\\", b"\0", b"\xff", b"*", b"[", b"]"),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(list(State)))
+def test_any_octets_give_the_same_events_in_any_portions(pieces, state):
+    data = b"".join(pieces)
+
+    def run(step):
+        found = events(make(state), data, step) if data else []
+        message = b"".join(event.data for event in found if isinstance(event, LiteralChunk))
+        others = [event for event in found if not isinstance(event, LiteralChunk)]
+        # That something follows STARTTLS can only be seen when it is there.
+        return message, others
+
+    assert run(0) == run(1)
