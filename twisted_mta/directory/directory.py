@@ -18,16 +18,18 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from twisted_mta.directory.credentials import RememberedCredentials
 from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.error import DirectoryError
 from twisted_mta.directory.passwords import BadPassword, hash_password, prepare, verify
 from twisted_mta.directory.snapshot import Snapshot
 from twisted_mta.interfaces import IDirectory, Resolution
 from twisted_mta.message.address import MAX_ADDRESS, Address
-from twisted_mta.message.status import MailError
+from twisted_mta.message.status import MailError, unexpected
 
 THREADS = 2
 MOST_WAITING = 100  # logins being verified or waiting for it; more are told to come back
@@ -43,6 +45,8 @@ class _Reactor(IReactorTime, IReactorThreads):
 class Directory:
     """`path` is the database, `domains` the local domains in lower case, `postmaster` where postmaster's mail
     goes in a domain that has no such account or alias (None: to the oldest account)."""
+
+    log = Logger(namespace="twisted_mta.directory")
 
     def __init__(
         self, path: Path, domains: Collection[str], *, reactor: _Reactor, postmaster: Address | None = None
@@ -138,6 +142,9 @@ class Directory:
         try:
             self._snapshot = await self._in_thread(self._read)
             self._version = version
+        except (DirectoryError, sqlite3.Error) as error:
+            self.log.error("the directory cannot be read: {error}", error=error)
+            raise unexpected() from error
         finally:
             waiting, self._reading = self._reading, None
             for waiter in waiting:

@@ -6,13 +6,17 @@ from twisted.logger import Logger
 
 from twisted_mta.journey.bus import TraceEvent
 
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
-
 
 def printable(value: object) -> str:
-    """A fact as it may stand in a log line: control characters escaped, spaces quoted."""
-    text = str(value).translate(_UNPRINTABLE)
-    return f'"{text}"' if " " in text else text
+    """A fact as it may stand in a log line: what is no printable character escaped, quoted where it has
+    spaces or quotes."""
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    if " " in text or '"' in text:
+        escaped = text.replace('"', '\\"')
+        return f'"{escaped}"'
+    return text
 
 
 def render(event: TraceEvent) -> str:

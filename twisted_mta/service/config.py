@@ -7,6 +7,7 @@ and aliases are not configuration: they live in the directory and change while t
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -132,7 +133,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Config:
     """Read, decode and validate; every path in the result is absolute. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
@@ -169,7 +170,10 @@ def _without_empty(table: dict[str, object]) -> dict[str, object]:
 
 def _absolute(config: Config, base: Path) -> Config:
     def resolve(path: str) -> str:
-        return os.path.normpath(base / Path(path).expanduser()) if path else ""
+        try:
+            return os.path.normpath(base / Path(path).expanduser()) if path else ""
+        except RuntimeError as error:
+            raise ConfigError(f"{path}: nobody of that name has a home directory here") from error
 
     tls, relay = config.tls, config.relay
     return msgspec.structs.replace(
@@ -185,6 +189,7 @@ def _absolute(config: Config, base: Path) -> Config:
 def _names(config: Config) -> None:
     if not config.data_dir:
         raise ConfigError('data_dir: empty; name the directory to write to, such as "data"')
+    _directory("data_dir", config.data_dir)
     for account in config.demo.accounts:
         if account.address.domain not in config.domains:
             raise ConfigError(f"demo.accounts: {account} is in none of `domains`")
@@ -252,6 +257,16 @@ def _queue(config: Config) -> None:
         raise ConfigError(
             "queue.lifetime: shorter than the first wait in queue.retry, so nothing is tried twice"
         )
+
+
+def _directory(key: str, path: str) -> None:
+    try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise ConfigError(f"{key}: {path} is not a directory")
+    except FileNotFoundError:
+        pass  # it will be made
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key}: cannot be a directory: {error}") from error
 
 
 def _readable(key: str, path: str) -> None:

@@ -40,8 +40,11 @@ class Lock:
 
     @classmethod
     def acquire(cls, path: Path) -> Self:
-        """`path` is the data directory. Raises ConfigError when another server has the lock."""
-        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """`path` is the data directory. Raises ConfigError when another server, or user, has the lock."""
+        try:
+            descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"data_dir: cannot write to {path / 'lock'}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

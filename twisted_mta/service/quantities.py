@@ -83,7 +83,9 @@ class MailAddress(str):
     def read(cls, value: object) -> Self:
         text = _text(value, f"a mail address such as {cls.EXAMPLE}")
         try:
-            return cls(mail.Address.parse(text).key)
+            key = mail.Address.parse(text).key
+            mail.Address.parse(key)  # what needs quotes is nobody's address here
+            return cls(key)
         except MailError as error:
             raise ValueError(f"{text!r} is not a mail address such as {cls.EXAMPLE}") from error
 

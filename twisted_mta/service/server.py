@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -94,7 +95,10 @@ class MailServer(Service):
 
     async def _start(self, parts: Parts, passwords: dict[str, str]) -> None:
         for name, part in parts.in_order:
-            await part.start()
+            try:
+                await part.start()
+            except (OSError, sqlite3.Error) as error:
+                raise ConfigError(f"data_dir: the {name} cannot use its files: {error}") from error
             self._started.append((name, part))
         for name, bound in self._bound:
             listener = parts.listeners[name]
