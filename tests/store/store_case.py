@@ -1,4 +1,4 @@
-"""What the tests of the store share: a store over a temporary directory, and one account at work without it."""
+"""What the tests of the store share: a store in a temporary directory, an account without threads."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""kill -9 amid deliveries, moves, expunges and renames: nothing lost, nothing twice, no UID with two meanings."""
+"""kill -9 amid deliveries, moves, expunges, renames: nothing lost or doubled, no UID with two meanings."""
 
 import os
 import random
@@ -75,9 +75,7 @@ class KillTests(StoreCase):
 
     async def deliver_again(self, number):
         content = Content(b"", b"Subject: %d\r\n\r\n" % number + b"x" * 3000 + b"\r\n")
-        await self.store.deliver(
-            "alice@a.test", content, unique=f"m{number}", arrived=1.7e9, recovered=True
-        )
+        await self.store.deliver("alice@a.test", content, unique=f"m{number}", arrived=1.7e9, recovered=True)
 
     async def check(self, told):
         found = Counter()
@@ -89,7 +87,9 @@ class KillTests(StoreCase):
                 found.update(map(number_of, octets))
                 for uid, each in zip(mailbox.uids, octets, strict=True):
                     told.meaning(info.name, mailbox.uid_validity, uid, number_of(each))
-                assert all(mailbox.size(uid) == len(each) for uid, each in zip(mailbox.uids, octets, strict=True))
+                assert all(
+                    mailbox.size(uid) == len(each) for uid, each in zip(mailbox.uids, octets, strict=True)
+                )
                 await mailbox.close()
         assert told.done - told.gone <= found.keys()
         assert max(found.values(), default=1) == 1

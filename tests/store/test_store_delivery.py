@@ -75,7 +75,7 @@ class DeliveryTests(StoreCase):
         await self.deliver(1, 2)
         await self.store.stop()
         (self.home / "index.sqlite").unlink()
-        one, two = self.files()
+        one, _ = self.files()
         os.rename(self.maildir() / one, self.maildir() / ("cur/" + one[4:] + ":2,S"))
         await self.start_store()
         uids = await self.deliver(1, 2, recovered=True)

@@ -208,13 +208,11 @@ class MailboxesTests(StoreCase):
                     ask(uid)
 
     async def test_many_accounts_share_few_open_indexes(self):
-        from twisted_mta.store import store
-
-        self.patch(store, "OPEN_INDEXES", 3)
+        self.store._open_indexes = 3
         from twisted_mta.message.content import Content
 
         accounts = [f"u{number}@a.test" for number in range(10)]
-        mailbox, changes = await self.open()
+        mailbox, _ = await self.open()
         for round_ in range(3):
             for account in accounts:
                 await self.store.deliver(

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.store.flags import info_bits, info_with_bits, split_flags
 from twisted_mta.store.errors import CannotDo
+from twisted_mta.store.flags import split_flags, tail_bits, tail_elsewhere, tail_with_bits
 from twisted_mta.store.lines import crlf_length, to_crlf
-from twisted_mta.store.maildir import Maildir, NameSource, Place, TmpFile, canonical_size, sized
+from twisted_mta.store.maildir import Maildir, NameSource, Place, TmpFile, base_name, canonical_size, sizes
 
 
 def written(path, pieces):
@@ -56,19 +56,18 @@ def test_a_discarded_file_is_gone(tmp_path):
 
 def test_names_are_unique_and_fit_for_a_file_name():
     names = NameSource("evil/host:x", "token", lambda: 12.7)
-    assert names.stem("u", 5.9) == "5.u.evil\\057host\\072x"
-    assert len({names.fresh("") for _ in range(1000)}) == 1000
-    assert names.fresh("1.a.b,S=3,W=4").endswith(",S=3,W=4")
+    assert names.name("u", 5.9) == "5.u.evil\\057host\\072x"
+    assert len({names.fresh() for _ in range(1000)}) == 1000
 
 
 def test_listing_prefers_cur_and_passes_over_dot_files(tmp_path):
     maildir = Maildir(str(tmp_path))
     maildir.make(folder=True)
-    for name in ("new/1.a.h", "new/2.b.h", "cur/2.b.h:2,S", "cur/3.c.h", "cur/4.d.h:1,x", "cur/.hidden"):
+    for name in ("new/1.a.h", "new/2.b.h", "cur/2.b.h,U=5:2,S", "cur/3.c.h", "cur/4.d.h:1,x", "cur/.hidden"):
         (tmp_path / name).touch()
     assert maildir.list() == {
         "1.a.h": Place("new", ""),
-        "2.b.h": Place("cur", ":2,S"),
+        "2.b.h": Place("cur", ",U=5:2,S"),
         "3.c.h": Place("cur", ""),
         "4.d.h": Place("cur", ":1,x"),
     }
@@ -77,12 +76,27 @@ def test_listing_prefers_cur_and_passes_over_dot_files(tmp_path):
 def test_sizes_in_names_are_believed_only_when_they_can_be_true(tmp_path):
     path = tmp_path / "m"
     path.write_bytes(b"a\nb\n")
-    assert canonical_size("1.a.h,S=4,W=6", str(path), 4) == 6
-    assert canonical_size("1.a.h,S=4,W=8", str(path), 4) == 8  # wrong, but not to be seen
-    assert canonical_size("1.a.h,S=5,W=6", str(path), 4) == 6
-    assert canonical_size("1.a.h,S=4,W=99", str(path), 4) == 6
-    assert canonical_size("1.a.h", str(path), 4) == 6
-    assert sized("1.a.h", written(tmp_path / "n", [b"a\r\nb\r\n"])) == "1.a.h,S=4,W=6"
+    assert canonical_size(",S=4,W=6", str(path), 4) == 6
+    assert canonical_size(",S=4,W=8", str(path), 4) == 8  # wrong, but not to be seen
+    assert canonical_size(",S=5,W=6", str(path), 4) == 6
+    assert canonical_size(",S=4,W=99", str(path), 4) == 6
+    assert canonical_size("", str(path), 4) == 6
+    assert sizes(written(tmp_path / "n", [b"a\r\nb\r\n"])) == ",S=4,W=6"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("1.a.h", "1.a.h"),
+        ("1.a.h:2,S", "1.a.h"),
+        ("1.a.h,S=3,W=4:2,", "1.a.h"),
+        ("1.a.h,U=3", "1.a.h"),
+        ("1.a,b.h:2,S", "1.a,b.h"),
+        (",S=1", ",S=1"),
+    ],
+)
+def test_base_names(file, name):
+    assert base_name(file) == name
 
 
 def test_old_files_in_tmp_are_swept(tmp_path):
@@ -96,18 +110,24 @@ def test_old_files_in_tmp_are_swept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("info", "bits", "after"),
+    ("tail", "bits", "after"),
     [
         ("", 0, ":2,"),
         ("", 8, ":2,S"),
         (":2,S", 31, ":2,DFRST"),
         (":2,PSa", 2, ":2,FPa"),
         (":1,experimental", 8, ":2,S"),
+        (",S=1,W=2,U=3:2,Sx", 4, ",S=1,W=2,U=3:2,Tx"),
     ],
 )
-def test_letters_of_flags(info, bits, after):
-    assert info_with_bits(info, bits) == after
-    assert info_bits(after) == bits
+def test_letters_of_flags(tail, bits, after):
+    assert tail_with_bits(tail, bits) == after
+    assert tail_bits(after) == bits
+
+
+def test_what_a_copy_takes_along():
+    assert tail_elsewhere(",S=1,W=2,U=3:2,PSab", 2) == ",S=1,W=2:2,FP"
+    assert tail_elsewhere("", 0) == ":2,"
 
 
 def test_flags_in_any_case_and_recent_passed_over():

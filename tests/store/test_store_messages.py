@@ -99,7 +99,10 @@ class RemovalTests(StoreCase):
         await self.deliver(*range(10))
         mailbox, _ = await self.open()
         one, two = await gatherResults(
-            [Deferred.fromCoroutine(mailbox.expunge(range(1, 8))), Deferred.fromCoroutine(mailbox.expunge(range(5, 11)))]
+            [
+                Deferred.fromCoroutine(mailbox.expunge(range(1, 8))),
+                Deferred.fromCoroutine(mailbox.expunge(range(5, 11))),
+            ]
         )
         assert one == list(range(1, 8)) and two == [8, 9, 10]
 
@@ -289,5 +292,3 @@ class WatchTests(StoreCase):
         waiting.cancel()
         await mailbox.refresh()
         assert mailbox.flags(1) == {"\\Seen"} and len(changes) == 1
-
-

@@ -193,5 +193,3 @@ class OutsideTests(StoreCase):
         await mailbox.close()
         clock.advance(store_module.TICK)
         assert self.store._looking is False
-
-

@@ -161,8 +161,12 @@ class Account:
         """Do blocking work on the account's directory, after all work that was asked for before.
 
         What it committed reaches the open mailboxes before this returns. Raises StoreError."""
-        self._used(self)
+        self.use()
         return await self._queue(work)
+
+    def use(self) -> None:
+        """Something is about to need the index."""
+        self._used(self)
 
     async def _queue(self, work: Callable[[Home], T]) -> T:
         done: Deferred[T] = Deferred()
@@ -205,8 +209,6 @@ class Account:
             else:
                 mailboxes = [self._mailboxes[step.mailbox]] if step.mailbox in self._mailboxes else []
             for mailbox in mailboxes:
-                if step.deleted:
-                    self.closed(mailbox)
                 mailbox.apply(step)
 
     # Deposits
@@ -215,23 +217,25 @@ class Account:
         """Put a message into a mailbox, together with others that wait for the lane. Raises StoreError."""
         done: Deferred[Deposited] = Deferred()
         self._deposits.append((each, done))
-        self._used(self)
-        if not self._deposit_due:
+        self.use()
+        self._put_down()
+        return await done
+
+    def _put_down(self) -> None:
+        if self._deposits and not self._deposit_due:
             self._deposit_due = True
             self._lane.run(self._deposit_batch)
-        return await done
 
     def _deposit_batch(self) -> Callable[[], None]:
         """In the lane: put down what waits. The order of the first two lines matters: what is appended
         after the flag has fallen gets a visit of its own."""
         self._deposit_due = False
         batch = [self._deposits.popleft() for _ in range(min(BATCH, len(self._deposits)))]
-        if self._deposits:
-            self._lane.run(self._deposit_batch)
         visit = self._perform(lambda home: deposit(home, [each for each, _ in batch]))
         return partial(self._deposited, visit, [done for _, done in batch])
 
     def _deposited(self, visit: _Visit, waiting: list[Deferred[Deposited]]) -> None:
+        self._put_down()
         self._apply(visit.steps or ())
         results = visit.value if isinstance(visit.value, list) else [visit.error] * len(waiting)
         for done, result in zip(waiting, results, strict=True):

@@ -18,25 +18,24 @@ from typing import NamedTuple
 from twisted_mta.message.content import Content
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import StoreError, disk_error
-from twisted_mta.store.flagging import in_known_spelling
-from twisted_mta.store.flags import info_with_bits
+from twisted_mta.store.flags import tail_with_bits
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.index import Message, is_corruption
-from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sized, sync_directory, write_message
+from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sizes, sync_directory, write_message
 
 
 @dataclass(slots=True)
 class Deposit:
     """One message for one mailbox.
 
-    stem: base name without the sizes, the same again when the same deposit is tried again.
+    name: base name, the same again when the same deposit is tried again.
     source: the content, or a file that is complete in the `tmp` of the account's INBOX.
     internal_date: seconds since the epoch; None: now. recovered: an earlier process may have done it."""
 
     mailbox: str
     source: Content | Written
-    stem: str
+    name: str
     bits: int = 0
     keywords: frozenset[str] = field(default_factory=frozenset)
     internal_date: float | None = None
@@ -122,14 +121,14 @@ def _deposit_into(
 
 def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending]) -> Result | None:
     """Write one message to `tmp`; None when that went well, else what became of it."""
-    seconds, unique, _ = each.stem.split(".", 2)
+    seconds, unique, _ = each.name.split(".", 2)
     uid = folder.index.find(folder.id, f"{seconds}.{unique}")
     if uid is not None:
         return Deposited(folder.uid_validity, uid)
     written = each.source
     try:
         if isinstance(written, Content):
-            written = write_message(f"{folder.maildir.path}/{TMP}/{each.stem}", written.chunks())
+            written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
         date = written.modified
         if each.internal_date is not None:
             date = each.internal_date
@@ -138,11 +137,11 @@ def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list
     except OSError as error:
         home.report(f"delivery into {folder.maildir.path}: {error}")
         return disk_error(error)
-    keywords = " ".join(sorted(in_known_spelling(folder, each.keywords)))
-    place = Place(CUR, info_with_bits("", each.bits)) if each.bits else Place(NEW, "")
-    name = sized(each.stem, written)
-    row = Message(0, name, *place, each.bits, keywords, written.canonical, date, 0)
-    pending.append(_Pending(number, written.path, folder.maildir.file(name, place), row))
+    keywords = folder.spelled(each.keywords)
+    fields = sizes(written)
+    place = Place(CUR, tail_with_bits(fields, each.bits)) if each.bits else Place(NEW, fields)
+    row = Message(0, each.name, *place, each.bits, keywords, written.canonical, date, 0)
+    pending.append(_Pending(number, written.path, folder.maildir.file(each.name, place), row))
     return None
 
 

@@ -52,7 +52,7 @@ class MessageDraft:
     def _spool(self, data: bytes) -> None:
         if self._file is None:
             home = self._account.home
-            self._file = TmpFile(f"{home.root}/{TMP}/{home.names.fresh('')}")
+            self._file = TmpFile(f"{home.root}/{TMP}/{home.names.fresh()}")
         self._file.write(data)
 
     async def commit(
@@ -70,8 +70,10 @@ class MessageDraft:
             source: Content | Written = Content(b"", b"".join(self._pieces))
             if self._file is not None:
                 source = await self._in_thread(self._file.finish)
-            stem = self._account.home.names.fresh("")
-            done = await self._account.deposit(Deposit(name, source, stem, bits, keywords, internal_date))
+            file_name = self._account.home.names.fresh()
+            done = await self._account.deposit(
+                Deposit(name, source, file_name, bits, keywords, internal_date)
+            )
         except BaseException:
             self.abort()
             raise

@@ -11,10 +11,10 @@ from typing import Literal
 
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import CannotDo
-from twisted_mta.store.flags import MAX_KEYWORDS, info_with_bits
+from twisted_mta.store.flags import MAX_KEYWORDS, tail_with_bits
 from twisted_mta.store.folder import Folder, replaced
 from twisted_mta.store.index import Message
-from twisted_mta.store.maildir import CUR, Place
+from twisted_mta.store.maildir import CUR
 
 How = Literal["add", "remove", "replace"]
 
@@ -26,7 +26,7 @@ def set_flags(
 
     Raises CannotDo, OSError, sqlite3.Error; what was done before stays done."""
     folder.refresh()
-    keywords = in_known_spelling(folder, keywords)
+    keywords = frozenset(folder.spelled(keywords).split())
     return sorted(_set_flags(folder, uids, how, bits, keywords, again=True))
 
 
@@ -34,33 +34,33 @@ def _set_flags(
     folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str], again: bool
 ) -> list[int]:
     undisturbed = folder.undisturbed()
+    modseq = folder.index.marks(folder.id)[2] + 1
     changed: list[Message] = []
-    elsewhere: list[int] = []
+    astray: list[int] = []
     failure: OSError | None = None
-    for message, after in _plan(folder, uids, how, bits, keywords):
-        place = message.place
-        if after[0] != message.flags:
-            place = Place(CUR, info_with_bits(message.info, after[0]))
+    for message, (flags, words) in _plan(folder, uids, how, bits, keywords):
+        directory, tail = message.directory, message.tail
+        if flags != message.flags:
+            directory, tail = CUR, tail_with_bits(tail, flags)
             try:
-                if not folder.rename(message, place.info):
-                    elsewhere.append(message.uid)
+                if not folder.rename(message, tail):
+                    astray.append(message.uid)
                     continue
             except OSError as error:
                 failure = error
                 break
-        changed.append(replaced(message, place, *after, 0))
+        changed.append(replaced(message, directory, tail, flags, words, modseq))
     if changed:
         with folder.committing(undisturbed):
-            modseq = folder.index.next_modseq(folder.id)
-            changed = [message._replace(modseq=modseq) for message in changed]
+            folder.index.next_modseq(folder.id)
             folder.index.update(folder.id, changed)
         folder.tell(Step(folder.id, modseq, changed=changed))
     if failure:
         raise failure
     done = [message.uid for message in changed]
-    if elsewhere and again:  # renamed by another program this very moment
+    if astray and again:  # renamed by another program this very moment
         folder.scan()
-        done += _set_flags(folder, elsewhere, how, bits, keywords, again=False)
+        done += _set_flags(folder, astray, how, bits, keywords, again=False)
     return done
 
 
@@ -94,14 +94,6 @@ def _combined(
     return bits, " ".join(sorted(words))
 
 
-def in_known_spelling(folder: Folder, keywords: frozenset[str]) -> frozenset[str]:
-    """Keywords differ in more than case (RFC 9051 §2.3.2): the spelling that the mailbox knows wins."""
-    if not keywords:
-        return keywords
-    known = {keyword.lower(): keyword for keyword in folder.index.spellings(folder.id)}
-    return frozenset(known.setdefault(keyword.lower(), keyword) for keyword in sorted(keywords))
-
-
 def claim_recent(folder: Folder, below: int) -> None:
     """Messages below that UID are recent no more: their files move from `new` to `cur`, as every Maildir
     reader expects. Raises OSError, sqlite3.Error."""
@@ -109,10 +101,9 @@ def claim_recent(folder: Folder, below: int) -> None:
     _, recent_from, _ = folder.index.marks(folder.id)
     moved = []
     for message in folder.index.in_new(folder.id, recent_from):
-        info = info_with_bits(message.info, message.flags)
-        if message.uid < below and folder.rename(message, info):
-            place = Place(CUR, info)
-            moved.append(replaced(message, place, message.flags, message.keywords, message.modseq))
+        tail = tail_with_bits(message.tail, message.flags)
+        if message.uid < below and folder.rename(message, tail):
+            moved.append(replaced(message, CUR, tail, message.flags, message.keywords, message.modseq))
     with folder.committing(undisturbed):
         folder.index.set_recent_from(folder.id, below)
         folder.index.update(folder.id, moved)

@@ -16,13 +16,16 @@ ANSWERED, FLAGGED, DELETED, SEEN, DRAFT = 1, 2, 4, 8, 16  # the bits, as they st
 
 _BITS = {"\\Answered": ANSWERED, "\\Flagged": FLAGGED, "\\Deleted": DELETED, "\\Seen": SEEN, "\\Draft": DRAFT}
 _LETTERS = {"R": ANSWERED, "F": FLAGGED, "T": DELETED, "S": SEEN, "D": DRAFT}  # the Maildir specification
+_OURS = "".join(_LETTERS)
+_WORDS = ["".join(sorted(letter for letter in _LETTERS if _LETTERS[letter] & bits)) for bits in range(32)]
+_SIZES = re.compile(r",[SW]=\d+")
 _SPELLING = {name.lower(): name for name in _BITS}
 # An atom that is neither a system flag nor able to break a line of the index (RFC 3501 §9, flag-keyword).
 _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\uffff(){%*"\\\]]{1,100}\Z')
 
 MAX_KEYWORDS = 64  # keywords on one message
 
-INFO = ":2,"  # what separates the letters from the base name
+INFO = ":2,"  # what stands before the letters
 
 
 class FlagSet:
@@ -56,20 +59,32 @@ def split_flags(flags: Iterable[str]) -> tuple[int, frozenset[str]]:
     return bits, frozenset(keywords)
 
 
-def info_bits(info: str) -> int:
-    """The bits that a file name's information part, such as `:2,FS`, stands for."""
-    if not info.startswith(INFO):
-        return 0
+def tail_bits(tail: str) -> int:
+    """The bits that the letters at the end of a file name, such as `,S=7:2,FS`, stand for."""
     bits = 0
-    for letter in info[len(INFO) :]:
+    for letter in tail.partition(INFO)[2]:
         bits |= _LETTERS.get(letter, 0)
     return bits
 
 
-def info_with_bits(info: str, bits: int) -> str:
-    """The information part with these flags in place of its own; letters of others stay."""
-    others = (
-        [letter for letter in info[len(INFO) :] if letter not in _LETTERS] if info.startswith(INFO) else []
-    )
-    ours = [letter for letter, bit in _LETTERS.items() if bits & bit]
-    return INFO + "".join(sorted({*others, *ours}))
+def tail_with_bits(tail: str, bits: int) -> str:
+    """The end of a file name with the letters of these flags in place of its own; letters of others stay."""
+    fields, _, letters = tail.partition(INFO)
+    fields = fields.partition(":")[0]  # an experimental ":1," is given up
+    others = letters.strip(_OURS)
+    if others:
+        return (
+            fields
+            + INFO
+            + "".join(sorted({letter for letter in letters if letter not in _OURS} | set(_WORDS[bits])))
+        )
+    return fields + INFO + _WORDS[bits]
+
+
+def tail_elsewhere(tail: str, bits: int) -> str:
+    """The end of the file name for a copy in another mailbox: the sizes, the letters of these flags, and
+    capital letters of others. Small ones, and mbsync's `U=`, mean something in their own mailbox only."""
+    fields, _, letters = tail.partition(INFO)
+    sizes = "".join(_SIZES.findall(fields))
+    capitals = "".join(letter for letter in letters if "A" <= letter <= "Z")
+    return tail_with_bits(sizes + INFO + capitals, bits)

@@ -12,13 +12,14 @@ once more later, at most for a fiftieth of the time.
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from twisted_mta.store.changes import Step
-from twisted_mta.store.flags import info_bits
-from twisted_mta.store.index import Index, MailboxRow, Message
+from twisted_mta.store.flags import tail_bits
+from twisted_mta.store.index import Index, MailboxRow, Message, is_full
 from twisted_mta.store.maildir import CUR, Maildir, NameSource, Place, canonical_size
 
 SETTLING = (
@@ -46,13 +47,21 @@ class Folder:
         self._settled = row.settled
         self._look_again = 0.0  # when an unsettled folder is due
         self._scan_cost = 0.0
+        self._spellings: dict[str, str] | None = None  # keywords in use, by their lower case
 
     # Agreement of directory and index
 
     def refresh(self) -> None:
-        """Take over what others did, if anything. Raises OSError, sqlite3.Error."""
+        """Take over what others did, if anything. Raises OSError, sqlite3.Error.
+
+        On a full disk that waits until there is space: what the index has is of use meanwhile."""
         if self.is_due():
-            self.scan()
+            try:
+                self.scan()
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                self.forget_stamp()
 
     def is_due(self) -> bool:
         """True when others may have changed the directory since the last look. Raises OSError."""
@@ -72,62 +81,73 @@ class Folder:
             place = strange.pop(message.name, None)
             if place is None:
                 missing.append(message)
-            elif place.info != message.info or place.directory != message.directory:
+            elif place.tail != message.tail or place.directory != message.directory:
                 moved.append((message, place))
         if missing:  # a file that is renamed while a directory is read may be left out: look twice
             again = self.maildir.list()
             moved += [(message, again[message.name]) for message in missing if message.name in again]
             missing = [message for message in missing if message.name not in again]
-        self._adopt(strange)
+        complete = self._adopt(strange)
         self._follow(moved, missing)
         now = self.names.seconds()
         self._scan_cost = now - started
         self._look_again = now + max(SETTLING, SCAN_SHARE * self._scan_cost)
-        settled = all(abs(started - nanoseconds / 1e9) > SETTLING for nanoseconds in stamp)
+        settled = complete and all(abs(started - nanoseconds / 1e9) > SETTLING for nanoseconds in stamp)
         if (stamp, settled) != (self._stamp, self._settled):
             with self.index.transaction():
                 self.index.set_stamp(self.id, stamp, settled)
         self._stamp, self._settled = stamp, settled
 
-    def _adopt(self, strange: dict[str, Place]) -> None:
-        """Files without a row: messages that others delivered, or that a crash left without one."""
+    def _adopt(self, strange: dict[str, Place]) -> bool:
+        """Files without a row: messages that others delivered, or that a crash left without one. False when
+        one of them could not be read, and is to be tried again."""
         arrivals = []
+        complete = True
         for name, place in strange.items():
-            path = self.maildir.file(name, place)
-            with suppress(FileNotFoundError):
-                found = os.lstat(path)
-                if stat.S_ISREG(found.st_mode):
-                    size = canonical_size(name, path, found.st_size)
-                    bits = info_bits(place.info)
-                    row = Message(0, name, *place, bits, "", size, found.st_mtime, 0)
-                    arrivals.append((_seconds_in(name, found.st_mtime), name, row))
+            try:
+                row = self._row_of(name, place)
+            except FileNotFoundError:
+                continue  # gone again
+            except OSError:
+                complete = False
+                continue
+            if row is not None:
+                arrivals.append((_seconds_in(name, row.internal_date), name, row))
         if arrivals:
             self.index.reserve(self.id, len(arrivals))
             with self.index.transaction():
                 added = self.number(row for _, _, row in sorted(arrivals))
             self.tell(Step(self.id, added[0].modseq, added=added))
+        return complete
+
+    def _row_of(self, name: str, place: Place) -> Message | None:
+        """The row for a message file of others; None for what is no regular file. Raises OSError."""
+        path = self.maildir.file(name, place)
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        size = canonical_size(place.tail, path, found.st_size)
+        return Message(0, name, *place, tail_bits(place.tail), "", size, found.st_mtime, 0)
 
     def _follow(self, moved: list[tuple[Message, Place]], missing: list[Message]) -> None:
         """Renames and removals by others. Only the letters that they changed change flags here."""
         if not moved and not missing:
             return
-        changed = []
-        with self.index.transaction():
-            modseq = self.index.next_modseq(self.id)
-            renamed = []
-            for message, place in moved:
-                touched = info_bits(message.info) ^ info_bits(place.info)
-                flags = message.flags & ~touched | info_bits(place.info) & touched
-                after = replaced(
-                    message, place, flags, message.keywords, modseq if touched else message.modseq
-                )
-                renamed.append(after)
-                if touched:
-                    changed.append(after)
-            self.index.update(self.id, renamed)
-            self.index.remove(self.id, [message.uid for message in missing])
-        changed.sort()
+        renamed, changed = [], []
         expunged = [message.uid for message in missing]
+        with self.index.transaction():
+            modseq = self.index.marks(self.id)[2] + 1
+            for message, place in sorted(moved):
+                touched = tail_bits(message.tail) ^ tail_bits(place.tail)
+                flags = message.flags & ~touched | tail_bits(place.tail) & touched
+                if flags == message.flags:
+                    renamed.append(replaced(message, *place, flags, message.keywords, message.modseq))
+                else:
+                    changed.append(replaced(message, *place, flags, message.keywords, modseq))
+            self.index.update(self.id, renamed + changed)
+            self.index.remove(self.id, expunged)
+            if changed or expunged:
+                self.index.next_modseq(self.id)
         if changed or expunged:
             self.tell(Step(self.id, modseq, changed=changed, expunged=expunged))
 
@@ -138,6 +158,17 @@ class Folder:
         added = [Message(uid, *row[1:-1], modseq) for uid, row in enumerate(rows, first)]
         self.index.add(self.id, added)
         return added
+
+    def spelled(self, keywords: Iterable[str]) -> str:
+        """Keywords as the index holds them. They differ in more than case (RFC 9051 §2.3.2): the spelling
+        that the mailbox has seen first wins."""
+        wanted = sorted(keywords)
+        if not wanted:
+            return ""
+        if self._spellings is None:
+            known = self.index.spellings(self.id)
+            self._spellings = {keyword.lower(): keyword for keyword in known}
+        return " ".join(sorted({self._spellings.setdefault(each.lower(), each) for each in wanted}))
 
     # Our own work
 
@@ -167,15 +198,14 @@ class Folder:
 
     def file(self, message: Message) -> str:
         """The path of the message's file as last seen."""
-        return self.maildir.file(message.name, message.place)
+        return f"{self.maildir.path}/{message.directory}/{message.name}{message.tail}"
 
-    def rename(self, message: Message, info: str) -> bool:
-        """Move the message's file into `cur` with this info. False when it is not where it was last seen."""
-        place = Place(CUR, info)
-        if place == message.place:
+    def rename(self, message: Message, tail: str) -> bool:
+        """Move the message's file into `cur` with this tail. False when it is not where it was last seen."""
+        if message.tail == tail and message.directory == CUR:
             return True
         try:
-            os.rename(self.file(message), self.maildir.file(message.name, place))
+            os.rename(self.file(message), f"{self.maildir.path}/{CUR}/{message.name}{tail}")
         except FileNotFoundError:
             return False
         return True
@@ -185,27 +215,34 @@ class Folder:
         self._stamp = _UNKNOWN
 
     def expunge(self, uids: Sequence[int]) -> list[int]:
-        """Remove messages: first the files, then the rows, so that a crash between resurrects nothing.
+        """Remove messages: first the files, then the rows, so that a crash between resurrects nothing, and
+        a full disk has space again when the rows are to be written.
 
         Returns the UIDs that this call removed, ascending. Raises OSError, sqlite3.Error."""
         self.refresh()
-        removed, elsewhere = self._expunge(uids)
-        if elsewhere:  # renamed by another program this very moment
-            self.scan()
-            removed += self._expunge(elsewhere)[0]
+        removed, astray = self._expunge(self.index.messages(self.id, uids))
+        if astray:  # another program renamed them this very moment
+            places = self.maildir.list()
+            found = [
+                message._replace(directory=places[message.name].directory, tail=places[message.name].tail)
+                for message in astray
+                if message.name in places
+            ]
+            removed += self._expunge(found)[0]
         return sorted(removed)
 
-    def _expunge(self, uids: Sequence[int]) -> tuple[list[int], list[int]]:
+    def _expunge(self, messages: Sequence[Message]) -> tuple[list[int], list[Message]]:
+        """Returns the UIDs that are removed, and the messages whose file is not where it was seen."""
         undisturbed = self.undisturbed()
-        elsewhere: list[int] = []
         removed: list[int] = []
+        astray: list[Message] = []
         failure: OSError | None = None
-        for message in self.index.messages(self.id, uids):
+        for message in messages:
             try:
                 os.unlink(self.file(message))
                 removed.append(message.uid)
             except FileNotFoundError:
-                elsewhere.append(message.uid)
+                astray.append(message)
             except OSError as error:
                 failure = error
                 break
@@ -216,13 +253,13 @@ class Folder:
             self.tell(Step(self.id, modseq, expunged=removed))
         if failure:
             raise failure
-        return removed, elsewhere
+        return removed, astray
 
 
-def replaced(message: Message, place: Place, flags: int, keywords: str, modseq: int) -> Message:
+def replaced(message: Message, directory: str, tail: str, flags: int, keywords: str, modseq: int) -> Message:
     """The message with other flags at another place."""
     uid, name, _, _, _, _, size, date, _ = message
-    return Message(uid, name, place.directory, place.info, flags, keywords, size, date, modseq)
+    return Message(uid, name, directory, tail, flags, keywords, size, date, modseq)
 
 
 def _seconds_in(name: str, modified: float) -> int:

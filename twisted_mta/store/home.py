@@ -80,7 +80,7 @@ class Home:
         return self._index
 
     def close(self) -> None:
-        """Close the index; the next use opens it again. Raises sqlite3.Error."""
+        """Close the index; the next use opens it again."""
         index, self._index = self._index, None
         self.reader.close()
         if index is not None:
@@ -94,6 +94,8 @@ class Home:
         elif not os.path.isdir(self.root):
             self.report(f"{self.root} is missing, but there is an index of it: not touched")
             raise StorageFault()
+        if fresh:
+            self._folders.clear()
         try:
             self._index = self._open_index(fresh)
         except sqlite3.DatabaseError as error:
@@ -161,8 +163,7 @@ class Home:
         for rest in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.replace(path + rest, aside + rest)
-        self.report(f"{path} is corrupt ({why}): moved to {aside}, building it anew from the Maildir")
-        self.tell(Step(EVERY, deleted=True))
+        self.report(f"{path} is corrupt ({why}): moved to {aside}")
 
     def _settle(self, fresh: bool, new_account: bool) -> None:
         """Finish what was under way, and let index and directories agree on which mailboxes there are."""
@@ -176,15 +177,19 @@ class Home:
         for entry in os.scandir(self.path):
             if entry.name.startswith("removed."):
                 shutil.rmtree(entry.path, ignore_errors=True)
-        with suppress(OSError):
-            Maildir(self.root).sweep(self.names.seconds())
-        self.notice(new=fresh)
-        if fresh:
+        begun = self.index.fact("begun") is None  # by this opening, or one that a crash cut short
+        self.notice(new=begun)
+        if begun:
             # The subscriptions are lost with an index; to see everything is the safe side.
             with self.index.transaction():
                 self.index.subscribe(row.name for row in self.index.mailboxes())
-            if not new_account:
-                self.report(f"{self.path}: index built anew from the Maildir, with a new UIDVALIDITY")
+                self.index.set_fact("begun", str(int(self.names.seconds())))
+        for row in self.index.mailboxes():
+            with suppress(OSError):
+                Maildir(f"{self.root}/{row.directory}").sweep(self.names.seconds())
+        if fresh and not new_account:
+            self.report(f"{self.path}: index built anew from the Maildir, with a new UIDVALIDITY")
+            self.tell(Step(EVERY, deleted=True))
 
     def notice(self, new: bool = False) -> None:
         """Take over mailboxes that others made or removed. `new`: known names get their special use."""

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from twisted_mta.store.maildir import Place
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
+MODSEQ_LEAP = 1_000_000  # more steps than ever wait for a checkpoint
 _MANY = 500  # UIDs in one statement; beyond, a range is read and filtered
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -49,7 +50,7 @@ MIGRATIONS = (
         uid INTEGER NOT NULL,
         name TEXT NOT NULL,                 -- base name of the file
         directory TEXT NOT NULL,            -- new or cur
-        info TEXT NOT NULL,                 -- what follows the base name, as last seen
+        tail TEXT NOT NULL,                 -- what follows it, as last seen
         flags INTEGER NOT NULL,             -- bits of the system flags
         keywords TEXT NOT NULL,             -- sorted, a space between
         size INTEGER NOT NULL,              -- octets with CRLF
@@ -90,29 +91,29 @@ class Message(NamedTuple):
     uid: int
     name: str
     directory: str
-    info: str
+    tail: str
     flags: int
     keywords: str
     size: int
     internal_date: float
     modseq: int
 
-    @property
-    def place(self) -> Place:
-        """Where the file was last seen."""
-        return Place(self.directory, self.info)
-
 
 _MAILBOX = (
     "SELECT id, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, moved_from"
     " FROM mailboxes"
 )
-_MESSAGE = "SELECT uid, name, directory, info, flags, keywords, size, internal_date, modseq FROM messages"
+_MESSAGE = "SELECT uid, name, directory, tail, flags, keywords, size, internal_date, modseq FROM messages"
 
 
 def is_corruption(error: sqlite3.Error) -> bool:
     """True when the database file itself is broken: only then is it thrown away."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """True when there is no space left for the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class Index:
@@ -134,14 +135,8 @@ class Index:
             self._db.executescript(f"BEGIN;{MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;")
 
     def close(self) -> None:
-        """Give the unused reserved UIDs back, durably, and close."""
-        try:
-            with self.transaction(durable=True):
-                self._db.execute(
-                    "UPDATE mailboxes SET uid_reserved = uid_next WHERE uid_reserved != uid_next"
-                )
-        finally:
-            self._db.close()
+        """Write everything into the one file, and close."""
+        self._db.close()
 
     def _normal(self) -> None:
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -179,14 +174,17 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def begin_after_reboot(self, boot: str) -> None:
-        """Another boot than the last one: go on behind the reserved UIDs, trust no directory time."""
+        """Another boot than the last one: go on behind the reserved UIDs and whatever mod-sequences may
+        have been told, trust no directory time."""
         if self._one("PRAGMA quick_check(1)")[0] != "ok":
             error = sqlite3.DatabaseError("quick_check failed")
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         with self.transaction():
             self._db.execute(
-                "UPDATE mailboxes SET uid_next = max(uid_next, uid_reserved), new_stamp = 0, settled = 0"
+                "UPDATE mailboxes SET uid_next = max(uid_next, uid_reserved),"
+                " highest_modseq = highest_modseq + ?, new_stamp = 0, settled = 0",
+                (MODSEQ_LEAP,),
             )
             self.set_fact("boot", boot)
 
@@ -306,7 +304,7 @@ class Index:
         )
 
     def find(self, mailbox: int, prefix: str) -> int | None:
-        """The UID of a message whose base name is `prefix`, a "." and anything more; or None."""
+        """The UID of the message whose base name begins with `prefix` and a "."; or None."""
         row = self._one(
             "SELECT uid FROM messages WHERE mailbox = ? AND name > ? AND name < ?",
             *(mailbox, prefix + ".", prefix + "/"),
@@ -327,9 +325,9 @@ class Index:
     def update(self, mailbox: int, messages: Iterable[Message]) -> None:
         """New places, flags, keywords and mod-sequences of messages."""
         self._db.executemany(
-            "UPDATE messages SET directory = ?, info = ?, flags = ?, keywords = ?, modseq = ?"
+            "UPDATE messages SET directory = ?, tail = ?, flags = ?, keywords = ?, modseq = ?"
             " WHERE mailbox = ? AND uid = ?",
-            ((m.directory, m.info, m.flags, m.keywords, m.modseq, mailbox, m.uid) for m in messages),
+            ((m.directory, m.tail, m.flags, m.keywords, m.modseq, mailbox, m.uid) for m in messages),
         )
 
     def remove(self, mailbox: int, uids: Iterable[int]) -> None:
@@ -389,9 +387,9 @@ class Reader:
 
     def files(self, mailbox: int, uids: Sequence[int]) -> dict[int, tuple[str, Place]]:
         """UID -> (base name, place). Missing ones are left out; so are all when there is no index."""
-        sql = "SELECT uid, name, directory, info FROM messages WHERE mailbox = ?"
+        sql = "SELECT uid, name, directory, tail FROM messages WHERE mailbox = ?"
         rows = self._rows(sql, (mailbox,), uids)
-        return {uid: (name, Place(directory, info)) for uid, name, directory, info in rows}
+        return {uid: (name, Place(directory, tail)) for uid, name, directory, tail in rows}
 
     def renderings(self, mailbox: int, kind: str, uids: Sequence[int]) -> dict[int, bytes]:
         """UID -> what was kept of that kind."""

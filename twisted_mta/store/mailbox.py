@@ -27,10 +27,8 @@ from twisted_mta.store.flagging import How
 from twisted_mta.store.flags import split_flags
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
-from twisted_mta.store.index import Reader
-from twisted_mta.store.lines import to_crlf
-from twisted_mta.store.maildir import Maildir, read_file
 from twisted_mta.store.names import canonical_name
+from twisted_mta.store.reading import see_files
 from twisted_mta.store.relocation import CopyResult
 
 if TYPE_CHECKING:
@@ -140,6 +138,26 @@ class Mailbox:
         if step.renamed is not None:
             self.name, self._directory = step.renamed[0], f"{self._account.home.root}/{step.renamed[1]}"
             return
+        try:
+            self._take(step)
+        except Exception:
+            self.log.failure("{name} in memory disagrees with its index; it is closed", name=self.name)
+            step = Step(self.number, deleted=True)
+        if step.deleted:
+            self.deleted = True
+            self._account.watched.discard(self)
+            self._account.closed(self)
+        self._tell(
+            Change(
+                added=tuple(message.uid for message in step.added),
+                flags=tuple(message.uid for message in step.changed),
+                expunged=tuple(step.expunged),
+                modseq=self.highest_modseq,
+                deleted=step.deleted,
+            )
+        )
+
+    def _take(self, step: Step) -> None:
         for message in step.added:
             self._columns.append(message)
         for message in step.changed:
@@ -149,14 +167,8 @@ class Mailbox:
         if step.added:
             self.uid_next = step.added[-1].uid + 1
         self.highest_modseq = max(self.highest_modseq, step.modseq)
-        self.deleted = self.deleted or step.deleted
-        change = Change(
-            added=tuple(message.uid for message in step.added),
-            flags=tuple(message.uid for message in step.changed),
-            expunged=tuple(step.expunged),
-            modseq=self.highest_modseq,
-            deleted=step.deleted,
-        )
+
+    def _tell(self, change: Change) -> None:
         for watcher in list(self._watchers):
             try:
                 watcher(change)
@@ -223,37 +235,45 @@ class Mailbox:
 
     async def read(self, uids: Sequence[int]) -> list[bytes | None]:
         """Whole messages with CRLF line ends, in the order asked for; None for one that is gone."""
-        found = await self._over_files(uids, lambda data: data)
-        return [found.get(uid) for uid in uids]
+        return await self.examine(uids, lambda data: data)
+
+    async def examine(self, uids: Sequence[int], see: Callable[[bytes], T]) -> list[T | None]:
+        """What `see` makes of each message, in the order asked for; it is called in a thread with the whole
+        message, CRLF. None for one that is gone."""
+        wanted = list(uids)  # `Mailbox.uids` itself may grow meanwhile
+        found = await self._over_files(wanted, see)
+        return [found.get(uid) for uid in wanted]
 
     async def matching(self, uids: Sequence[int], predicate: Callable[[bytes], bool]) -> list[int]:
         """The UIDs, in the order asked for, of the messages for which `predicate` is true; it is called in
         a thread with the whole message, CRLF."""
-        found = await self._over_files(uids, predicate)
-        return [uid for uid in uids if found.get(uid)]
+        wanted = list(uids)
+        found = await self._over_files(wanted, predicate)
+        return [uid for uid in wanted if found.get(uid)]
 
     async def cached(
         self, kind: str, uids: Sequence[int], compute: Callable[[bytes], bytes]
     ) -> list[bytes | None]:
         """A rendering of each message, in the order asked for; None for a message that is gone. `compute` is
-        called once for each message and kind, in a thread, with the whole message, CRLF."""
+        called for a message that has none of this kind yet, in a thread, with the whole message, CRLF."""
+        wanted = list(uids)
         found: dict[int, bytes] = await self._beside(
-            partial(_renderings, self._reader, self.number, kind, uids)
+            partial(self._account.home.reader.renderings, self.number, kind, wanted)
         )
-        unknown = [uid for uid in uids if uid not in found]
+        unknown = [uid for uid in wanted if uid not in found]
         if unknown:
             computed = await self._over_files(unknown, compute)
             if computed:
                 self._later(partial(_keep, number=self.number, kind=kind, renderings=computed))
             found.update(computed)
-        return [found.get(uid) for uid in uids]
+        return [found.get(uid) for uid in wanted]
 
     async def _over_files(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
         """What `see` makes of each message; it is called in a thread."""
         seen: dict[int, T] = {}
         for _ in range(LOOKS):
             astray = await self._beside(
-                partial(_see_files, self._reader, self._directory, self.number, uids, see, seen)
+                partial(see_files, self._account.home, self._directory, self.number, uids, see, seen)
             )
             if not astray:
                 break
@@ -262,10 +282,6 @@ class Mailbox:
         return seen
 
     # The ways to the disk
-
-    @property
-    def _reader(self) -> Reader:
-        return self._account.home.reader
 
     async def _visit(self, work: Callable[[Folder], T]) -> T:
         """In the account's lane."""
@@ -277,6 +293,7 @@ class Mailbox:
         """In a thread, beside the account's lane."""
         if self.deleted:
             raise NoSuchMailbox("The mailbox has been deleted")
+        self._account.use()
         done: Deferred[T] = Deferred()
 
         def perform() -> Callable[[], None]:
@@ -329,28 +346,3 @@ def _claim_recent(home: Home, number: int, below: int) -> None:
 def _keep(home: Home, number: int, kind: str, renderings: dict[int, bytes]) -> None:
     with home.index.transaction():
         home.index.keep_renderings(number, kind, renderings.items())
-
-
-def _renderings(reader: Reader, number: int, kind: str, uids: Sequence[int]) -> dict[int, bytes]:
-    return reader.renderings(number, kind, uids)
-
-
-def _see_files(
-    reader: Reader,
-    directory: str,
-    number: int,
-    uids: Sequence[int],
-    see: Callable[[bytes], T],
-    seen: dict[int, T],
-) -> list[int]:
-    """Read messages; returns the UIDs of those that are not where the index has them."""
-    maildir = Maildir(directory)
-    astray = []
-    for uid, (name, place) in reader.files(number, uids).items():
-        try:
-            stored = read_file(maildir.file(name, place))
-        except FileNotFoundError:
-            astray.append(uid)
-            continue
-        seen[uid] = see(to_crlf(stored))
-    return astray

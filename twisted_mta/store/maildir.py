@@ -1,9 +1,10 @@
 """One Maildir on disk: `tmp`, `new`, `cur`, and what is done in them. Plain blocking calls; no index.
 
 The rules are those of the Maildir specification (cr.yp.to/proto/maildir.html): a message is written in
-`tmp`, synced, then renamed; its base name never changes and says nothing about its flags, which follow
-after ":2,". The base names made here carry `S=` (octets of the file) and `W=` (octets with CRLF), as
-Dovecot's and Courier's do. Files of the same tree may come, go and be renamed by others at any time.
+`tmp`, synced, then renamed; its flags follow after ":2,". Files of the same tree may come, go and be
+renamed by others at any time. What stays the same, and is called the base name here, ends before the
+first field or ":". Fields are `,S=` (octets of the file) and `,W=` (octets with CRLF), as Dovecot and
+Courier have them, and mbsync's `,U=`, which it adds to names that are there already.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _WRITE = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
 
 
 class Place(NamedTuple):
-    """Where a message's file is: the directory, `new` or `cur`, and what follows the base name."""
+    """Where a message's file is: the directory, `new` or `cur`, and what follows the base name there."""
 
     directory: str
-    info: str
+    tail: str
 
 
 class Written(NamedTuple):
@@ -51,7 +52,7 @@ class NameSource:
     """
 
     def __init__(self, hostname: str, token: str, seconds: Callable[[], float]) -> None:
-        self.hostname = hostname.replace("/", "\\057").replace(":", "\\072")
+        self.hostname = hostname.replace("/", "\\057").replace(":", "\\072").replace(",", "\\054")
         self.seconds = seconds
         self._token = token
         self._counter = itertools.count(1)
@@ -60,14 +61,13 @@ class NameSource:
         """A part for a base name, never given before."""
         return f"{self._token}Q{next(self._counter)}"
 
-    def stem(self, unique: str, seconds: float) -> str:
-        """The base name without the sizes."""
+    def name(self, unique: str, seconds: float) -> str:
+        """The base name with that unique part."""
         return f"{int(seconds)}.{unique}.{self.hostname}"
 
-    def fresh(self, name: str) -> str:
-        """A new base name for another file of a message, with the sizes that `name` tells."""
-        _, comma, sizes = name.partition(",")
-        return self.stem(self.unique(), self.seconds()) + comma + sizes
+    def fresh(self) -> str:
+        """A base name for a message that has none yet."""
+        return self.name(self.unique(), self.seconds())
 
 
 class Maildir:
@@ -89,7 +89,7 @@ class Maildir:
 
     def file(self, name: str, place: Place) -> str:
         """The path of a message's file."""
-        return f"{self.path}/{place.directory}/{name}{place.info}"
+        return f"{self.path}/{place.directory}/{name}{place.tail}"
 
     def stamp(self) -> tuple[int, int]:
         """The modification times of `new` and `cur` in nanoseconds. Raises OSError."""
@@ -101,11 +101,10 @@ class Maildir:
         `new` is read first: a message that another program moves meanwhile is then seen at least once."""
         found: dict[str, Place] = {}
         for directory in (NEW, CUR):
-            places: dict[str, Place] = {}
             for file in os.listdir(f"{self.path}/{directory}"):
                 if file[0] != ".":
-                    name, colon, info = file.partition(":")
-                    found[name] = places.get(info) or places.setdefault(info, Place(directory, colon + info))
+                    name = base_name(file)
+                    found[name] = Place(directory, file[len(name) :])
         return found
 
     def sweep(self, now: float) -> None:
@@ -171,9 +170,16 @@ def write_message(path: str, chunks: Iterable[bytes]) -> Written:
         raise
 
 
-def sized(stem: str, written: Written) -> str:
-    """The base name: the stem with the sizes."""
-    return f"{stem},S={written.stored},W={written.canonical}"
+def base_name(file: str) -> str:
+    """The part of a file's name that stays the same."""
+    name = file.partition(":")[0]
+    comma = name.find(",")
+    return name[:comma] if comma > 0 and name[comma + 2 : comma + 3] == "=" else name
+
+
+def sizes(written: Written) -> str:
+    """The fields that tell the sizes."""
+    return f",S={written.stored},W={written.canonical}"
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -199,9 +205,9 @@ def read_file(path: str) -> bytes:
         os.close(file)
 
 
-def canonical_size(name: str, path: str, stored: int) -> int:
+def canonical_size(tail: str, path: str, stored: int) -> int:
     """The size of a file of others in canonical form, from its name when plausible. Raises OSError."""
-    sizes = _SIZES.search(name)
+    sizes = _SIZES.search(tail)
     if sizes and int(sizes[1]) == stored and stored <= int(sizes[2]) <= 2 * stored:
         return int(sizes[2])
     return crlf_length(read_file(path))

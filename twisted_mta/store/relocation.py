@@ -16,11 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from twisted_mta.store.changes import Step
-from twisted_mta.store.flags import info_with_bits
+from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.index import Message
 from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
 
+_LOOKS = 3  # times a file that is not where it was seen is looked for
 _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 
 
@@ -50,26 +51,26 @@ def move(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
 def _relocate(
     source: Folder, target: Folder, uids: Sequence[int], transfer: Callable[[str, str], None], move: bool
 ) -> CopyResult:
-    source.refresh()
-    undisturbed = source.undisturbed()
-    target_undisturbed = target.undisturbed()
     target.index.reserve(target.id, len(uids))
+    source.refresh()
     pairs: list[tuple[Message, Message]] = []  # before, after (still without its UID)
-    try:
-        elsewhere = _transfer(source, target, uids, transfer, pairs)
-        if elsewhere:  # renamed by another program this very moment
-            source.scan()
-            undisturbed = False
-            _transfer(source, target, elsewhere, transfer, pairs)
-        if not pairs:
-            return CopyResult(target.uid_validity, (), ())
-        pairs.sort()
-        sync_directory(f"{target.maildir.path}/{CUR}")
-        result = _commit(source, target, pairs, undisturbed, target_undisturbed, move)
-    except BaseException:
+    for look in range(_LOOKS):
+        undisturbed, target_undisturbed = source.undisturbed(), target.undisturbed()
+        try:
+            astray = _transfer(source, target, uids, transfer, pairs)
+            if not astray or look == _LOOKS - 1:
+                if not pairs:
+                    break
+                sync_directory(f"{target.maildir.path}/{CUR}")
+                return _commit(source, target, pairs, undisturbed, target_undisturbed, move)
+        except BaseException:
+            _undo(source, target, pairs, move)
+            raise
+        # Another program renamed a file this very moment: all back, for the scan to see things as they are.
         _undo(source, target, pairs, move)
-        raise
-    return result
+        pairs.clear()
+        source.scan()
+    return CopyResult(target.uid_validity, (), ())
 
 
 def _transfer(
@@ -79,18 +80,29 @@ def _transfer(
     transfer: Callable[[str, str], None],
     pairs: list[tuple[Message, Message]],
 ) -> list[int]:
-    """Give the files their second, or new, names. Returns the UIDs whose file was not where it was seen."""
-    elsewhere = []
+    """Give the files their second, or new, names. Returns the UIDs whose file is not where it was seen."""
+    astray = []
     for message in source.index.messages(source.id, uids):
-        place = Place(CUR, info_with_bits(message.info, message.flags))
-        name = source.names.fresh(message.name)
+        place = Place(CUR, tail_elsewhere(message.tail, message.flags))
+        name = source.names.fresh()
         try:
             transfer(source.file(message), target.maildir.file(name, place))
         except FileNotFoundError:
-            elsewhere.append(message.uid)
+            astray.append(message.uid)
             continue
-        pairs.append((message, message._replace(uid=0, name=name, directory=CUR, info=place.info)))
-    return elsewhere
+        pairs.append(
+            (
+                message,
+                message._replace(
+                    uid=0,
+                    name=name,
+                    directory=CUR,
+                    tail=place.tail,
+                    keywords=target.spelled(message.keywords.split()),
+                ),
+            )
+        )
+    return astray
 
 
 def _commit(

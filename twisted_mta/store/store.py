@@ -7,6 +7,7 @@ sessions hold of it (`Account`, `Mailbox`) is not touched by that.
 from __future__ import annotations
 
 import re
+import resource
 import secrets
 from collections import OrderedDict
 from functools import partial
@@ -30,7 +31,8 @@ from twisted_mta.store.maildir import NameSource
 from twisted_mta.store.names import account_directory, canonical_name
 from twisted_mta.store.threads import Threads
 
-OPEN_INDEXES = 64  # each takes some 3 file descriptors and up to 1 MiB
+OPEN_INDEXES = 256  # at most; each takes up to 6 file descriptors and 1 MiB
+DESCRIPTORS = 16  # of those that the process may have, for each open index
 TICK = 3.0  # seconds between two looks at the watched mailboxes
 
 _UNIQUE = re.compile(r"[A-Za-z0-9_=-]{1,100}\Z")
@@ -52,6 +54,8 @@ class MessageStore:
         self._boot = _BOOT_ID.read_text("ascii").strip() if _BOOT_ID.exists() else token
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
         self._used: OrderedDict[str, Account] = OrderedDict()  # those with an open index, last used last
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._open_indexes = max(1, min(OPEN_INDEXES, descriptors // DESCRIPTORS))
         self._watched: set[Mailbox] = set()
         self._threads: Threads | None = None
         self._looking = False
@@ -100,7 +104,7 @@ class MessageStore:
         """Work on an account begins: its index will be open."""
         self._used[account.name] = account
         self._used.move_to_end(account.name)
-        if len(self._used) > OPEN_INDEXES:
+        if len(self._used) > self._open_indexes:
             _, eldest = self._used.popitem(last=False)
             Deferred.fromCoroutine(eldest.shut()).addErrback(self._unexpected)
 
@@ -125,8 +129,8 @@ class MessageStore:
             raise ValueError("not fit for a file name")
         bits, keywords = split_flags(flags)
         name = canonical_name(mailbox)
-        stem = self._names.stem(unique, arrived)
-        deposit = Deposit(name, content, stem, bits, keywords, None, recovered)
+        file_name = self._names.name(unique, arrived)
+        deposit = Deposit(name, content, file_name, bits, keywords, None, recovered)
         return (await self._account(account).deposit(deposit)).uid
 
     async def draft(self, account: str) -> MessageDraft:
