@@ -35,7 +35,7 @@ class House:
     async def resolve(self, address):
         return None
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
         name = login.lower() if "@" in login else f"{login.lower()}@a.test"
         return name if name in (ALICE, "bob@a.test") and password == "secret" else None
 

@@ -217,6 +217,16 @@ class TestOddServers(TestCase):
             with pytest.raises(ResolutionError):
                 await question
 
+    async def test_a_stopped_resolver_makes_no_further_try_and_takes_no_more_questions(self):
+        with silent_socket() as server:
+            resolver = DnsResolver([f"127.0.0.1:{server.port}"], reactor=reactor, timeout=0.1, lifetime=3600)
+            await resolver.start()
+            question = Deferred.fromCoroutine(resolver.mx("example.test"))
+            await resolver.stop()
+            for refused in (question, Deferred.fromCoroutine(resolver.addresses("host.test"))):
+                with pytest.raises(ResolutionError):
+                    await refused
+
 
 def test_host_and_port():
     assert host_and_port("mx.test", 25) == ("mx.test", 25)

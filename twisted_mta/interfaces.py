@@ -36,9 +36,10 @@ class IDirectory(Interface):
         """Look up an address in a local domain; None when there is no such mailbox or alias.
         Handles `user+detail@` and makes sure that postmaster is always deliverable (RFC 5321 §4.5.1)."""
 
-    async def authenticate(login: str, password: str) -> str | None:
+    async def authenticate(login: str, password: str, peer: str = "") -> str | None:
         """The account name (its full address in lower case) when the password is right, else None.
-        `login` is a full address, or a local part that is unique here. Unknown names cost the same time."""
+        `login` is a full address, or a local part that is unique here. Unknown names cost the same time.
+        `peer` is the address of who asks: each has a share of the logins that may wait."""
 
     async def owns(account: str, address: Address) -> bool:
         """True when the account may send as this address: its own, a `+detail` of it, or an alias

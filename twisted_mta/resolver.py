@@ -80,13 +80,17 @@ class DnsResolver:
         self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name="dns")
         self._cache: dict[tuple[str, str], tuple[float, _Records]] = {}
+        self._stopped = False
 
     async def start(self) -> None:
         """Begin to take questions."""
         self._pool.start()
 
     async def stop(self) -> None:
-        """Wait for the questions on their way, `lifetime` at most, and end the threads."""
+        """End the threads. A question on its way may finish the try it is at (`timeout`); those that wait for
+        a thread, and all that come later, end with ResolutionError."""
+        self._stopped = True
+        self._resolver.lifetime = 0.0  # looked at before each try
         await deferToThread(self._pool.stop)
 
     async def mx(self, domain: str) -> Sequence[tuple[int, str]] | None:
@@ -116,6 +120,7 @@ class DnsResolver:
         return found if exists else None
 
     async def _look_up(self, name: str, kind: str) -> _Records | None:
+        self._require_running(name, kind)  # a stopped pool would never answer
         now = self._clock.seconds()
         expiry, records = self._cache.get((name, kind), (0.0, ()))
         if expiry > now:
@@ -128,6 +133,10 @@ class DnsResolver:
             self._remember((name, kind), now + min(ttl, MAX_TTL), records)
         return records
 
+    def _require_running(self, name: str, kind: str) -> None:
+        if self._stopped:
+            raise ResolutionError(f"{kind} of {name}: the server is stopping")
+
     def _remember(self, question: tuple[str, str], expiry: float, records: _Records) -> None:
         self._cache.pop(question, None)
         if len(self._cache) >= MAX_CACHED:
@@ -136,6 +145,7 @@ class DnsResolver:
 
     def _ask(self, name: str, kind: str) -> tuple[float, _Records] | None:
         """In a thread: the time to live in seconds and the records; None for NXDOMAIN."""
+        self._require_running(name, kind)
         try:
             absolute = dns.name.from_text(name, dns.name.root)
         except dns.exception.DNSException:

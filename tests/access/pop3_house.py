@@ -40,7 +40,7 @@ class House:
     async def resolve(self, address):
         return None
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
         return (
             login.lower()
             if login.lower() in ("alice@a.test", "bob@a.test") and password == "secret"

@@ -29,7 +29,7 @@ class LoginTests(ImapCase):
         talk = self.talk(listener)
         talk.said()
         talk.session.dataReceived(b"a LOGIN alice wrong\r\nb NOOP\r\n")
-        await self.until(lambda: "login-refused" in self.stages)
+        await self.until(lambda: "login-failed" in self.stages)
         assert talk.said() == b""
         (waiting,) = [call for call in reactor.getDelayedCalls() if call.getTime() - reactor.seconds() > 3000]
         waiting.reset(0)

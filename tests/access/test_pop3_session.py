@@ -155,7 +155,7 @@ class SessionTests(Pop3Case):
 
         answer = await self.with_line(work)
         assert answer == b"+OK Send PASS\r\n-ERR [AUTH] Authentication failed\r\n" * 3
-        assert self.stages == ["login-refused"] * 3
+        assert self.stages == ["login-failed"] * 3
 
     async def test_a_failure_is_answered_late(self):
         _, port = self.listen(login=LoginLimits(delay=3600.0))
@@ -164,7 +164,7 @@ class SessionTests(Pop3Case):
         await deferToThread(line.line)
         line.send(b"USER alice@a.test\r\nPASS wrong\r\n")
         assert await deferToThread(line.line) == b"+OK Send PASS\r\n"
-        await self.until(lambda: "login-refused" in self.stages)
+        await self.until(lambda: "login-failed" in self.stages)
         (waiting,) = [call for call in reactor.getDelayedCalls() if call.getTime() - reactor.seconds() > 3000]
         waiting.reset(0)
         assert await deferToThread(line.line) == b"-ERR [AUTH] Authentication failed\r\n"

@@ -9,6 +9,8 @@ import pytest
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
+from twisted_mta.directory.snapshot import Snapshot
+from twisted_mta.message.address import Address
 
 
 @pytest.fixture
@@ -113,3 +115,14 @@ def test_nothing_of_a_failed_change_stays(database: DirectoryDatabase) -> None:
         database.add_account("alice@a.test", "hash")
         raise ZeroDivisionError
     assert database.accounts() == []
+
+
+def test_a_target_that_needs_quotes_is_kept_so_that_it_can_be_read(
+    administration: Administration, database: DirectoryDatabase
+) -> None:
+    administration.add_alias("x@a.test", ['"A b"@A.test'])
+    found = Snapshot.of([], database.aliases()).resolve(Address("x", "a.test"))
+    assert found is not None
+    assert found.aliases == (Address("a b", "a.test"),)
+    with pytest.raises(DirectoryError, match="itself"):
+        administration.add_alias('"a b"@a.test', ['"A b"@a.test'])

@@ -120,6 +120,19 @@ class DirectoryTests(TestCase):
         await gatherResults(pending)
         self.assertEqual(await self.directory.authenticate("alice@a.test", "secret"), "alice@a.test")
 
+    async def test_no_peer_gets_more_than_its_share_of_the_queue(self) -> None:
+        self.patch(module, "MOST_OF_ONE_PEER", 2)
+        guesses = [
+            Deferred.fromCoroutine(self.directory.authenticate("alice@a.test", f"wrong{n}", "192.0.2.1"))
+            for n in range(3)
+        ]
+        refused = await self.assertFailure(guesses[2], MailError)
+        self.assertFalse(refused.permanent)
+        found = await self.directory.authenticate("alice@a.test", "secret", "192.0.2.2")
+        self.assertEqual(found, "alice@a.test")
+        await gatherResults(guesses[:2])
+        self.assertIsNone(await self.directory.authenticate("alice@a.test", "wrong", "192.0.2.1"))
+
 
 def test_remembered_credentials_expire_and_are_bounded() -> None:
     now = [0.0]

@@ -1,6 +1,10 @@
 """What may be a password, and the hashes."""
 
+import subprocess
+import sys
+
 import pytest
+from process import environment
 
 from twisted_mta.directory.passwords import MAX_PASSWORD, BadPassword, hash_password, prepare, verify
 
@@ -50,3 +54,18 @@ def test_the_hash_is_argon2id_and_salted() -> None:
 @pytest.mark.parametrize("junk", ["", "secret", "$argon2id$v=19$m=1", "$1$abc$def"])
 def test_a_stored_text_that_is_no_hash_fits_no_password(junk: str) -> None:
     assert not verify("secret", junk)
+
+
+def test_hashing_loads_nothing_any_more() -> None:
+    """Else `mta`, once it has become the owner of the data, may not be able to read it."""
+    program = (
+        "import sys\n"
+        "from twisted_mta.directory.passwords import hash_password, prepare\n"
+        "loaded = set(sys.modules)\n"
+        "hash_password(prepare('p\u00e4ssword'))\n"
+        "print(*set(sys.modules) - loaded)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert done.stdout == "\n"

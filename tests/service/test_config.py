@@ -113,6 +113,7 @@ def test_the_demo_is_valid() -> None:
         ("auth", 3, r"auth: expected a table, .*\[auth\] on a line of its own; found a whole"),
         ("hostname", 3, r"hostname: expected a domain name such as \"example\.org\", found 3"),
         ("hostname", "not a name", r"hostname: 'not a name' is not a domain name"),
+        ("hostname", "127.0.0.1", r"hostname: '127\.0\.0\.1' is not a domain name"),
         ("domains", [], r"domains: expected at least 1 entry"),
         ("domains", ["[127.0.0.1]"], r"domains\[0\]: .* is not a domain name"),
         ("data_dir", "", r"data_dir: empty"),
@@ -132,6 +133,8 @@ def test_the_demo_is_valid() -> None:
         ("relay", {"smarthost_user": "me"}, r"relay\.smarthost_password_file: missing"),
         ("relay", {"smarthost": "x:y:z"}, r"relay\.smarthost: 'x:y:z' is not a host:port"),
         ("relay", {"routes": {"a.test": "x.test"}}, r'relay\.routes\."a\.test": mail for a\.test stays here'),
+        ("relay", {"routes": {"c.test": "x.test", "C.Test.": "y.test"}}, r"relay.*: c\.test has a route"),
+        ("relay", {"smarthost": "192.0.2.256"}, r"relay\.smarthost: '192\.0\.2\.256' is not a domain name"),
         ("relay", {"routes": {"no name": "192.0.2.1"}}, r"relay\.routes: 'no name' is not a domain name"),
         ("relay", {"routes": {"c.test": "c:x"}}, r"relay\.routes\[...\]: 'c:x' is not a host:port"),
         ("tls", {"self_signed": True, "certificate": "x"}, r"tls: either self_signed = true or certificate"),
@@ -160,6 +163,20 @@ def test_a_required_key_that_is_missing(tmp_path: Path, key: str) -> None:
 def test_a_file_that_is_not_toml_is_refused_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not valid TOML: .*line 2"):
         loaded(tmp_path, "hostname = 'x'\ndomains = [,\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 3000 + "]" * 3000, "x = " + "{x = " * 3000 + "1" + "}" * 3000]
+)
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="not valid TOML: nested too deeply"):
+        loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize("key", ["x", "hostname", "limits.message_size", "domains"])
+def test_keys_that_lead_too_deep_are_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError):
+        loaded(tmp_path, key + ".x" * 3000 + " = 1")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
-from process import ServerProcess
+from process import ServerProcess, to_toml
 
 from twisted_mta.service.cli import main
 
@@ -121,15 +122,17 @@ def test_a_broken_configuration_is_one_line(server: ServerProcess) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_what_root_makes_belongs_to_the_owner_of_the_data(
-    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+    server: ServerProcess,
 ) -> None:
-    data = server.directory / "data"
-    data.mkdir(mode=0o700)
-    os.chown(data, 65534, 65534)
-    for parent in list(data.parents)[:3]:
-        parent.chmod(0o755)
-    server.add_account("alice@a.test", "secret")
-    assert {path.stat().st_uid for path in data.iterdir()} == {65534}
+    """Not in pytest's directory: each run of pytest closes that to all others anew."""
+    with tempfile.TemporaryDirectory() as house:
+        os.chmod(house, 0o711)
+        data = Path(house, "data")
+        data.mkdir(mode=0o700)
+        os.chown(data, 65534, 65534)
+        server.config.write_text(to_toml({**CONFIG, "data_dir": str(data)}))
+        server.add_account("alice@a.test", "secret")
+        assert {path.stat().st_uid for path in data.iterdir()} == {65534}
 
 
 def test_main_returns_the_exit_code(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:

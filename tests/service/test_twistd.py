@@ -89,6 +89,15 @@ def test_every_service_greets_and_the_end_is_clean(demo: tuple[dict[str, Any], S
     assert not re.search(r"(?m)^(?!20\d\d-\d\d-\d\dT).*Unhandled", log)
 
 
+def test_as_many_open_files_as_the_system_permits(tmp_path: Path) -> None:
+    server = ServerProcess(config(), tmp_path)
+    server.start("prlimit", "--nofile=200:400")
+    limits = Path(f"/proc/{server.pid}/limits").read_text()
+    server.terminate()
+    assert re.search(r"(?m)^Max open files +400 +400 ", limits)
+    assert "limits.connections: 42 to each service" in server.log_text()
+
+
 def test_the_demonstration_shows_passwords_once_and_keeps_the_mail(
     demo: tuple[dict[str, Any], ServerProcess],
 ) -> None:

@@ -48,7 +48,7 @@ class Directory:
             key = "alice@a.test"
         return Resolution(account=key) if key in ACCOUNTS else None
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
         await self._wait()
         login = login if "@" in login else f"{login}@a.test"
         return login if login in ACCOUNTS and password == "secret" else None

@@ -36,7 +36,7 @@ class Aliases:
             Resolution(account=account, detail=detail) if account in ("alice@a.test", "bob@a.test") else None
         )
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
         return None
 
     async def owns(self, account, address):

@@ -41,7 +41,7 @@ class House:
             raise RuntimeError("no directory today")
         return None
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
         return None
 
     async def owns(self, account, address):
@@ -192,6 +192,14 @@ class DeliveryTests(TestCase):
     async def test_what_was_delivered_here_before_is_a_loop(self):
         content = Content(b"Received: x\r\n", b"delivered-to:\r\n  Alice@A.test\r\n" + BODY)
         outcomes = await self.deliver("alice@a.test", "bob@a.test", content=content)
+        assert [(outcome.action, outcome.status) for outcome in outcomes] == [
+            (Action.FAILED, "5.4.6"),
+            (Action.DELIVERED, "2.0.0"),
+        ]
+
+    async def test_what_has_passed_an_alias_before_is_not_expanded_again(self):
+        content = Content(b"Delivered-To: List@A.test\r\n", BODY)
+        outcomes = await self.deliver("list@a.test", "alice@a.test", content=content)
         assert [(outcome.action, outcome.status) for outcome in outcomes] == [
             (Action.FAILED, "5.4.6"),
             (Action.DELIVERED, "2.0.0"),

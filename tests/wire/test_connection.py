@@ -8,11 +8,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from twisted_mta.message.status import MailError
-from twisted_mta.wire.connection import CLOSING_LIMIT, Connection
-from twisted_mta.wire.listener import END_LIMIT, SWEEP_INTERVAL, Listener
+from twisted_mta.wire.connection import CLOSING_LIMIT, PARTING_LIMIT, Connection
+from twisted_mta.wire.listener import (
+    COMPLAINT_INTERVAL,
+    END_LIMIT,
+    END_SWEEP_INTERVAL,
+    SWEEP_INTERVAL,
+    Listener,
+)
 
 
 class Words:
@@ -289,3 +296,49 @@ def test_who_does_not_end_is_cut_off(house):
 def test_the_end_of_a_server_without_sessions(house):
     assert house.listener.end_all().called
     assert not house.clock.getDelayedCalls()
+
+
+def test_who_only_leaves_tls_open_does_not_delay_the_end_of_the_server(house):
+    """After the goodbye, after a goodbye that had to wait, and after a QUIT before that."""
+    entered = [house.enter() for _ in range(3)]
+    (_, idle_transport), (busy, busy_transport), (quitter, _) = entered
+    busy.dataReceived(b"wait ")
+    quitter.dataReceived(b"quit ")
+    done = house.listener.end_all()
+    house.clock.pump([END_SWEEP_INTERVAL] * int(PARTING_LIMIT + 1))
+    assert idle_transport.aborted
+    assert house.listener.connections == {busy}
+    busy.gates[0].callback(None)
+    assert not busy_transport.aborted and not done.called
+    house.clock.pump([END_SWEEP_INTERVAL] * int(PARTING_LIMIT + 1))
+    assert busy_transport.aborted and done.called
+    assert not house.clock.getDelayedCalls()
+
+
+def test_who_is_still_reading_at_the_end_of_the_server_gets_more_time(house):
+    session, transport = house.enter()
+    session.dataReceived(b"a ")
+    transport.producer.pauseProducing()
+    house.listener.end_all()
+    house.clock.pump([END_SWEEP_INTERVAL] * int(END_LIMIT - 1))
+    assert transport.disconnecting and not transport.aborted
+    house.clock.advance(1)
+    assert transport.aborted
+
+
+def test_a_handshake_that_never_comes_does_not_delay_the_end_of_the_server(house):
+    _, transport = house.enter()
+    transport.producer.pauseProducing()  # the greeting waits for the handshake
+    house.listener.end_all()
+    house.clock.pump([END_SWEEP_INTERVAL] * int(PARTING_LIMIT + 1))
+    assert transport.aborted
+
+
+def test_clients_sent_away_are_told_of_once_a_minute():
+    house = House(max_connections=0)
+    with capturedLogs() as logged:
+        for _ in range(3):
+            house.enter()
+        house.clock.advance(COMPLAINT_INTERVAL)
+        house.enter("192.0.2.2")
+    assert [event["host"] for event in logged] == ["192.0.2.1", "192.0.2.2"]

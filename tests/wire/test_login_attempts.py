@@ -14,13 +14,17 @@ from twisted_mta.wire.login import LoginAttempts, LoginLimits
 class OneAccount:
     """A directory with alice@a.test, password "right"."""
 
+    def __init__(self):
+        self.peers = []
+
     def is_local(self, domain):
         return domain == "a.test"
 
     async def resolve(self, address):
         return None
 
-    async def authenticate(self, login, password):
+    async def authenticate(self, login, password, peer=""):
+        self.peers.append(peer)
         return "alice@a.test" if (login in ("alice", "alice@a.test") and password == "right") else None
 
     async def owns(self, account, address):
@@ -33,8 +37,9 @@ class Attempts:
         self.events = []
         journey = Journey()
         journey.add_reader(self.events.append)
+        self.directory = OneAccount()
         self.attempts = LoginAttempts(
-            OneAccount(),
+            self.directory,
             reactor=self.clock,
             journey=journey,
             service="pop3",
@@ -91,5 +96,11 @@ def test_events_name_the_peer_and_never_the_password():
     attempts = Attempts()
     attempts.check("alice", "hunter2")
     (event,) = attempts.events
-    assert event.stage == "login-refused"
+    assert event.stage == "login-failed"
     assert event.facts == {"service": "pop3", "peer": "192.0.2.1", "login": "alice"}
+
+
+def test_the_directory_hears_who_asks():
+    attempts = Attempts()
+    attempts.check("alice", "right")
+    assert attempts.directory.peers == ["192.0.2.1"]

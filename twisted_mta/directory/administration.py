@@ -75,14 +75,14 @@ class Administration:
     def add_alias(self, text: str, targets: Sequence[str]) -> str:
         """Add targets to an alias, new or not. Returns its address."""
         address = self._local_address(text).key
-        keys = [self._target(target) for target in targets]
-        if address in keys:
+        stored = [self._target(target) for target in targets]
+        if address in map(self._key, targets):
             raise DirectoryError(f"{address} cannot be an alias for itself")
         with self._database.transaction():
             if address in self.accounts():
                 raise DirectoryError(f"{address} is an account; an address is either an account or an alias")
-            for key in keys:
-                self._database.add_alias(address, key)
+            for target in stored:
+                self._database.add_alias(address, target)
         return address
 
     def remove_alias(self, text: str) -> str:
@@ -106,7 +106,9 @@ class Administration:
     def _target(self, text: str) -> str:
         """As it is to be written in an envelope: the case of a stranger's local part is the stranger's."""
         address = self._parse(text)
-        return address.key if address.domain in self._domains else str(address)
+        if address.domain in self._domains:
+            address = Address(address.local.lower(), address.domain)
+        return str(address)
 
     @staticmethod
     def _parse(text: str) -> Address:

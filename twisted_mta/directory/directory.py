@@ -5,12 +5,15 @@ microseconds); when `mta account …` in another process has changed it, the sna
 thread, and the lookup waits for that: a change counts from the next command on.
 
 Passwords are verified in threads of their own, few and with a bounded queue, because each costs 64 MiB and
-about 100 ms; an unknown login costs the same as a wrong password.
+about 100 ms; an unknown login costs the same as a wrong password. No peer gets more than its share of the
+queue, so that who guesses from one host does not lock out the others. A check is not called off when its peer
+leaves: the share bounds that, too.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +36,7 @@ from twisted_mta.message.status import MailError, unexpected
 
 THREADS = 2
 MOST_WAITING = 100  # logins being verified or waiting for it; more are told to come back
+MOST_OF_ONE_PEER = 30  # of them: all the people of an office come back at once after a restart
 
 T = TypeVar("T")
 
@@ -60,7 +64,7 @@ class Directory:
         self._snapshot = Snapshot({}, {})
         self._version = -1
         self._reading: list[Deferred[None]] | None = None
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by peer
 
     async def start(self) -> None:
         """Open the database. Raises DirectoryError."""
@@ -90,7 +94,7 @@ class Directory:
         await self._refresh()
         return self._snapshot.owns(account, address, self._domains)
 
-    async def authenticate(self, login: str, password: str) -> str | None:
+    async def authenticate(self, login: str, password: str, peer: str = "") -> str | None:
         """See IDirectory. Raises MailError (454 4.7.0, RFC 4954 §6) when too many logins are waiting."""
         await self._refresh()
         try:
@@ -101,13 +105,13 @@ class Directory:
             return None
         account = self._snapshot.account_of_login(login)
         if account is None:
-            await self._verify(prepared, self._stand_in)
+            await self._verify(prepared, self._stand_in, peer)
             return None
         stored = self._snapshot.accounts[account]
         digest = self._remembered.digest(account, prepared, stored)
         if self._remembered.knows(digest):
             return account
-        if not await self._verify(prepared, stored):
+        if not await self._verify(prepared, stored, peer):
             return None
         await self._refresh()
         if self._snapshot.accounts.get(account) != stored:  # changed or removed meanwhile
@@ -115,14 +119,16 @@ class Directory:
         self._remembered.remember(digest)
         return account
 
-    async def _verify(self, prepared: str, stored: str) -> bool:
-        if self._waiting >= MOST_WAITING:
+    async def _verify(self, prepared: str, stored: str, peer: str) -> bool:
+        if self._waiting.total() >= MOST_WAITING or self._waiting[peer] >= MOST_OF_ONE_PEER:
             raise MailError(454, "4.7.0", "Too many logins at the moment, try again later")
-        self._waiting += 1
+        self._waiting[peer] += 1
         try:
             return await self._hashing(lambda: verify(prepared, stored))
         finally:
-            self._waiting -= 1
+            self._waiting[peer] -= 1
+            if not self._waiting[peer]:
+                del self._waiting[peer]
 
     async def _refresh(self) -> None:
         """Make the snapshot as new as the database is now."""

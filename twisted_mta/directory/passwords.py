@@ -12,6 +12,10 @@ from passlib.utils import saslprep
 
 MAX_PASSWORD = 1024  # octets of UTF-8
 
+# passlib loads the library with the first hash. By then `mta` may have become the owner of the data, who need
+# not be able to read the Python that root uses.
+argon2.set_backend()
+
 
 class BadPassword(Exception):
     """This cannot be anybody's password; the message says why."""

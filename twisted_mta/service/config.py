@@ -141,6 +141,8 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: the file is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from error
     try:
         config = _absolute(decode(table), path.absolute().parent)
         for check in (_names, _tls, _logins, _relay, _listen, _queue):
@@ -229,6 +231,7 @@ def _relay(config: Config) -> None:
     if relay.smarthost_user and relay.smarthost is None:
         raise ConfigError("relay.smarthost: missing; smarthost_user says who logs in there")
     _readable("relay.smarthost_password_file", relay.smarthost_password_file)
+    routes: set[str] = set()
     for domain in relay.routes:
         try:
             known = Domain.read(domain)
@@ -236,6 +239,9 @@ def _relay(config: Config) -> None:
             raise ConfigError(f"relay.routes: {error}") from error
         if known in config.domains:
             raise ConfigError(f'relay.routes."{domain}": mail for {known} stays here, it is one of `domains`')
+        if known in routes:
+            raise ConfigError(f'relay.routes."{domain}": {known} has a route already')
+        routes.add(known)
 
 
 def _listen(config: Config) -> None:

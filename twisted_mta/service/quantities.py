@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import reprlib
 from typing import Any, ClassVar, Self
 
 from twisted_mta.message import address as mail
@@ -21,7 +22,7 @@ _SIZE = re.compile(r"(\d+) ?([kmg]?)(?:i?b)?\Z", re.IGNORECASE)
 
 def _text(value: object, expected: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected {expected}, found {value!r}")
+        raise ValueError(f"expected {expected}, found {reprlib.repr(value)}")
     return value.strip()
 
 
@@ -69,7 +70,7 @@ class Domain(str):
             name = mail.parse_domain(text.removesuffix("."))
         except MailError:
             name = ""
-        if not name or name.startswith("["):
+        if not name or name.startswith("[") or name.rpartition(".")[2].isdigit():  # no TLD is (RFC 3696 §2)
             raise ValueError(f"{text!r} is not a domain name such as {cls.EXAMPLE}")
         return cls(name)
 

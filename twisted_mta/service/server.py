@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -30,11 +31,12 @@ from twisted_mta.service import data_dir, demo
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
-from twisted_mta.service.wiring import Parts, build
+from twisted_mta.service.wiring import Part, Parts, build
 
 SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
 BACKLOG = 511  # connections the system holds until they are accepted
 STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
+OTHER_FILES = 100  # descriptors that are not for clients: databases, spool files, mailboxes, other servers
 
 Bound = list[tuple[str, socket.socket]]
 
@@ -51,7 +53,7 @@ class MailServer(Service):
         self._observer = observer
         self._bound: Bound = []
         self._ports: list[IListeningPort] = []
-        self._started: list[tuple[str, Any]] = []
+        self._started: list[tuple[str, Part]] = []
         self._parts: Parts | None = None
         self._starting: Deferred[None] | None = None
 
@@ -79,7 +81,12 @@ class MailServer(Service):
             data_dir.create(directory)
             self._lock = data_dir.Lock.acquire(directory)
             context = tls_context(self._config)
-            self._parts = build(self._config, reactor=self._reactor, tls_context=context)
+            self._parts = build(
+                self._config,
+                reactor=self._reactor,
+                tls_context=context,
+                max_connections=self._max_connections(),
+            )
             passwords = demo.create_accounts(self._config)
         except (ConfigError, DirectoryError) as error:
             self._refuse(str(error))
@@ -87,6 +94,21 @@ class MailServer(Service):
             _say(f"Made the account {name} with the password {password}")
         self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
         self._starting.addErrback(self._start_failed)
+
+    def _max_connections(self) -> int:
+        """To one service: as many as configured, as far as the system lets us have descriptors for all."""
+        files = _raise_file_limit()
+        services = self._config.listen.services()
+        most = max(1, max(files - OTHER_FILES, files // 2) // len(services))
+        if most >= self._config.limits.connections:
+            return self._config.limits.connections
+        self.log.warn(
+            "limits.connections: {most} to each service, because the system lets this process have no more "
+            "than {files} open files (ulimit -Hn, LimitNOFILE)",
+            most=most,
+            files=files,
+        )
+        return most
 
     def _refuse(self, sentence: str) -> NoReturn:
         """End the process before it has begun. Standard error is the log by now."""
@@ -139,13 +161,19 @@ class MailServer(Service):
         if self._parts is not None:
             self._parts.journey.tell("stopping")
             closing = [Deferred.fromCoroutine(_completed(port.stopListening())) for port in self._ports]
-            await self._bounded("listeners", gatherResults(closing), STOPPING)
+            await self._bounded("listeners", gatherResults(closing, consumeErrors=True), STOPPING)
             farewells = [listener.end_all() for listener in self._parts.listeners.values()]
-            await self._bounded("sessions", gatherResults(farewells), STOPPING)
-            for name, part in reversed(self._started):
-                await self._bounded(name, Deferred.fromCoroutine(part.stop()), STOPPING)
+            ending = [self._bounded("sessions", gatherResults(farewells, consumeErrors=True), STOPPING)]
+            # What was started last, the dispatcher, needs no sessions, and no session needs it.
+            ending += [self._end(name, part) for name, part in self._started[-1:]]
+            await gatherResults(map(Deferred.fromCoroutine, ending))
+            for name, part in reversed(self._started[:-1]):
+                await self._end(name, part)
             self._parts.journey.tell("stopped")
             self._lock.release()
+
+    async def _end(self, name: str, part: Part) -> None:
+        await self._bounded(name, Deferred.fromCoroutine(part.stop()), STOPPING)
 
     async def _bounded(self, name: str, done: Deferred[Any], seconds: float) -> None:
         """Wait for the end of something, but not for ever, and go on whatever becomes of it."""
@@ -157,6 +185,16 @@ class MailServer(Service):
             )
         except Exception:
             self.log.failure("{name}: trouble while stopping", name=name)
+
+
+def _raise_file_limit() -> int:
+    """Have as many open files as the system permits; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # systems that say "unlimited" and mean something else
+        hard = soft
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 async def _completed(result: Any) -> None:

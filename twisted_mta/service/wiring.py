@@ -69,8 +69,11 @@ class Parts:
     listeners: dict[str, Listener] = field(default_factory=dict)
 
 
-def build(config: Config, *, reactor: Any, tls_context: CertificateOptions | None) -> Parts:
-    """All parts of a server. Raises ConfigError for a password file that cannot be read."""
+def build(
+    config: Config, *, reactor: Any, tls_context: CertificateOptions | None, max_connections: int
+) -> Parts:
+    """All parts of a server; `max_connections` is for each service. Raises ConfigError for a password file
+    that cannot be read."""
     data = Path(config.data_dir)
     journey = Journey()
     journey.add_reader(LogReader())
@@ -125,7 +128,7 @@ def build(config: Config, *, reactor: Any, tls_context: CertificateOptions | Non
             reactor=reactor,
             tls_context=tls_context,
             implicit_tls=name in IMPLICIT_TLS,
-            max_connections=config.limits.connections,
+            max_connections=max_connections,
             max_connections_per_host=config.limits.connections_per_host,
             overload=overload,
         )

@@ -26,6 +26,8 @@ Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
 CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connection
+STALL_LIMIT = 300.0  # seconds a peer has to take a piece of a large answer, which occupies memory until then
+PARTING_LIMIT = 2.0  # seconds a peer that took everything has, when the server stops, to end TLS on its side
 
 
 class Engine(Protocol[Event_co]):
@@ -97,7 +99,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         """Flush, then wait until the peer has taken enough: the back-pressure for large answers."""
         self.flush()
         if self._outflow.full:
-            self.touch()
+            self.deadline = self.listener.seconds() + min(self.idle_limit, STALL_LIMIT)
             await self._outflow.drained()
             self.touch()
 
@@ -105,6 +107,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         """Close once everything written has been sent; a peer that does not read is cut off later."""
         if not self._gone and not self._closing:
             self._closing = True
+            self._behind = self._outflow.full and self._heard
             transport = self._require_transport()
             transport.unregisterProducer()
             transport.loseConnection()
@@ -144,6 +147,7 @@ class Connection(TwistedProtocol, Generic[Event]):
 
     _gone = True
     _closing = False
+    _behind = False  # when it was closed, the peer had not taken what was written
     _busy = False
     _ending = False
     _input_paused = False
@@ -251,14 +255,18 @@ class Connection(TwistedProtocol, Generic[Event]):
         """The server stops. What is being handled is finished first, so that its answer still counts."""
         if self._busy:
             self._ending = True
-        elif not self._gone and not self._closing:
+        else:
             self._say_goodbye()
 
     def _say_goodbye(self) -> None:
-        if not self._gone and not self._closing:
+        if self._gone:
+            return
+        if not self._closing:
             self.shutting_down()
             self.flush()
             self.close()
+        if not self._behind:
+            self.deadline = self.listener.seconds() + PARTING_LIMIT
 
     def abort(self) -> None:
         """Cut the connection at once, whatever is unsent."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SWEEP_INTERVAL = 5.0  # seconds between two looks at the deadlines
 END_LIMIT = 10.0  # seconds the sessions have to end when the server stops
+END_SWEEP_INTERVAL = 1.0  # seconds between two looks at the deadlines then
+COMPLAINT_INTERVAL = 60.0  # seconds between two lines in the log about clients that were sent away
 
 
 class Listener(Factory):
@@ -48,6 +50,7 @@ class Listener(Factory):
         self._max_per_host = max_connections_per_host
         self._overload = overload
         self._hosts: Counter[str] = Counter()
+        self._complained = float("-inf")
         self._emptied: Deferred[None] | None = None
         self._sweep = task.LoopingCall(self.sweep)
         self._sweep.clock = reactor
@@ -84,6 +87,7 @@ class Listener(Factory):
         return True
 
     def _send_away(self, connection: Connection[Any]) -> None:
+        self._complain(connection)
         if self.implicit_tls:  # a handshake only to say no costs more than the session would
             connection.abort()
             return
@@ -91,6 +95,20 @@ class Listener(Factory):
         assert transport is not None
         transport.write(self._overload)
         connection.close()
+
+    def _complain(self, connection: Connection[Any]) -> None:
+        if self.seconds() < self._complained + COMPLAINT_INTERVAL:
+            return
+        self._complained = self.seconds()
+        transport = connection.transport
+        assert transport is not None
+        self.log.warn(
+            "too many connections to port {port}: {total}, {own} of them from {host}, which is sent away",
+            port=getattr(transport.getHost(), "port", ""),
+            total=len(self.connections),
+            own=self._hosts[connection.peer_host],
+            host=connection.peer_host,
+        )
 
     def release(self, connection: Connection[Any]) -> bool:
         """Count the connection out; False when it had never been admitted."""
@@ -117,8 +135,8 @@ class Listener(Factory):
                 connection.abort()
 
     def end_all(self) -> Deferred[None]:
-        """Tell every session that the server stops; fires when all are gone. What does not end within
-        END_LIMIT is cut off."""
+        """Tell every session that the server stops; fires when all are gone. Who took
+        everything and only leaves TLS open is cut off after a moment, the others after END_LIMIT."""
         emptied: Deferred[None] = Deferred()
         self._emptied = emptied
         for connection in list(self.connections):
@@ -127,8 +145,18 @@ class Listener(Factory):
             self._emptied = None
             emptied.callback(None)
             return emptied
+        if self._sweep.running:
+            self._sweep.stop()
+        self._sweep.start(END_SWEEP_INTERVAL, now=False)
         cut = self._reactor.callLater(END_LIMIT, self._cut_all)
-        return emptied.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+        def over(_: None) -> None:
+            if cut.active():
+                cut.cancel()
+            if self._sweep.running:
+                self._sweep.stop()
+
+        return emptied.addCallback(over)
 
     def _cut_all(self) -> None:
         for connection in list(self.connections):

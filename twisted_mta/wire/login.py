@@ -63,14 +63,14 @@ class LoginAttempts:
         the account's is refused (RFC 4616 §2). What the directory raises goes through and is
         no failure.
         """
-        account = await self._directory.authenticate(credentials.login, credentials.password)
+        account = await self._directory.authenticate(credentials.login, credentials.password, self._peer)
         other = credentials.authorization_id
         if account is not None and other not in ("", credentials.login) and other.lower() != account:
             account = None
         if account is None:
             self._failures += 1
             self._journey.tell(
-                "login-refused", service=self._service, peer=self._peer, login=credentials.login[:100]
+                "login-failed", service=self._service, peer=self._peer, login=credentials.login[:100]
             )
             await self._pause(self._limits.delay * self._failures)
         else:

@@ -37,7 +37,7 @@ async def create(session: ImapSession, command: Create) -> None:
 async def delete(session: ImapSession, command: Delete) -> None:
     """DELETE (RFC 3501 §6.3.4). Whoever deletes the mailbox they have selected has nothing selected after."""
     await session.require_account().delete(command.mailbox)
-    if session.view is not None and session.view.mailbox.name == command.mailbox:
+    if session.view is not None and session.view.deleted:
         await session.leave_mailbox()
     session.complete(command, "DELETE completed")
 

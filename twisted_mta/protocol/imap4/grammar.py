@@ -28,12 +28,13 @@ _QUOTED = re.compile(rb'"((?:[^"\\\r\n\0]++|\\["\\])*+)"')
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n")
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 _FLAG = re.compile(rb"\\?[" + _ATOM_CHARS + rb"]+")
-_ESCAPED = re.compile(rb"\\(.)")
 
 SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
 _SYSTEM_FLAGS = {flag.lower(): flag for flag in SYSTEM_FLAGS}
 MAX_FLAG = 100  # octets of a keyword
 MAX_FLAGS = 100  # flags in one list
+MAX_LIST = 250  # elements of any parenthesized list; beyond, the rest of it is not even looked at
+MAX_MAILBOX = 4000  # octets of a name or pattern; none of ours is as long, and decoding takes its time
 
 
 class CommandError(Exception):
@@ -159,7 +160,10 @@ class Cursor:
 
     def _quoted(self) -> bytes:
         inner = self.match(_QUOTED, "the end of a quoted string")[1:-1]
-        return _ESCAPED.sub(rb"\1", inner) if b"\\" in inner else inner
+        if b"\\" not in inner:
+            return inner
+        # A regular expression would take most of a second for the longest string of nothing but escapes.
+        return b"\\".join([piece.replace(b'\\"', b'"') for piece in inner.split(b"\\\\")])
 
     def _literal(self) -> bytes:
         found = _LITERAL.match(self.data, self.position)
@@ -183,6 +187,8 @@ class Cursor:
             return items
         items.append(item())
         while not self.accept(b")"):
+            if len(items) == MAX_LIST:
+                raise CommandError("Too many elements in a list", condition="NO", code="LIMIT")
             self.space()
             items.append(item())
         return items
@@ -209,7 +215,7 @@ class Cursor:
         if self.peek() == b"(":
             return self.flag_list()
         flags = [self.flag()]
-        while self.accept(b" "):
+        while len(flags) <= MAX_FLAGS and self.accept(b" "):
             flags.append(self.flag())
         return self._bounded(flags)
 
@@ -223,6 +229,8 @@ class Cursor:
 def decode_mailbox(raw: bytes) -> str:
     """A mailbox name as text, INBOX in upper case. Raises CommandError (NO [CANNOT]): the syntax of the
     command is right, but no mailbox can ever have that name."""
+    if len(raw) > MAX_MAILBOX:
+        raise CommandError("Mailbox name is too long", condition="NO", code="CANNOT")
     try:
         name = decode_name(raw)
     except InvalidName as error:

@@ -103,6 +103,8 @@ def _compile(key: ContentKey) -> _Test:
             return _header_test(name.encode("latin-1"), text.casefold())
         case BodyText(text):
             wanted = text.casefold()
+            if not wanted:  # which is in every body, also in one without text
+                return lambda message: True
             return lambda message: any(wanted in part for part in message.texts)
         case AllText(text):
             wanted = text.casefold()

@@ -221,10 +221,9 @@ class ImapServer:
             return False
         if self._reading is _Reading.CONTINUATION:
             return ContinuationLine(line)
-        if self._reading is _Reading.MESSAGE_END:
-            self._reading = _Reading.COMMAND
-            return AppendEnd(Fault("*", "BAD", "Only one message can be appended") if line else None)
         literal = announced(line)
+        if self._reading is _Reading.MESSAGE_END:
+            return self._on_message_end(line, literal)
         if literal is not None:
             return self._on_announcement(line, literal)
         self._command += line
@@ -324,6 +323,17 @@ class ImapServer:
         chunk = self._framer.take(self._expected)
         self._expected -= len(chunk)
         return LiteralChunk(chunk) if chunk else False
+
+    def _on_message_end(self, line: bytes, literal: Literal | None) -> Event:
+        """Behind the message there may be nothing. A client that takes MULTIAPPEND for granted
+        puts another one there, which must not be read as commands."""
+        self._reading = _Reading.COMMAND
+        if not line:
+            return AppendEnd()
+        fault = Fault("*", "BAD", "Only one message can be appended")
+        if literal is not None:
+            self._message = literal  # declined before the next event, as every unwanted literal
+        return AppendEnd(fault)
 
 
 def _tag_of(start: bytes | bytearray) -> str:
