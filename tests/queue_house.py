@@ -4,7 +4,6 @@ advances: everything that follows from an event has happened when the call retur
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class WallClock(Clock):
 class InlineWriter(Writer):
     """Works without a thread. `broken` is raised by every commit while it is set."""
 
-    broken: sqlite3.Error | None = None
+    broken: Exception | None = None
 
     def start(self) -> Deferred[Any]:
         self._database, quarantine = open_database(self._path, self._reactor.seconds())

@@ -32,7 +32,7 @@ def lines_of(chunks: list[bytes], max_line: int = 12) -> list[object]:
             except LineTooLong:
                 seen.append("too long")
             except BareLineEnd as bare:
-                seen.append((bare.line, bare.feed))
+                seen.append((bare.line, bare.ends_line))
             else:
                 if line is None:
                     break

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from queue_house import envelope
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -274,8 +274,16 @@ class DiskTroubleTest(QueueCase):
     async def test_a_spool_file_that_cannot_be_written(self) -> None:
         for code, answer in ((errno.ENOSPC, (452, "4.3.1")), (errno.EIO, (451, "4.3.0"))):
             for step in ("write", "finish"):
-                with patch.object(SpoolFile, step, side_effect=OSError(code, "as if")):
+                with (
+                    patch.object(SpoolFile, step, side_effect=OSError(code, "as if")),
+                    capturedLogs() as events,
+                ):
                     self.assertEqual(await self.refused(LARGE, 1), {answer})
+                (event,) = events
+                self.assertEqual(event["log_level"].name, "critical")
+                self.assertEqual(event["path"].parent, self.directory / "spool")
+                self.assertIn("spool/", formatEvent(event))
+                self.assertIn(" cannot be written: as if. ", formatEvent(event))
         await self.no_files()
         await self.put(LARGE)
 

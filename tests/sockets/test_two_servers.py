@@ -226,3 +226,24 @@ def test_aliases_and_details_reach_the_mailbox_once(offices: dict[str, Office]) 
         far.wait_for(before[1] + 1)
         assert trace(near.fetch(near.count), b"Delivered-To") == [b"bob+sales@a.test"]
         assert (near.count, far.count) == (before[0] + 1, before[1] + 1)
+
+
+def test_aliases_of_two_offices_that_lead_to_one_another_send_each_copy_once(
+    offices: dict[str, Office],
+) -> None:
+    near, far = offices["a.test"], offices["b.test"]
+    near.process.mta("alias", "add", "hub@a.test", "spoke@b.test", "bob@b.test")
+    far.process.mta("alias", "add", "spoke@b.test", "hub@a.test", "alice@b.test")
+    with near.reader("alice@a.test") as sender, far.reader("bob@b.test") as bob:
+        before = sender.count, bob.count
+        near.submit("alice@a.test", ["hub@a.test"], b"From: alice@a.test\r\nSubject: round\r\n\r\nx\r\n")
+        sender.wait_for(before[0] + 1)
+        report = sender.fetch(sender.count)
+        assert b"Status: 5.4.6\r\n" in report and b"Final-Recipient: rfc822; hub@a.test\r\n" in report
+        bob.wait_for(before[1] + 1)
+        assert trace(bob.fetch(bob.count), b"Delivered-To") == [b"bob@b.test", b"hub@a.test"]
+    with far.reader("alice@b.test") as alice:
+        alice.wait_for(1)
+        assert trace(alice.fetch(1), b"Delivered-To") == [b"alice@b.test", b"hub@a.test"]
+    with far.reader("bob@b.test") as bob, far.reader("alice@b.test") as alice:
+        assert (bob.count, alice.count) == (before[1] + 1, 1)

@@ -83,7 +83,9 @@ class RelayTestCase(TestCase):
         recipients = recipients or ("bob@b.test",)
         queued = QueuedMessage("Q1", sender, 0.0, content, **message)
         paths = [
-            QueuedRecipient(n, Address.parse(path) if isinstance(path, str) else path)
+            path
+            if isinstance(path, QueuedRecipient)
+            else QueuedRecipient(n, Address.parse(path) if isinstance(path, str) else path)
             for n, path in enumerate(recipients)
         ]
         return await self.relay.deliver(queued, paths)

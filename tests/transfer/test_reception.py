@@ -235,6 +235,18 @@ def test_shutdown_sends_away_who_has_not_finished():
     assert not town.intake.stored and not any(draft.open for draft in town.intake.drafts)
 
 
+@pytest.mark.parametrize("size", [100, 8192])
+def test_a_header_that_never_ends_is_refused_before_it_fills_the_memory(size):
+    town = Town(header=10_000)
+    town.say(*ENVELOPE, "DATA")
+    for _ in range(0, 30_000, size):
+        town.send(b"X: " + b"y" * (size - 5) + b"\r\n")
+    assert len(town.intake.drafts[0].body) <= 10_000 + 2 * 8192
+    assert not town.intake.drafts[0].open
+    assert town.send(b"\r\nbody\r\n.\r\n").startswith(b"552 5.3.4")
+    assert deliver(town).startswith("250 2.0.0")
+
+
 def test_the_journey():
     town = Town()
     deliver(town)

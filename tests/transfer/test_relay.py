@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from twisted_mta.interfaces import IDeliverer
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.outcome import Action
+from twisted_mta.message.outcome import Action, QueuedRecipient
 from twisted_mta.transfer.mta import tls_policy
 from twisted_mta.transfer.mta.routing import Credentials, Host, Route
 from twisted_mta.transfer.mta.tls_policy import TlsLevel, TlsPolicy, from_the_start
@@ -130,6 +130,28 @@ class TestRelay(RelayTestCase):
         outcomes = await self.send("r1@b.test", "r2@b.test", "r3@b.test")
         assert [outcome.action for outcome in outcomes] == [RELAYED, DELAYED, RELAYED]
         assert len(server.dialogs) == 2
+
+    async def test_what_an_alias_sends_on_is_marked_with_it(self):
+        def member(number, path, alias):
+            return QueuedRecipient(number, Address.parse(path), original_path=Address.parse(alias))
+
+        (server,) = await self.between(Script())
+        outcomes = await self.send(
+            "r1@b.test",
+            member(11, "r2@b.test", "list@a.test"),
+            member(12, "r3@b.test", "Sales@a.test"),
+            member(13, "r4@b.test", "list@a.test"),
+            "r5@b.test",
+        )
+        assert [outcome.action for outcome in outcomes] == [RELAYED] * 5
+        assert [(message.recipients, message.data) for message in server.messages] == [
+            (["<r1@b.test>", "<r5@b.test>"], CONTENT),
+            (["<r2@b.test>", "<r4@b.test>"], b"Delivered-To: list@a.test\r\n" + CONTENT),
+            (["<r3@b.test>"], b"Delivered-To: Sales@a.test\r\n" + CONTENT),
+        ]
+        (dialog,) = server.dialogs
+        sizes = [f"SIZE={len(message.data)}" for message in server.messages]
+        assert [line.split()[-1] for line in dialog if line.startswith("MAIL")] == sizes
 
     # Addresses
 

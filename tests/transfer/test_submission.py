@@ -8,7 +8,7 @@ import pytest
 
 from tests.transfer.smtp_session import Town, address
 from twisted_mta.message.status import MailError
-from twisted_mta.transfer.msa.repair import author_addresses, missing_fields
+from twisted_mta.transfer.msa.repair import missing_fields, originators
 
 COMPLETE = b"Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nFrom: alice@a.test\r\nMessage-ID: <1@laptop>\r\n"
 
@@ -75,9 +75,32 @@ def test_implicit_tls():
         (b"From: Alice <alice+work@a.test>", "250 2.0.0"),
         (b"From: Sales: sales@a.test, alice@a.test;", "250 2.0.0"),
         (b"From: (me) alice @ a.test", "250 2.0.0"),
+        (b"From: alice@a.test <alice@a.test>", "250 2.0.0"),
+        (b"From: Alice@a.test <alice@A.test>, sales@a.test <sales@a.test>", "250 2.0.0"),
+        (b'From: "alice@a.test" <alice@a.test>', "250 2.0.0"),
+        (b'From: "Alice (CEO@c.test)" <alice@a.test> (ceo@c.test, "x)', "250 2.0.0"),
+        (b"From: <alice@a.test> ceo@c.test", "554 5.6.0"),
+        (b"From: ceo@c.test <alice@a.test>", "554 5.6.0"),
+        (b"From: ceo@c.test alice@a.test <alice@a.test>", "554 5.6.0"),
+        (b'From: "alice@a.test" <alice@a.test> ceo@c.test', "554 5.6.0"),
+        (b"From: ceo@c.test alice@a.test", "554 5.6.0"),
+        (b"From: a@b@alice@a.test", "554 5.6.0"),
+        (b"From: <@c.test:alice@a.test>", "554 5.6.0"),
+        (b"From: ceo@c.test: alice@a.test;", "554 5.6.0"),
+        (b'From: alice@a.test "<ceo@c.test>', "554 5.6.0"),
+        (b"From: alice@a.test (<ceo@c.test>", "554 5.6.0"),
+        (b"From: alice@a.test\0 <ceo@c.test>", "554 5.6.0"),
+        (b"From: alice@a.test\r\nX: \0", "554 5.6.0"),
+        (b"From: alice@a.test\r\nSender: sales@a.test", "250 2.0.0"),
+        (b"From: alice@a.test\r\nSender: ceo@c.test", "553 5.7.1"),
+        (b"Sender: ceo@c.test", "553 5.7.1"),
+        (b"Sender: alice@a.test, sales@a.test", "554 5.6.0"),
+        (b"Sender: alice@a.test\r\nSender: ceo@c.test", "554 5.6.0"),
+        (b"Sender:", "554 5.6.0"),
+        (b"From: alice@a.test\r\nResent-From: ceo@c.test\r\nResent-Sender: ceo@c.test", "250 2.0.0"),
     ],
 )
-def test_from_must_be_ones_own(field, reply):
+def test_from_and_sender_must_be_ones_own(field, reply):
     town = logged_in()
     assert submit(town, field + b"\r\n\r\nx\r\n")[:9] == reply
     assert len(town.intake.stored) == (reply[0] == "2")
@@ -135,10 +158,10 @@ def test_who_left_while_logging_in_is_forgotten():
 
 
 def test_authors():
-    assert author_addresses(b"Subject: x\r\n\r\n") == []
-    assert author_addresses(b'From: "a b"@a.test\r\n') == [address('"a b"@a.test')]
+    assert originators(b"Subject: x\r\n\r\n") == []
+    assert originators(b'From: "a b"@a.test\r\n') == [address('"a b"@a.test')]
     with pytest.raises(MailError):
-        author_addresses(b"From: a@-\r\n")
+        originators(b"From: a@-\r\n")
 
 
 def test_nothing_is_added_to_a_complete_header():

@@ -22,14 +22,14 @@ class BareLineEnd(Exception):
     """A line held a CR or LF that is not part of a CRLF. The line, up to its LF, has been consumed.
 
     line: its octets without the final LF or CRLF.
-    feed: True when the line *ended* in a bare LF, so that a stricter reader than ours would not have
+    ends_line: True when the line *ended* in a bare LF, so that a stricter reader than ours would not have
     seen an end there; False when a bare CR stands inside of a line that ended in CRLF.
     """
 
-    def __init__(self, line: bytes, feed: bool) -> None:
-        super().__init__("bare LF" if feed else "bare CR")
+    def __init__(self, line: bytes, ends_line: bool) -> None:
+        super().__init__("bare LF" if ends_line else "bare CR")
         self.line = line
-        self.feed = feed
+        self.ends_line = ends_line
 
 
 class LineBuffer:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mta.interfaces import IDraft, IIntake
@@ -73,6 +74,8 @@ class Intake:
 class Draft:
     """One message on its way in. One caller writes, commits or aborts; each call waits for the one before,
     but `abort` may come at any time."""
+
+    log = Logger(namespace="twisted_mta.queue")
 
     __slots__ = (
         "_file",
@@ -161,7 +164,14 @@ class Draft:
         try:
             await self._intake.in_thread(function, pieces)
         except OSError as error:
-            self._refused = refusal(error, self._intake.spool.directory)
+            spool = self._intake.spool
+            self._refused = refusal(error, spool.directory)
+            # Once for a message, which ends here: no faster than clients can bring what fills a spool file.
+            self.log.critical(
+                "{path} cannot be written: {trouble}. The message is refused for now.",
+                path=spool.path(self._number),
+                trouble=error.strerror or error,
+            )
         finally:
             self._writing = False
         if self._state is _State.OVER:

@@ -41,7 +41,10 @@ T = TypeVar("T")
 DATABASE = "queue.sqlite"
 SPOOL = "spool"
 _THREADS = 4  # for spool files; the database has its own
-_SETTLE_AGAIN = 1.0  # seconds until an outcome that could not be recorded is tried again
+_SETTLE_AGAIN = (
+    1.0,
+    30.0,
+)  # seconds until an outcome that could not be recorded is tried again: first, at most
 _ORPHANS_AT_ONCE = 500
 
 
@@ -124,16 +127,18 @@ class MailQueue:
         self._added, self._noticed = added, noticed
 
     async def settle(self, settlement: Settlement) -> Settled:
-        """Record what an attempt came to; returns once it is on disk. While the disk refuses, this waits and
-        tries again: an outcome is not forgotten, for a forgotten success is a duplicate.
-        Raises MailError when the queue is stopped meanwhile."""
+        """Record what an attempt came to; returns once it is on disk. While the database refuses, whatever
+        it says, this waits, each time longer, and tries again: an outcome is not forgotten, for a forgotten
+        success is a duplicate. Raises MailError when the queue is stopped meanwhile."""
+        delay, longest = _SETTLE_AGAIN
         while True:
             try:
                 return await self._writer.settle(settlement)
-            except (sqlite3.OperationalError, OSError):
+            except (sqlite3.Error, OSError):
                 again: Deferred[None] = Deferred()
-                self._reactor.callLater(_SETTLE_AGAIN, again.callback, None)
+                self._reactor.callLater(delay, again.callback, None)
                 await again
+                delay = min(2 * delay, longest)
 
     async def due(self, after: tuple[float, int], until: float, limit: int) -> DuePage:
         """See QueueDatabase.due."""

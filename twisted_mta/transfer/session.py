@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -50,16 +51,22 @@ OVERLOAD = reply(421, "4.3.2", "Too many connections, try again later")  # for `
 class TransferPolicy:
     """`hostname` is who we are in the dialog and in Received; `<postmaster>` without a domain is
     the postmaster of `postmaster_domain`; a message that has passed `max_received` hosts is in a loop
-    (RFC 5321 §6.3); `idle_limit` is in seconds (RFC 5321 §4.5.3.2.7)."""
+    (RFC 5321 §6.3); `idle_limit` is in seconds (RFC 5321 §4.5.3.2.7). `header` is how many octets the
+    header block of a message may have, which is kept in memory until the end of the message: the default has
+    room for a hundred traces and some thousand addresses."""
 
     hostname: str
     postmaster_domain: str
     max_received: int = 100
     idle_limit: float = 300.0
+    header: int = 256 * 1024
     limits: SmtpLimits = field(default_factory=SmtpLimits)
 
 
-class TransferSession(Connection[Event]):
+P = TypeVar("P", bound=TransferPolicy)
+
+
+class TransferSession(Connection[Event], Generic[P]):
     """One connection. Subclasses say who may send from where to where."""
 
     engine: SmtpServer
@@ -71,17 +78,17 @@ class TransferSession(Connection[Event]):
         intake: IIntake,
         journey: Journey,
         reactor: IReactorTime,
-        policy: TransferPolicy,
+        policy: P,
     ) -> None:
         self.directory = directory
         self.journey = journey
         self.reactor = reactor
         self.idle_limit = policy.idle_limit
+        self.policy = policy
         self.account = ""  # who has authenticated
         self._intake = intake
-        self._policy = policy
         self._draft: IDraft | None = None
-        self._headers = HeaderCollector()
+        self._headers = HeaderCollector(policy.header)
         self._tls = ""
 
     # What the roles differ in
@@ -109,7 +116,7 @@ class TransferSession(Connection[Event]):
     # Hooks of the connection
 
     def opened(self) -> None:
-        policy = self._policy
+        policy = self.policy
         self.engine = SmtpServer(
             hostname=policy.hostname,
             postmaster_domain=policy.postmaster_domain,
@@ -133,7 +140,7 @@ class TransferSession(Connection[Event]):
                 self.engine.accept()
             case DataStart():
                 self._draft = self._intake.draft()
-                self._headers = HeaderCollector()
+                self._headers = HeaderCollector(self.policy.header)
                 self.engine.accept()
             case DataEnd():
                 await self._take_over()
@@ -149,7 +156,9 @@ class TransferSession(Connection[Event]):
                 pass
 
     def refuse(self, event: Event, error: MailError) -> None:
-        if isinstance(event, DataEnd | DataSpoiled):
+        if isinstance(event, DataChunk) and self._draft is not None:
+            self._draft.abort()  # what it holds is of no use; its id is still
+        elif isinstance(event, DataEnd | DataSpoiled):
             self._tell_refusal(error, self.engine.forward_paths)
             self._forget_draft()
         elif isinstance(event, Recipient):
@@ -159,10 +168,10 @@ class TransferSession(Connection[Event]):
         self.engine.refuse(error)
 
     def timed_out(self) -> None:
-        self.engine.shut(MailError(421, "4.4.2", f"{self._policy.hostname} Timeout, closing"))
+        self.engine.shut(MailError(421, "4.4.2", f"{self.policy.hostname} Timeout, closing"))
 
     def shutting_down(self) -> None:
-        self.engine.shut(MailError(421, "4.3.2", f"{self._policy.hostname} Shutting down, closing"))
+        self.engine.shut(MailError(421, "4.3.2", f"{self.policy.hostname} Shutting down, closing"))
 
     def closed(self) -> None:
         self._forget_draft()
@@ -197,7 +206,7 @@ class TransferSession(Connection[Event]):
         draft = self._draft
         assert draft is not None
         header = self._headers.block
-        if count_received(header) >= self._policy.max_received:
+        if count_received(header) >= self.policy.max_received:
             raise MailError(554, "5.4.6", "Too many Received fields, the message is in a loop")
         added = await self.fields_to_add(draft.queue_id, header)
         if self.gone:  # nobody would hear the 250: the client will send it again
@@ -223,7 +232,7 @@ class TransferSession(Connection[Event]):
             helo=hello.name,
             client_host="",
             client_address=self.peer_host,
-            by=self._policy.hostname,
+            by=self.policy.hostname,
             protocol=protocol_keyword(
                 extended=hello.extended, tls=self.secure, authenticated=bool(self.account)
             ),

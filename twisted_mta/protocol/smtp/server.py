@@ -244,7 +244,7 @@ class SmtpServer:
             # The status for an over-long line of an exchange is its own (RFC 4954 §6).
             error = MailError(500, "5.5.6" if self._exchange else "5.5.2", "Line too long")
         elif isinstance(error, BareLineEnd):
-            if error.feed:
+            if error.ends_line:
                 self.shut(MailError(521, "5.5.2", "Lines must end in CR LF, got a bare LF; closing"))
                 return
             error = MailError(500, "5.5.2", "Bare CR in a line")

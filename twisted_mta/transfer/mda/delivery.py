@@ -2,7 +2,12 @@
 
 Each recipient is looked up at the moment of delivery. An account gets the message into its INBOX under a
 `Return-Path:` and a `Delivered-To:` field; an alias is replaced by what it leads to, through the queue, so
-that every end has attempts of its own. `Delivered-To:` breaks loops that leave this host and come back.
+that every end has attempts of its own.
+
+`Delivered-To:` breaks the loops that leave this host and come back: what an address has had before is
+neither delivered nor expanded again. An account's copy bears its mark, and the relay puts that of an alias
+on what leaves for its members (`transfer/mta/relay.py`), so that a message passes an alias once on each of
+its ways. Copies for members here need none of the alias: they are for accounts, which send nothing on.
 
 A `Return-Path:` that the content brings along is left where it is: RFC 5321 §4.4 allows to remove it,
 but ours is above it and readers take the first; the content itself stays as it was signed.
@@ -68,11 +73,15 @@ class LocalDelivery:
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
         """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
+        try:
+            been = await self._delivered_to(message.content)
+        except Exception as error:
+            return [self._failure(message, recipients[0].forward_path, error)] * len(recipients)
         outcomes: dict[int, Outcome] = {}
         copies: dict[str, _Copy] = {}
         for place, recipient in enumerate(recipients):
             try:
-                found = await self._look_up(message, recipient)
+                found = await self._look_up(message, recipient, been)
             except Exception as error:
                 found = self._failure(message, recipient.forward_path, error)
             if isinstance(found, Outcome):
@@ -83,15 +92,20 @@ class LocalDelivery:
             outcomes.update(await self._deliver_copies(message, recipients, list(copies.values())))
         return [outcomes[place] for place in range(len(recipients))]
 
-    async def _look_up(self, message: QueuedMessage, recipient: QueuedRecipient) -> _Copy | Outcome:
-        """Where a recipient's mail goes, or what to do instead of delivering it. Raises MailError."""
+    async def _look_up(
+        self, message: QueuedMessage, recipient: QueuedRecipient, been: frozenset[str]
+    ) -> _Copy | Outcome:
+        """Where a recipient's mail goes, or what to do instead of delivering it. `been`: the addresses that
+        the message was delivered to before. Raises MailError."""
         address = recipient.forward_path
         resolution = await self._directory.resolve(address)
         if resolution is None:
             return Outcome(Action.FAILED, "5.1.1", "No such mailbox here")
         if resolution.account:
             delivered_to = str(local_address(address, resolution))
+            _refuse_loop(delivered_to, been)
             return _Copy(resolution.account, delivered_to, recipient.number)
+        _refuse_loop(str(address), been)
         expansion = await expand(self._directory, address, resolution.aliases, self._alias_limits)
         self._journey.tell("expanded", message.queue_id, to=address, into=len(expansion))
         return Outcome(Action.EXPANDED, "2.1.5", "Expanded", expansion=expansion)
@@ -100,13 +114,8 @@ class LocalDelivery:
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient], copies: Sequence[_Copy]
     ) -> dict[int, Outcome]:
         """Outcomes by place."""
-        try:
-            been = await self._delivered_to(message.content)
-        except Exception as error:
-            failed = self._failure(message, recipients[copies[0].places[0]].forward_path, error)
-            return {place: failed for copy in copies for place in copy.places}
         results = await gatherResults(
-            [Deferred.fromCoroutine(self._deliver_copy(message, copy, been)) for copy in copies]
+            [Deferred.fromCoroutine(self._deliver_copy(message, copy)) for copy in copies]
         )
         outcomes: dict[int, Outcome] = {}
         for copy, outcome in zip(copies, results, strict=True):
@@ -122,9 +131,7 @@ class LocalDelivery:
                     )
         return outcomes
 
-    async def _deliver_copy(self, message: QueuedMessage, copy: _Copy, been: frozenset[str]) -> Outcome:
-        if copy.delivered_to.lower() in been:
-            return Outcome(Action.FAILED, "5.4.6", f"Mail loop: was delivered to {copy.delivered_to} before")
+    async def _deliver_copy(self, message: QueuedMessage, copy: _Copy) -> Outcome:
         head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
         try:
             await self._store.deliver(
@@ -157,6 +164,11 @@ class LocalDelivery:
             error = unexpected()
         action = Action.FAILED if error.permanent else Action.DELAYED
         return Outcome(action, error.status, error.text)
+
+
+def _refuse_loop(address: str, been: frozenset[str]) -> None:
+    if address.lower() in been:
+        raise MailError(554, "5.4.6", f"Mail loop: was delivered to {address} before")
 
 
 def delivered_to(content: Content) -> frozenset[str]:

@@ -1,23 +1,19 @@
 """Submission: mail from our own accounts to anywhere, on ports 587 and 465 (RFC 6409, RFC 8314, RFC 4954).
 
-An account sends as itself only: the reverse path and every address of the header's From must be its own.
-The null reverse path is allowed, because clients send receipts with it (RFC 8098 §3); the From of
-those is checked all the same.
+An account sends as itself only: the reverse path and every address of the header's From and Sender must be
+its own. The null reverse path is allowed, because clients send receipts with it (RFC 8098 §3); the From
+of those is checked all the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twisted.internet.interfaces import IReactorTime
-
-from twisted_mta.interfaces import IDirectory, IIntake
-from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials
 from twisted_mta.protocol.sasl.mechanism import MECHANISMS
-from twisted_mta.transfer.msa.repair import author_addresses, missing_fields
+from twisted_mta.transfer.msa.repair import missing_fields, originators
 from twisted_mta.transfer.session import TransferPolicy, TransferSession
 from twisted_mta.wire.login import LoginAttempts, LoginLimits
 
@@ -30,26 +26,13 @@ class SubmissionPolicy(TransferPolicy):
     login: LoginLimits = field(default_factory=LoginLimits)
 
 
-class Submission(TransferSession):
+class Submission(TransferSession[SubmissionPolicy]):
     """One session with a mail client of one of our accounts."""
 
     mechanisms = tuple(MECHANISMS)
 
-    def __init__(
-        self,
-        *,
-        directory: IDirectory,
-        intake: IIntake,
-        journey: Journey,
-        reactor: IReactorTime,
-        policy: SubmissionPolicy,
-    ) -> None:
-        super().__init__(directory=directory, intake=intake, journey=journey, reactor=reactor, policy=policy)
-        self.allow_cleartext = policy.allow_cleartext
-        self._login_limits = policy.login
-        self._hostname = policy.hostname
-
     def opened(self) -> None:
+        self.allow_cleartext = self.policy.allow_cleartext
         super().opened()
         self._attempts = LoginAttempts(
             self.directory,
@@ -57,7 +40,7 @@ class Submission(TransferSession):
             journey=self.journey,
             service="submission",
             peer=self.peer_host,
-            limits=self._login_limits,
+            limits=self.policy.login,
         )
 
     async def check_credentials(self, credentials: PasswordCredentials) -> None:
@@ -68,7 +51,9 @@ class Submission(TransferSession):
             return
         self.engine.refuse(MailError(535, "5.7.8", "Authentication credentials invalid"))
         if self._attempts.exhausted:
-            self.engine.shut(MailError(421, "4.7.0", f"{self._hostname} Too many failed logins, closing"))
+            self.engine.shut(
+                MailError(421, "4.7.0", f"{self.policy.hostname} Too many failed logins, closing")
+            )
 
     async def check_sender(self, reverse_path: Address | None) -> None:
         if not self.account:
@@ -82,12 +67,12 @@ class Submission(TransferSession):
         """Who got as far as RCPT has authenticated, and may send to anywhere."""
 
     async def fields_to_add(self, queue_id: str, header: bytes) -> bytes:
-        for author in author_addresses(header):
-            await self._check_owned(author)
+        for originator in originators(header):
+            await self._check_owned(originator)
         return missing_fields(
             header,
             author=self.engine.reverse_path or Address.parse(self.account),
-            hostname=self._hostname,
+            hostname=self.policy.hostname,
             queue_id=queue_id,
             date=self.reactor.seconds(),
         )

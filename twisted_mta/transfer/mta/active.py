@@ -1,20 +1,26 @@
 """The active queue: the bounded part of the queue that is in memory, and what of it goes next.
 
 There is a lane for local domains and one for the others, so that trouble outside never delays mail between
-accounts here. Within a lane the destinations take turns, and each has a limit of attempts at once. In
-memory, too, each destination has its share; what is over it waits on disk (`behind`). A destination that
-cannot be reached rests for a while: its mail is deferred without attempts of its own.
+accounts here. Within a lane the destinations take turns, and each has a limit of attempts at once, which it
+earns by answering. In memory, too, each destination has its share; what is over it waits on disk
+(`behind`). A destination that cannot be reached rests for a while: its mail is deferred without attempts of
+its own.
 
-Pure bookkeeping: no I/O, no clock. The concurrency that adapts to success belongs to a later version.
+A host that takes connections and never speaks holds each attempt for minutes. So destinations that have not
+answered yet are on trial: all of them together get no more than half of the lane, and whatever they do,
+those that answer have the other half.
+
+Pure bookkeeping: no I/O, no clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted_mta.interfaces import IDeliverer
+from twisted_mta.message.date import format_date
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 
 RECIPIENTS_AT_ONCE = 100  # in one attempt; what every server must take (RFC 5321 §4.5.3.1.8)
@@ -22,13 +28,15 @@ _FOOTHOLD = 10  # recipients of a destination that are let in even when others h
 _MEMORY = 3  # rests, after which failures are forgotten
 _WHILE_RESTING = 100  # deferrals of a resting destination's mail recorded at once
 _FAILURES_TO_REST = 3  # attempts in a row that did not reach the destination
+_ON_TRIAL = 2  # attempts at once at a destination that has not answered
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveLimits:
-    """local, remote: attempts at once in each lane; per_domain: to one remote domain. recipients: those in
-    memory; share: those of one domain; octets: of message bodies that wait in memory (others are read
-    when their turn comes). rest: seconds during which an unreachable destination is left alone."""
+    """local, remote: attempts at once in each lane; per_domain: the most to one remote domain.
+    recipients: those in memory; share: those of one domain; octets: of message bodies that wait in memory
+    (others are read when their turn comes). rest: seconds during which an unreachable destination is left
+    alone."""
 
     local: int = 100
     remote: int = 200
@@ -40,21 +48,39 @@ class ActiveLimits:
 
 
 class Lane:
-    """The destinations of one deliverer, taking turns."""
+    """The destinations of one deliverer, taking turns.
+
+    rests: whether they are on trial until they answer, and rest when they cannot be reached.
+    on_trial: attempts under way at destinations that are; trials: the most there may be.
+    put_off: destinations whose turn came when there were as many, in that order; none of them is in `turns`.
+    """
 
     def __init__(self, deliverer: IDeliverer, *, at_once: int, per_destination: int, rests: bool) -> None:
         self.deliverer = deliverer
         self.at_once = at_once
         self.per_destination = per_destination
-        self.rests = rests  # whether its destinations do when they cannot be reached
+        self.rests = rests
         self.running = 0
+        self.trials = max(1, at_once // 2)
+        self.on_trial = 0
         self.turns: deque[Destination] = deque()
+        self.put_off: dict[Destination, None] = {}
+
+    def next_turn(self) -> Destination | None:
+        """Takes the next destination out of its line. Who was put off has waited longest."""
+        if self.put_off and self.on_trial < self.trials:
+            destination = next(iter(self.put_off))
+            del self.put_off[destination]
+            return destination
+        return self.turns.popleft() if self.turns else None
 
 
 class Destination:
     """A domain that has mail in memory, or that was lately found unreachable."""
 
     __slots__ = (
+        "answers",
+        "at_once",
         "domain",
         "failures",
         "in_turn",
@@ -73,7 +99,9 @@ class Destination:
         self.waiting: deque[Work] = deque()
         self.recipients = 0  # in memory: waiting, or in an attempt
         self.running = 0  # attempts
-        self.in_turn = False
+        self.answers = not lane.rests  # did when it was last attempted
+        self.at_once = lane.per_destination if self.answers else self._few
+        self.in_turn = False  # stands in one of the lane's two lines
         self.failures = 0  # in a row
         self.rests_until = 0.0
         self.known_until = 0.0  # when the failures are forgotten
@@ -84,22 +112,53 @@ class Destination:
         return self.last if now < self.rests_until else None
 
     def attempts_at_once(self, now: float) -> int:
-        """After a rest one attempt probes, until it succeeds."""
+        """Few at first, one more with each success, few again after a failure to reach it. After a rest one
+        attempt probes, until it succeeds."""
         if self.resting(now):
             return _WHILE_RESTING
-        return 1 if self.failures >= _FAILURES_TO_REST else self.lane.per_destination
+        return 1 if self.failures >= _FAILURES_TO_REST else self.at_once
+
+    @property
+    def _few(self) -> int:
+        return min(_ON_TRIAL, self.lane.per_destination)
 
     def learn(self, outcomes: Sequence[Outcome], now: float, rest: float) -> None:
         """Whether an attempt reached the destination at all (RFC 3463 X.4.X, "network and routing")."""
         if not self.lane.rests:
             return
-        if not all(o.action is Action.DELAYED and o.status.startswith("4.4.") for o in outcomes):
+        delayed = all(outcome.action is Action.DELAYED for outcome in outcomes)
+        if not (delayed and all(outcome.status.startswith("4.4.") for outcome in outcomes)):
+            self._count_as(answering=True)
             self.failures = 0
+            if not delayed:
+                self.at_once = min(self.at_once + 1, self.lane.per_destination)
             return
+        self._count_as(answering=False)
+        self.at_once = self._few
         self.failures += 1
         self.known_until = now + _MEMORY * rest
         if self.failures >= _FAILURES_TO_REST:
-            self.last, self.rests_until = outcomes[0], now + rest
+            self.rests_until = now + rest
+            self.last = self._left_alone(outcomes[0])
+
+    def _count_as(self, *, answering: bool) -> None:
+        """Attempts under way change sides with their destination."""
+        if self.answers is answering:
+            return
+        self.answers = answering
+        lane = self.lane
+        lane.on_trial += -self.running if answering else self.running
+        if self in lane.put_off:  # no reason to wait any longer
+            del lane.put_off[self]
+            lane.turns.append(self)
+
+    def _left_alone(self, failure: Outcome) -> Outcome:
+        """What becomes of the mail during the rest. No host has said anything about that mail."""
+        until = format_date(self.rests_until)
+        cause = f"{failure.remote_mta}: {failure.text}" if failure.remote_mta else failure.text
+        return replace(
+            failure, text=f"{self.domain} is left alone until {until}, after: {cause}", remote_mta=""
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -187,15 +246,19 @@ class ActiveQueue:
         return None
 
     def _next_in(self, lane: Lane, now: float) -> Work | None:
-        while lane.turns:
-            destination = lane.turns.popleft()
+        while (destination := lane.next_turn()) is not None:
             destination.in_turn = False
             if not destination.waiting or destination.running >= destination.attempts_at_once(now):
                 continue  # gets its turn again when an attempt ends, or more comes
+            if not destination.answers and lane.on_trial >= lane.trials:
+                lane.put_off[destination] = None
+                destination.in_turn = True
+                continue
             work = destination.waiting.popleft()
             self._octets -= work.octets
             destination.running += 1
             lane.running += 1
+            lane.on_trial += not destination.answers
             self._take_turn(destination)
             return work
         return None
@@ -207,19 +270,21 @@ class ActiveQueue:
 
     def finished(self, work: Work, now: float) -> None:
         """The attempt is over and its outcome recorded: its recipients are no longer in memory."""
-        destination = work.destination
-        destination.running -= 1
-        destination.lane.running -= 1
         self._let_go([work])
-        self._take_turn(destination)
-        self._forget_idle(destination, now)
+        self._ended(work.destination)
+        self._forget_idle(work.destination, now)
 
     def abandoned(self, work: Work) -> None:
         """The attempt is over but its outcome could not be recorded: its recipients stay in memory, so that
         what was perhaps delivered is not attempted again before the next start."""
-        work.destination.running -= 1
-        work.destination.lane.running -= 1
-        self._take_turn(work.destination)
+        self._ended(work.destination)
+
+    def _ended(self, destination: Destination) -> None:
+        lane = destination.lane
+        destination.running -= 1
+        lane.running -= 1
+        lane.on_trial -= not destination.answers
+        self._take_turn(destination)
 
     def drop_waiting(self) -> None:
         """Forget all that waits, and all rests: the queue was changed by hand and will be read anew."""

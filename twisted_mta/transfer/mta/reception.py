@@ -9,10 +9,6 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IReactorTime
-
-from twisted_mta.interfaces import IDirectory, IIntake
-from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.session import TransferPolicy, TransferSession
@@ -27,26 +23,14 @@ class ReceptionPolicy(TransferPolicy):
     allow_networks: tuple[Network, ...] = ()
 
 
-class Reception(TransferSession):
+class Reception(TransferSession[ReceptionPolicy]):
     """One session with a host that delivers mail."""
-
-    def __init__(
-        self,
-        *,
-        directory: IDirectory,
-        intake: IIntake,
-        journey: Journey,
-        reactor: IReactorTime,
-        policy: ReceptionPolicy,
-    ) -> None:
-        super().__init__(directory=directory, intake=intake, journey=journey, reactor=reactor, policy=policy)
-        self._allow_networks = policy.allow_networks
 
     async def check_sender(self, reverse_path: Address | None) -> None:
         """Everybody may be a sender, the null path too (RFC 5321 §4.5.5)."""
 
     def check_relaying(self, forward_path: Address) -> None:
-        if not within(self.peer_host, self._allow_networks):
+        if not within(self.peer_host, self.policy.allow_networks):
             raise MailError(550, "5.7.1", f"<{forward_path}> Relaying denied")
 
 

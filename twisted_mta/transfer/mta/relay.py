@@ -5,6 +5,9 @@ itself (greeting, EHLO, no connection) sends us to the next one, and fails the m
 refuse for good; what it says of the message or a recipient stands when it is permanent, and when it
 is temporary the next host is asked. Hosts that do not keep to SMTP are temporary trouble.
 
+What leaves for the members of an alias bears `Delivered-To:` with the alias' address, by which local delivery
+knows it when a member sends it back (`transfer/mda/delivery.py`). So they get transactions of their own.
+
 Left out on purpose: down-conversion of 8-bit content (see `protocol/smtp/client.py`), and memory of dead
 hosts across messages, which is the queue's to keep.
 """
@@ -164,17 +167,21 @@ class Relay:
                 attempt.record(recipient, Verdict(Stage.MAIL, 552, "5.3.4", text), place)
             remaining.clear()
         while remaining and session.usable:
-            batch = remaining[: self._limits.recipients]
+            alias = remaining[0].original_path
+            together = [recipient for recipient in remaining if recipient.original_path == alias]
+            batch = together[: self._limits.recipients]
+            mark = b"" if alias is None else f"Delivered-To: {alias}\r\n".encode()
             transaction = Transaction(
                 message.reverse_path,
                 [recipient.forward_path for recipient in batch],
-                size,
+                len(mark) + size,
                 _may_be_eight_bit(message),
             )
             verdicts = await session.send(
-                transaction, self._pieces(message.content), reset=session.messages > 0
+                transaction, self._pieces(message.content.with_head(mark)), reset=session.messages > 0
             )
-            del remaining[: len(batch)]
+            for recipient in batch:
+                remaining.remove(recipient)
             some_accepted = any(verdict.accepted for verdict in verdicts)
             for recipient, verdict in zip(batch, verdicts, strict=True):
                 if verdict.too_many and some_accepted:
