@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check clean
+.PHONY: help venv demo test soak check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ demo: .venv/installed  ## run a server with two domains and two accounts on loop
 test: .venv/installed-test  ## install what the tests need, then run them
 	@tests/install_programs
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: .venv/installed-test  ## the crash tests in full size: 10,000 messages, 50 times kill -9
+	SOAK=1 $(BIN)/python -m pytest tests/crash $(PYTEST_ARGS)
 
 check: .venv/installed-dev  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -33,6 +33,9 @@ class MailReader:
 
     def wait_for(self, count: int) -> None:
         """Return once the mailbox holds at least `count` messages; the socket's timeout bounds the wait."""
+        _, told = self.imap.response("EXISTS")  # with the answer to an earlier command
+        if told[-1]:
+            self.count = int(told[-1])
         if self.count >= count:
             return
         self.idle()
