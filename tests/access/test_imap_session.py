@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted_mta.access.imap4.access import ImapLimits
 from twisted_mta.message.status import MailError
 from twisted_mta.store.errors import StorageFull
+from twisted_mta.store.portions import Portions
 from twisted_mta.wire.login import LoginLimits
 
 MESSAGE = b"From: a@a.test\r\nSubject: one\r\n\r\nbody\r\n"
@@ -128,7 +129,7 @@ class TroubleTests(ImapCase):
             talk = await self.logged_in("INBOX")
             await talk.send(last)
             await talk.hang_up()
-        assert closed.count(inbox) == 4 and len(closed) == 5
+        assert closed == [inbox] * 4  # APPEND opens none
         assert inbox._watchers == []
         await inbox.close()
 
@@ -161,6 +162,28 @@ class TroubleTests(ImapCase):
             pieces += 1
             assert len(talk.said()) < 300_000
         assert pieces > 10
+
+    async def test_clients_that_do_not_read_share_what_is_in_hand(self):
+        self.store.portions = Portions(6_000_000)
+        for size in (5_000_000, 100):
+            await self.deliver(b"Subject: big\r\n\r\n" + b"x" * size)
+        stalled = [await self.logged_in("INBOX") for _ in range(3)]
+        for talk in stalled:
+            talk.said()
+            talk.session._outflow.pauseProducing()
+            talk.session.dataReceived(b"a FETCH 1 BODY.PEEK[1]\r\n")
+        await self.until(lambda: stalled[0].transport.value())
+        other = await self.logged_in("INBOX")
+        assert (await other.say("a FETCH 2 (ENVELOPE BODY.PEEK[])"))[-1].startswith("a OK")
+        assert not stalled[1].transport.value() and not stalled[2].transport.value()
+        gone = Deferred.fromCoroutine(stalled[1].hang_up())  # while it waits
+        await stalled[0].hang_up()
+        await gone
+        await self.until(lambda: stalled[2].transport.value())
+        while stalled[2].session._busy:
+            stalled[2].session._outflow.resumeProducing()
+            await self.until(lambda: stalled[2].session._outflow.full or not stalled[2].session._busy)
+        assert stalled[2].said().endswith(b"a OK FETCH completed\r\n")
 
     async def test_an_idle_client_that_does_not_read_costs_nothing(self):
         talk = await self.logged_in("INBOX")
@@ -247,6 +270,12 @@ class AppendTests(ImapCase):
             await talk.send(b"a APPEND INBOX {%d+}\r\n%b\r\n" % (len(content), content))
             answer = await talk.send(b"b FETCH %d (RFC822.SIZE BODY.PEEK[])\r\n" % number)
             assert literal_of(answer) == content and b"RFC822.SIZE %d " % len(content) in answer
+
+    async def test_no_literal_holds_nul(self):
+        talk = await self.logged_in("INBOX")
+        await talk.send(b"a APPEND INBOX {14+}\r\nSubject: a\0b\r\n\r\n")
+        answer = await talk.send(b"b FETCH 1 (BODY.PEEK[] ENVELOPE)\r\n")
+        assert b"BODY[] {14}\r\nSubject: a\x80b" in answer and b"\0" not in answer
 
     async def test_pieces_of_a_message_are_read_once(self):
         await self.deliver(b"Subject: x\r\n\r\n" + bytes(range(32, 96)) * 1000)

@@ -7,6 +7,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from twisted_mta.message.status import MailError
+from twisted_mta.store.portions import Portions
 from twisted_mta.wire.login import LoginLimits
 
 FIRST = b"Subject: one\r\n\r\n.first\r\n"
@@ -246,6 +247,22 @@ class SessionTests(Pop3Case):
         assert buffered < 1_000_000
         self.clock.advance(700)
         await self.until(lambda: not self.listener.connections)
+
+    async def test_clients_that_do_not_read_share_what_is_in_hand(self):
+        self.store.portions = Portions(20_000_000)
+        await self.deliver(b"Subject: large\r\n\r\n" + b"x" * 78 + b"\r\n" * 8_000_000)
+        lines = [Line(self.port) for _ in range(2)]
+        for line in lines:
+            self.addCleanup(line.close)
+            await deferToThread(lambda line=line: [line.line(), line.send(LOGIN)])
+            await deferToThread(lambda line=line: [line.line(), line.line()])
+        await deferToThread(lines[0].send, b"RETR 1\r\n")
+        await self.until(lambda: any(connection._outflow.full for connection in self.listener.connections))
+        await deferToThread(lines[1].send, b"RETR 1\r\n")
+        await self.until(lambda: self.store.portions._waiting)
+        lines[0].close()
+        assert (await deferToThread(lines[1].line)).startswith(b"+OK 16000")
+        assert not self.store.portions._waiting
 
     async def test_the_server_stops(self):
         await self.two_messages()

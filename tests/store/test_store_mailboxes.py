@@ -77,6 +77,7 @@ class MailboxesTests(StoreCase):
         await self.account.delete("a")
         infos = {info.name: info.selectable for info in await self.account.list_mailboxes()}
         assert infos["a"] is False and infos["a/b"] is True
+        await self.refused(NoSuchMailbox, self.account.require("a"))
         await self.refused(NoSuchMailbox, self.account.status("a"))
         await self.refused(CannotDo, self.account.delete("a"))
         await self.account.create("a")

@@ -41,7 +41,7 @@ def test_canonical_form_has_no_bare_lf_and_a_known_length(stored):
 
 
 def test_canonical_mail_comes_back_octet_for_octet(tmp_path):
-    mail = b"Subject: x\r\n\r\n.dot\r\n..\r\n\x00\xff8bit\r\nno end"
+    mail = b"Subject: x\r\n\r\n.dot\r\n..\r\n\x01\xff8bit\r\nno end"
     written(tmp_path / "m", [mail])
     assert to_crlf((tmp_path / "m").read_bytes()) == mail
 

@@ -35,10 +35,29 @@ class OutsideTests(StoreCase):
         await mailbox.set_flags([5], "add", frozenset({"\\Seen"}))
         assert "cur/1700000005.x.host:2,S" in self.files()
 
+    async def test_a_name_that_is_not_utf8_is_passed_over_and_told_once(self):
+        reports = []
+        self.account.home.report = reports.append
+        self.drop("new/1.a.h", 1)
+        (self.maildir("cur") / os.fsdecode(b"\xff\xfe.x:2,S")).touch()
+        mailbox, _ = await self.open()
+        self.drop("new/2.b.h", 2)
+        await mailbox.refresh()
+        assert await self.numbers("INBOX") == {1: 1, 2: 2}
+        (report,) = reports
+        assert report.endswith(r"passed over b'cur/\xff\xfe.x:2,S', whose name is not UTF-8")
+        report.encode()
+
     async def test_crlf_files_are_read_in_canonical_form(self):
         (self.maildir("new") / "1.a.h").write_bytes(b"a\r\nb\nc\r\n")
         mailbox, _ = await self.open()
         assert await mailbox.read([1]) == [b"a\r\nb\r\nc\r\n"] and mailbox.size(1) == 9
+
+    async def test_nul_is_read_as_0x80_and_stays_in_the_file(self):
+        (self.maildir("new") / "1.a.h").write_bytes(b"a\0\nb\0")
+        mailbox, _ = await self.open()
+        assert await mailbox.read([1]) == [b"a\x80\r\nb\x80"] and mailbox.size(1) == 6
+        assert (self.maildir("new") / "1.a.h").read_bytes() == b"a\0\nb\0"
 
     async def test_an_open_mailbox_follows(self):
         mailbox, changes = await self.open()

@@ -9,6 +9,8 @@ from store_case import ARRIVED, Bench, StoreCase, message
 
 from twisted_mta.store import hierarchy
 from twisted_mta.store.errors import StorageFull, disk_error
+from twisted_mta.store.flagging import set_flags
+from twisted_mta.store.flags import DELETED, SEEN
 from twisted_mta.store.index import MIGRATIONS, MODSEQ_LEAP, UID_BLOCK, Index
 from twisted_mta.store.relocation import move
 
@@ -313,6 +315,27 @@ def test_an_index_that_fails_takes_the_delivery_back(bench):
     index.add = add
     assert len(bench.uids()) == 1 and os.listdir(bench.path / "Maildir" / "tmp") == []
     assert bench.put(2) == [2]
+
+
+@pytest.mark.parametrize("how", ["add", "replace", "remove"])
+def test_flags_that_are_refused_are_never_set(bench, how):
+    bench.put(1, 2, bits=SEEN)
+    bench.put(3)
+    folder = bench.folder()
+    before = [bench.home.index.messages(folder.id), sorted(folder.maildir.list().items())]
+    index = bench.home.index
+    update = index.update
+
+    def full(mailbox, messages):
+        update(mailbox, messages)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    index.update = full
+    with pytest.raises(sqlite3.OperationalError):
+        set_flags(folder, [1, 2, 3], how, SEEN if how == "remove" else DELETED, frozenset())
+    index.update = update
+    folder.refresh()
+    assert [index.messages(folder.id), sorted(folder.maildir.list().items())] == before
 
 
 def test_on_a_full_disk_mail_can_be_read_and_removed(bench):

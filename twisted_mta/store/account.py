@@ -146,6 +146,11 @@ class Account:
         shared.take()
         return shared
 
+    async def require(self, name: str) -> None:
+        """Make sure that there is such a mailbox, without opening it. Raises NoSuchMailbox."""
+        canonical = canonical_name(name)
+        await self.visit(lambda home: home.folder(canonical))
+
     async def status(self, name: str) -> MailboxStatus:
         """Count a mailbox without opening it. Raises NoSuchMailbox."""
         return await self.visit(partial(_status, name=canonical_name(name)))

@@ -23,6 +23,7 @@ from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.index import Message, is_corruption
 from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sizes, sync_directory, write_message
+from twisted_mta.store.space import require_space
 
 
 @dataclass(slots=True)
@@ -128,6 +129,7 @@ def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list
     written = each.source
     try:
         if isinstance(written, Content):
+            require_space(folder.maildir.path, len(written))
             written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
         date = written.modified
         if each.internal_date is not None:

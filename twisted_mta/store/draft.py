@@ -20,6 +20,7 @@ from twisted_mta.store.errors import CannotDo, disk_error
 from twisted_mta.store.flags import split_flags
 from twisted_mta.store.maildir import TMP, TmpFile, Written
 from twisted_mta.store.names import canonical_name
+from twisted_mta.store.space import require_space
 from twisted_mta.store.threads import Lane
 
 IN_MEMORY = 128 * 1024  # octets; a draft that grows beyond goes to a file
@@ -53,6 +54,7 @@ class MessageDraft:
         if self._file is None:
             home = self._account.home
             self._file = TmpFile(f"{home.root}/{TMP}/{home.names.fresh()}")
+        require_space(self._file.path, len(data))
         self._file.write(data)
 
     async def commit(

@@ -1,12 +1,15 @@
 r"""Setting flags and keywords, and taking note that messages have been seen as recent.
 
 File names follow the flags: first the files are renamed, then the index is committed. A crash between
-is seen later as a change of flags by another program, so what was set stays set.
+is seen later as a change of flags by another program, so what was set stays set. An index that cannot
+be committed (the disk is full) gives the files their old names back: what was refused never takes effect.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from twisted_mta.store.changes import Step
@@ -24,7 +27,7 @@ def set_flags(
 ) -> list[int]:
     """Change flags of messages. Returns the UIDs whose flags are other ones now, ascending.
 
-    Raises CannotDo, OSError, sqlite3.Error; what was done before stays done."""
+    Raises CannotDo; sqlite3.Error, and nothing is done; OSError, and what was done before stays done."""
     folder.refresh()
     keywords = frozenset(folder.spelled(keywords).split())
     return sorted(_set_flags(folder, uids, how, bits, keywords, again=True))
@@ -35,7 +38,7 @@ def _set_flags(
 ) -> list[int]:
     undisturbed = folder.undisturbed()
     modseq = folder.index.marks(folder.id)[2] + 1
-    changed: list[Message] = []
+    pairs: list[tuple[Message, Message]] = []  # before, after
     astray: list[int] = []
     failure: OSError | None = None
     for message, (flags, words) in _plan(folder, uids, how, bits, keywords):
@@ -49,11 +52,16 @@ def _set_flags(
             except OSError as error:
                 failure = error
                 break
-        changed.append(replaced(message, directory, tail, flags, words, modseq))
+        pairs.append((message, replaced(message, directory, tail, flags, words, modseq)))
+    changed = [after for _, after in pairs]
     if changed:
-        with folder.committing(undisturbed):
-            folder.index.next_modseq(folder.id)
-            folder.index.update(folder.id, changed)
+        try:
+            with folder.committing(undisturbed):
+                folder.index.next_modseq(folder.id)
+                folder.index.update(folder.id, changed)
+        except BaseException:
+            _undo(folder, pairs)
+            raise
         folder.tell(Step(folder.id, modseq, changed=changed))
     if failure:
         raise failure
@@ -62,6 +70,13 @@ def _set_flags(
         folder.scan()
         done += _set_flags(folder, astray, how, bits, keywords, again=False)
     return done
+
+
+def _undo(folder: Folder, pairs: Sequence[tuple[Message, Message]]) -> None:
+    """Give the files their names back; a rename needs no space."""
+    for before, after in pairs:
+        with suppress(OSError):  # removed, or renamed by another program: its change is taken over
+            os.rename(folder.file(after), folder.file(before))
 
 
 def _plan(

@@ -34,12 +34,18 @@ class Folder:
     """The mailbox of `row`, inside the Maildir++ at `root`."""
 
     def __init__(
-        self, row: MailboxRow, root: str, index: Index, names: NameSource, tell: Callable[[Step], None]
+        self,
+        row: MailboxRow,
+        root: str,
+        index: Index,
+        names: NameSource,
+        tell: Callable[[Step], None],
+        report: Callable[[str], None],
     ) -> None:
         self.id = row.id
         self.name = row.name
         self.uid_validity = row.uid_validity
-        self.maildir = Maildir(f"{root}/{row.directory}" if row.directory else root)
+        self.maildir = Maildir(f"{root}/{row.directory}" if row.directory else root, report)
         self.index = index
         self.names = names
         self.tell = tell

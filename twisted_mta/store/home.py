@@ -242,7 +242,8 @@ class Home:
     def _folder(self, row: MailboxRow) -> Folder:
         folder = self._folders.get(row.id)
         if folder is None:
-            folder = self._folders[row.id] = Folder(row, self.root, self.index, self.names, self.tell)
+            folder = Folder(row, self.root, self.index, self.names, self.tell, self.report)
+            self._folders[row.id] = folder
         if not os.path.isdir(folder.maildir.path):
             self.notice()
             raise NoSuchMailbox("The mailbox has been deleted")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted_mta.store import flagging, relocation
 from twisted_mta.store.changes import Change, Step, Watcher
 from twisted_mta.store.columns import Columns
-from twisted_mta.store.errors import NoSuchMailbox, StoreError, disk_error
+from twisted_mta.store.errors import NoSuchMailbox, StorageFull, StoreError, disk_error
 from twisted_mta.store.flagging import How
 from twisted_mta.store.flags import split_flags
 from twisted_mta.store.folder import Folder
@@ -255,11 +256,13 @@ class Mailbox:
         self, kind: str, uids: Sequence[int], compute: Callable[[bytes], bytes]
     ) -> list[bytes | None]:
         """A rendering of each message, in the order asked for; None for a message that is gone. `compute` is
-        called for a message that has none of this kind yet, in a thread, with the whole message, CRLF."""
+        called for a message that has none of this kind yet, in a thread, with the whole message, CRLF.
+        Without space in the index to keep it, or to look it up, it is computed each time."""
         wanted = list(uids)
-        found: dict[int, bytes] = await self._beside(
-            partial(self._account.home.reader.renderings, self.number, kind, wanted)
-        )
+        found: dict[int, bytes] = {}
+        with suppress(StorageFull):
+            look_up = partial(self._account.home.reader.renderings, self.number, kind, wanted)
+            found = await self._beside(look_up)
         unknown = [uid for uid in wanted if uid not in found]
         if unknown:
             computed = await self._over_files(unknown, compute)

@@ -71,12 +71,14 @@ class NameSource:
 
 
 class Maildir:
-    """The directory at `path`."""
+    """The directory at `path`. `report` takes lines for the operator, from any thread."""
 
-    __slots__ = ("path",)
+    __slots__ = ("_report", "_reported", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, report: Callable[[str], None] = lambda line: None) -> None:
         self.path = path
+        self._report = report
+        self._reported = False
 
     def make(self, *, folder: bool) -> None:
         """Create what is missing of it, and sync it. Raises OSError."""
@@ -98,14 +100,25 @@ class Maildir:
     def list(self) -> dict[str, Place]:
         """Every message file: base name -> place. Raises OSError.
 
-        `new` is read first: a message that another program moves meanwhile is then seen at least once."""
+        `new` is read first: a message that another program moves meanwhile is then seen at least once.
+        A name that is not UTF-8 is passed over, as the index has no way to hold it."""
         found: dict[str, Place] = {}
         for directory in (NEW, CUR):
             for file in os.listdir(f"{self.path}/{directory}"):
-                if file[0] != ".":
-                    name = base_name(file)
-                    found[name] = Place(directory, file[len(name) :])
+                if file[0] == ".":
+                    continue
+                if not is_text(file):
+                    self._pass_over(f"{directory}/{file}")
+                    continue
+                name = base_name(file)
+                found[name] = Place(directory, file[len(name) :])
         return found
+
+    def _pass_over(self, file: str) -> None:
+        """Say it once: the directory is read again and again."""
+        if not self._reported:
+            self._reported = True
+            self._report(f"{self.path}: passed over {os.fsencode(file)!r}, whose name is not UTF-8")
 
     def sweep(self, now: float) -> None:
         """Remove what deliveries that never ended have left in `tmp`."""
@@ -168,6 +181,15 @@ def write_message(path: str, chunks: Iterable[bytes]) -> Written:
     except BaseException:
         file.discard()
         raise
+
+
+def is_text(name: str) -> bool:
+    """False for a name from a directory that is not UTF-8; Python has surrogates in it (PEP 383)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def base_name(file: str) -> str:

@@ -20,6 +20,7 @@ from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.index import Message
 from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
+from twisted_mta.store.space import require_space
 
 _LOOKS = 3  # times a file that is not where it was seen is looked for
 _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
@@ -38,6 +39,7 @@ def copy(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
     """Copy all of the messages, or none. Messages that are gone are left out.
 
     Raises OSError, sqlite3.Error."""
+    require_space(target.maildir.path, 0)  # only rows; a move, with which mail goes to the trash, is let be
     return _relocate(source, target, uids, _link, move=False)
 
 

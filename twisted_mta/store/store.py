@@ -29,6 +29,7 @@ from twisted_mta.store.home import Home
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.maildir import NameSource
 from twisted_mta.store.names import account_directory, canonical_name
+from twisted_mta.store.portions import Portions
 from twisted_mta.store.threads import Threads
 
 OPEN_INDEXES = 256  # at most; each takes up to 6 file descriptors and 1 MiB
@@ -41,11 +42,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 class MessageStore:
     """Accounts by name. `root` is the directory `mail` of the data directory; `reactor` gives the time and
-    takes calls from threads; `hostname` becomes part of file names."""
+    takes calls from threads; `hostname` becomes part of file names. Whoever holds messages while a peer takes
+    its time has them as `portions`."""
 
     log = Logger(namespace="twisted_mta.store")
 
     def __init__(self, root: Path, *, reactor: Any, hostname: str) -> None:
+        self.portions = Portions()
         self._root = root
         self._reactor = reactor
         token = secrets.token_hex(6)

@@ -11,7 +11,6 @@ from twisted_mta.protocol.imap4.commands import Append
 from twisted_mta.protocol.imap4.server import AppendEnd, LiteralChunk
 from twisted_mta.store.draft import MessageDraft
 from twisted_mta.store.errors import NoSuchMailbox
-from twisted_mta.store.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -22,7 +21,6 @@ class Appending:
     """An APPEND whose message is coming in. After an `error` the rest of it is read and thrown away."""
 
     command: Append
-    mailbox: Mailbox
     draft: MessageDraft
     error: MailError | None = None
 
@@ -44,16 +42,11 @@ async def append(session: ImapSession, command: Append) -> None:
         return
     account = session.require_account()
     try:
-        mailbox = await account.open(command.mailbox)  # stays open: the message goes there soon
+        await account.require(command.mailbox)
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return
-    try:
-        draft = await session.access.store.draft(account.name)
-    except BaseException:
-        await mailbox.close()
-        raise
-    session.appending = Appending(command, mailbox, draft)
+    session.appending = Appending(command, await session.access.store.draft(account.name))
     session.engine.accept_message()
 
 
@@ -87,18 +80,17 @@ async def end(session: ImapSession, event: AppendEnd) -> None:
             session.engine.respond(command.tag, "BAD", event.fault.text)
         else:
             uid_validity, uid = await appending.draft.commit(
-                appending.mailbox.name, command.flags, command.internal_date
+                command.mailbox, command.flags, command.internal_date
             )
             session.complete(command, "APPEND completed", f"APPENDUID {uid_validity} {uid}")
     except NoSuchMailbox as error:  # deleted while the message came in
         session.refuse_command(command, error.text, "TRYCREATE")
     finally:
-        await abandon(session)
+        abandon(session)
 
 
-async def abandon(session: ImapSession) -> None:
+def abandon(session: ImapSession) -> None:
     """The APPEND is over."""
     appending, session.appending = session.appending, None
     if appending is not None:
         appending.draft.abort()
-        await appending.mailbox.close()

@@ -2,7 +2,8 @@
 
 Works in slices of bounded octets, each followed by a look at whether the client keeps up and a turn for
 the others. Items that the index knows touch no file; ENVELOPE and BODYSTRUCTURE are rendered once in a
-message's life and kept by the store; only the rest reads messages.
+message's life and kept by the store; only the rest reads messages. A large one waits until there is room
+for it among those that other sessions have in hand.
 """
 
 from __future__ import annotations
@@ -109,6 +110,17 @@ class _Plan:
 
     async def answer(self, positions: list[int]) -> bool:
         """Write the responses for a portion; False when some of its messages are gone."""
+        if not self._bodies:
+            return await self._answer(positions)
+        session = self._session
+        octets = sum(map(self._size, positions))
+        async with session.access.store.portions.portion(session.require_account().name, octets):
+            try:
+                return session.gone or await self._answer(positions)
+            finally:
+                self._messages = {}
+
+    async def _answer(self, positions: list[int]) -> bool:
         view, engine = self._view, self._session.engine
         uids = [view.uids[position] for position in positions]
         marked = await self._mark_seen(uids) if self._marks_seen else frozenset()

@@ -245,7 +245,7 @@ class ImapSession(Connection[Event]):
     async def _release(self) -> None:
         self.idling = None
         if self.appending is not None:
-            await append.abandon(self)
+            append.abandon(self)
         await self.leave_mailbox()
         account, self.account = self.account, None
         if account is not None:

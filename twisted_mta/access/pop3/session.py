@@ -113,7 +113,13 @@ class Pop3Session(Connection[Event]):
 
     async def _retrieve(self, event: Retrieve) -> None:
         assert self._inbox is not None
-        content = await self._inbox.read(event.number)
+        octets = self._inbox.maildrop.size(event.number)
+        async with self._store.portions.portion(self._account, octets):
+            if not self.gone:
+                await self._send_message(event, self._inbox)
+
+    async def _send_message(self, event: Retrieve, inbox: Inbox) -> None:
+        content = await inbox.read(event.number)
         if content is None:
             self.engine.message_gone()
             return
