@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from crash_actor import outcome
 from dispatch_house import House
+from programs import program
 
 from twisted_mta.message.outcome import Action
 from twisted_mta.queue.administration import QueueAdministration
@@ -187,10 +187,7 @@ def test_everything_acknowledged_is_there_after_kill_nine(tmp_path: Path, acknow
 
 def traced(trace: Path, options: list[str], directory: Path, *arguments: str) -> list[str]:
     """The lines that an actor told under strace, whose own lines are in `trace`."""
-    if shutil.which("strace") is None:
-        assert os.environ.get("CI") != "true", "strace is missing"
-        pytest.skip("strace is missing")
-    command = ["strace", "-f", "-y", "-qq", "-s", "20", "-o", str(trace), *options]
+    command = [program("strace"), "-f", "-y", "-qq", "-s", "20", "-o", str(trace), *options]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command += [sys.executable, str(ACTOR), str(directory), *arguments]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=60)

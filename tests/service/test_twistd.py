@@ -1,9 +1,7 @@
 """`twistd mta` as a process: its start, its refusals, its log, its end, and the demonstration."""
 
 import imaplib
-import os
 import re
-import shutil
 import smtplib
 import socket
 import ssl
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from process import ROOT, NotReady, ServerProcess, environment, free_port, to_toml
+from programs import program
 
 SERVICES = ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
 
@@ -91,7 +90,7 @@ def test_every_service_greets_and_the_end_is_clean(demo: tuple[dict[str, Any], S
 
 def test_as_many_open_files_as_the_system_permits(tmp_path: Path) -> None:
     server = ServerProcess(config(), tmp_path)
-    server.start("prlimit", "--nofile=200:400")
+    server.start(program("prlimit"), "--nofile=200:400")
     limits = Path(f"/proc/{server.pid}/limits").read_text()
     server.terminate()
     assert re.search(r"(?m)^Max open files +400 +400 ", limits)
@@ -102,7 +101,7 @@ def test_the_demonstration_shows_passwords_once_and_keeps_the_mail(
     demo: tuple[dict[str, Any], ServerProcess],
 ) -> None:
     table, server = demo
-    passwords = dict(re.findall(r"Made the account (\S+) with the password (\S+)", wait_for_guide(server)))
+    passwords = dict(re.findall(r"^    (\S+@\S+)   password: (\S+)$", wait_for_guide(server), re.M))
     assert set(passwords) == {"alice@a.test", "bob@b.test"}
     with smtplib.SMTP("127.0.0.1", port_of(table, "smtp"), timeout=20) as client:
         client.sendmail("x@elsewhere.test", ["postmaster@b.test"], "Subject: kept\r\n\r\nkept\r\n")
@@ -126,12 +125,10 @@ def wait_for_guide(server: ServerProcess) -> str:
     return server.log_text()
 
 
-@pytest.mark.skipif(
-    not (shutil.which("curl") and shutil.which("swaks")) and os.environ.get("CI") != "true",
-    reason="needs curl and swaks",
-)
 def test_the_commands_of_the_guide_work(demo: tuple[dict[str, Any], ServerProcess]) -> None:
     _, server = demo
+    program("curl")
+    program("swaks")
     text = wait_for_guide(server)
     commands = re.findall(r"^    ((?:printf|swaks|curl)(?:.*\\\n)*.*)$", text, re.MULTILINE)
     assert len(commands) == 3

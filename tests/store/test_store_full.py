@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
+from programs import program
 from store_case import ALICE, ARRIVED, Bench, StoreCase, message
 
 from twisted_mta.message.content import Content
@@ -97,14 +98,14 @@ class ReserveTests(StoreCase):
 def small_disk(path, size):
     """A file system of that size, where this process may mount one."""
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True
+        [program("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True, text=True
     )
     if done.returncode:
         pytest.skip(f"needs root and the right to mount: {done.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", path], check=True)
+        subprocess.run([program("umount"), "-l", path], check=True)
 
 
 def test_a_small_disk_that_mail_has_filled_can_be_emptied_by_its_owner(tmp_path):

@@ -437,7 +437,7 @@ class TestTls(RelayTestCase):
         assert outcome.action is RELAYED and not server.messages[0].tls
 
     async def test_words_injected_behind_the_go_ahead(self):
-        """The connection is dropped: nothing of it is believed (acceptance list, item 23)."""
+        """The connection is dropped: nothing of it is believed (acceptance 23)."""
         for injected in (b"250 injected\r\n", b"250-x", b"\r\n"):
             (server,) = await self.between(self.script(injected=injected))
             (outcome,) = await self.send()

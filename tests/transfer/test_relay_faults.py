@@ -1,4 +1,4 @@
-"""Servers that misbehave at every stage, on real sockets (acceptance list, item 11).
+"""Servers that misbehave at every stage, on real sockets (acceptance 11).
 
 For each fault: what becomes of a message when the server is the only one, and when a second one is there.
 """

@@ -5,6 +5,6 @@ from twisted.application.service import ServiceMaker
 mta = ServiceMaker(
     "twisted_mta",
     "twisted_mta.service.tap",
-    "A complete mail server: SMTP, submission, relay, Maildir, IMAP and POP3.",
+    "A mail server: SMTP, Maildir, IMAP, POP3.",
     "mta",
 )

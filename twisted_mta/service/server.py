@@ -90,8 +90,6 @@ class MailServer(Service):
             passwords = demo.create_accounts(self._config)
         except (ConfigError, DirectoryError) as error:
             self._refuse(str(error))
-        for name, password in passwords.items():
-            _say(f"Made the account {name} with the password {password}")
         self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
         self._starting.addErrback(self._start_failed)
 

@@ -159,12 +159,12 @@ class TransferSession(Connection[Event], Generic[P]):
         if isinstance(event, DataChunk) and self._draft is not None:
             self._draft.abort()  # what it holds is of no use; its id is still
         elif isinstance(event, DataEnd | DataSpoiled):
-            self._tell_refusal(error, self.engine.forward_paths)
+            self._tell_refusal(error, self.engine.reverse_path, self.engine.forward_paths)
             self._forget_draft()
         elif isinstance(event, Recipient):
-            self._tell_refusal(error, (event.forward_path,))
+            self._tell_refusal(error, self.engine.reverse_path, (event.forward_path,))
         elif isinstance(event, Mail):
-            self._tell_refusal(error, ())
+            self._tell_refusal(error, event.reverse_path, ())
         self.engine.refuse(error)
 
     def timed_out(self) -> None:
@@ -261,12 +261,14 @@ class TransferSession(Connection[Event], Generic[P]):
             account=self.account,
         )
 
-    def _tell_refusal(self, error: MailError, forward_paths: Sequence[Address]) -> None:
+    def _tell_refusal(
+        self, error: MailError, reverse_path: Address | None, forward_paths: Sequence[Address]
+    ) -> None:
         self.journey.tell(
             "refused",
             self._draft.queue_id if self._draft else "",
             client=self.peer_host,
-            reverse_path=_path(self.engine.reverse_path),
+            reverse_path=_path(reverse_path),
             forward_path=f"<{forward_paths[0]}>" if len(forward_paths) == 1 else "",
             reply=str(error),
             account=self.account,
