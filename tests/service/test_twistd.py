@@ -233,5 +233,5 @@ def test_the_process_helper_tells_why_a_server_did_not_get_ready(tmp_path: Path)
 
 
 def test_the_plugin_is_listed(tmp_path: Path) -> None:
-    assert re.search(r"(?m)^\s+mta\s+A complete mail server", twistd("--help", cwd=tmp_path).stdout)
+    assert re.search(r"(?m)^\s+mta\s+A mail server", twistd("--help", cwd=tmp_path).stdout)
     assert (ROOT / "twisted/plugins/twisted_mta_plugin.py").exists()
