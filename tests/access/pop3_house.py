@@ -1,54 +1,23 @@
 """A POP3 server on a loopback port over the real store, for the tests beside this file."""
 
 import socket
-import ssl
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from imap_house import House
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 
 from twisted_mta.access.pop3.session import OVERLOAD, Pop3Session, Pop3Settings
-from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
 from twisted_mta.service.certificate import self_signed
 from twisted_mta.store.store import MessageStore
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.login import LoginLimits
-
-
-def untrusting():
-    """A TLS context that takes any certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@implementer(IDirectory)
-class House:
-    """alice@a.test and bob@a.test, password "secret"."""
-
-    def is_local(self, domain):
-        return domain == "a.test"
-
-    async def resolve(self, address):
-        return None
-
-    async def authenticate(self, login, password, peer=""):
-        return (
-            login.lower()
-            if login.lower() in ("alice@a.test", "bob@a.test") and password == "secret"
-            else None
-        )
-
-    async def owns(self, account, address):
-        return False
 
 
 class Line:

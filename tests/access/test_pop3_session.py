@@ -2,7 +2,8 @@
 
 import poplib
 
-from pop3_house import Line, Pop3Case, untrusting
+from mail_reader import untrusting
+from pop3_house import Line, Pop3Case
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 

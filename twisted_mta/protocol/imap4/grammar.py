@@ -121,12 +121,6 @@ class Cursor:
             self.fail("a 32-bit number")
         return value
 
-    def nz_number(self) -> int:
-        """`nz-number`: a 32-bit integer, not zero and not written with a leading zero."""
-        if self.peek() == b"0":
-            self.fail("a number that is not zero")
-        return self.number()
-
     # Strings
 
     def string(self) -> bytes:
