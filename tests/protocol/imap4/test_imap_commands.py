@@ -7,22 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.imap4.command_grammar import COMMANDS, find_reader, read_append
-from twisted_mta.protocol.imap4.commands import (
-    Append,
-    Copy,
-    Create,
-    Expunge,
-    Fetch,
-    Id,
-    List,
-    Move,
-    Rename,
-    Select,
-    State,
-    Status,
-    Store,
-)
+from twisted_mta.protocol.imap4.commands.appending import Append, read_append
+from twisted_mta.protocol.imap4.commands.command import State
+from twisted_mta.protocol.imap4.commands.connection import Id
+from twisted_mta.protocol.imap4.commands.copying import Copy, Move
+from twisted_mta.protocol.imap4.commands.fetching import Fetch
+from twisted_mta.protocol.imap4.commands.listing import List
+from twisted_mta.protocol.imap4.commands.mailboxes import Create, Rename, Status
+from twisted_mta.protocol.imap4.commands.selecting import Select
+from twisted_mta.protocol.imap4.commands.storing import Expunge, Store
+from twisted_mta.protocol.imap4.commands.table import COMMANDS, find_reader
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Body, Section, Text
 from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
 from twisted_mta.protocol.imap4.search_keys import (

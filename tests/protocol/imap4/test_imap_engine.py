@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.imap4 import commands
-from twisted_mta.protocol.imap4.commands import State
+from twisted_mta.protocol.imap4.commands.appending import Append
+from twisted_mta.protocol.imap4.commands.command import State
+from twisted_mta.protocol.imap4.commands.connection import Noop, StartTls
+from twisted_mta.protocol.imap4.commands.fetching import Fetch
 from twisted_mta.protocol.imap4.server import (
     BEFORE_LOGIN,
     LOGGED_IN,
@@ -35,14 +37,14 @@ def events(engine, data, step=0):
         engine.receive(data[start : start + (step or len(data))])
         while (event := engine.next_event()) is not None:
             found.append(event)
-            if isinstance(event, commands.Append):
+            if isinstance(event, Append):
                 engine.accept_message()
     return found
 
 
 def test_a_command_and_its_tag():
     (event,) = events(make(), b"a.1 fetch 1:3 (uid flags)\r\n")
-    assert isinstance(event, commands.Fetch) and event.tag == "a.1" and not event.by_uid
+    assert isinstance(event, Fetch) and event.tag == "a.1" and not event.by_uid
 
 
 def test_pipelined_commands_come_one_by_one():
@@ -62,25 +64,25 @@ def test_literals_in_a_command(step):
 def test_the_message_of_an_append_is_streamed(step):
     engine = make()
     found = events(engine, b"a APPEND {5}\r\nInbox (\\Seen) {12}\r\nSubject: x\r\n\r\nb NOOP\r\n", step)
-    assert isinstance(found[0], commands.Append) and found[0].mailbox == "INBOX"
+    assert isinstance(found[0], Append) and found[0].mailbox == "INBOX"
     assert b"".join(event.data for event in found if isinstance(event, LiteralChunk)) == b"Subject: x\r\n"
-    assert found[-2] == AppendEnd() and isinstance(found[-1], commands.Noop)
+    assert found[-2] == AppendEnd() and isinstance(found[-1], Noop)
     assert engine.take_output() == b"+ Ready for the literal\r\n+ Ready for the message\r\n"
 
 
 def test_an_append_that_is_not_accepted_is_thrown_away_or_not_asked_for():
     engine = make()
     engine.receive(b"a APPEND INBOX {9+}\r\nx LOGOUT\n {4+}\r\nlong\r\nb APPEND INBOX {9}\r\nc NOOP\r\n")
-    assert isinstance(engine.next_event(), commands.Append)
+    assert isinstance(engine.next_event(), Append)
     assert engine.next_event().tag == "b"
-    assert engine.next_event() == commands.Noop("c")
+    assert engine.next_event() == Noop("c")
     assert engine.take_output() == b""
 
 
 def test_after_an_unwanted_message_that_is_too_long_nothing_is_read():
     engine = make()
     engine.receive(b"a APPEND INBOX {4000000000+}\r\n")
-    assert isinstance(engine.next_event(), commands.Append)
+    assert isinstance(engine.next_event(), Append)
     fault = engine.next_event()
     assert fault.fatal and fault.code == "TOOBIG"
 
@@ -89,7 +91,7 @@ def test_what_stands_behind_the_message():
     engine = make()
     found = events(engine, b"a APPEND INBOX {2+}\r\nhi x\r\nb APPEND INBOX {2+}\r\nhi\nc NOOP\r\n")
     assert [event.fault is not None for event in found if isinstance(event, AppendEnd)] == [True, True]
-    assert found[-1] == commands.Noop("c")
+    assert found[-1] == Noop("c")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_literals_before_login(start):
     engine = make(State.NOT_AUTHENTICATED)
     fault, noop = events(engine, start + b"\r\nb NOOP\r\n")
     assert (fault.tag, fault.condition, fault.fatal) == ("a", "BAD", False)
-    assert noop == commands.Noop("b") and engine.take_output() == b""
+    assert noop == Noop("b") and engine.take_output() == b""
 
 
 def test_a_refused_literal_that_comes_anyhow_is_skipped_to_its_end():
@@ -114,7 +116,7 @@ def test_a_refused_literal_that_comes_anyhow_is_skipped_to_its_end():
     data = b"a LOGIN {5000+}\r\n" + b"b NOOP\r\n" * 625 + b" {8+}\r\nb NOOP\r\n x\r\nc NOOP\r\n"
     for step in (0, 1):
         fault, noop = events(make(State.NOT_AUTHENTICATED), data, step)
-        assert fault.code == "TOOBIG" and noop == commands.Noop("c")
+        assert fault.code == "TOOBIG" and noop == Noop("c")
     (fault, end) = events(engine, b"a XYZZY {10+}\r\n0123456789 {70000+}\r\n")
     assert not fault.fatal and end.fatal
 
@@ -125,7 +127,7 @@ def test_a_line_that_is_too_long(state, step):
     limit = (BEFORE_LOGIN if state is State.NOT_AUTHENTICATED else LOGGED_IN).line
     engine = make(state)
     fault, noop = events(engine, b"a NOOP " + b"x" * limit + b"\r\nb NOOP\r\n", step)
-    assert fault == Fault("a", "BAD", "Line too long") and noop == commands.Noop("b")
+    assert fault == Fault("a", "BAD", "Line too long") and noop == Noop("b")
 
 
 def test_a_line_that_is_too_long_and_announces_a_literal():
@@ -133,7 +135,7 @@ def test_a_line_that_is_too_long_and_announces_a_literal():
     data = b"a NOOP " + b"x" * 10_000 + b" {8+}\r\nb NOOP\r\n\r\nc NOOP\r\n"
     for step in (0, 1):
         fault, noop = events(make(State.NOT_AUTHENTICATED), data, step)
-        assert fault.tag == "a" and noop == commands.Noop("c")
+        assert fault.tag == "a" and noop == Noop("c")
     assert events(engine, b"x" * 10_000)[0].tag == "*"
 
 
@@ -161,7 +163,7 @@ def test_junk_before_login_costs_no_memory(data):
     engine.receive(b"\r\n")
     while engine.next_event() is not None:
         pass
-    assert events(engine, b"b NOOP\r\n") == [commands.Noop("b")]
+    assert events(engine, b"b NOOP\r\n") == [Noop("b")]
 
 
 def test_fifty_megabytes_without_a_line_end():
@@ -180,9 +182,9 @@ def test_fifty_megabytes_without_a_line_end():
 def test_many_small_literals_are_bounded():
     engine = make()
     found = events(engine, b"a XYZZY" + b" {1+}\r\nx" * 400_000 + b"\r\nb NOOP\r\n")
-    assert [type(event) for event in found] == [Fault, commands.Noop]
+    assert [type(event) for event in found] == [Fault, Noop]
     found = events(engine, b"a ID (" + b"{1+}\r\nx " * 400_000 + b"\r\nb NOOP\r\n")
-    assert [type(event) for event in found] == [Fault, commands.Noop] and found[0].code == "TOOBIG"
+    assert [type(event) for event in found] == [Fault, Noop] and found[0].code == "TOOBIG"
 
 
 def test_lines_end_in_crlf_only():
@@ -194,7 +196,7 @@ def test_lines_end_in_crlf_only():
 
 def test_nothing_may_follow_starttls():
     engine = make(State.NOT_AUTHENTICATED)
-    assert events(engine, b"a STARTTLS\r\n") == [commands.StartTls("a")]
+    assert events(engine, b"a STARTTLS\r\n") == [StartTls("a")]
     engine = make(State.NOT_AUTHENTICATED)
     (fault,) = [event for event in events(engine, b"a STARTTLS\r\nb NOOP\r\n") if isinstance(event, Fault)]
     assert fault.fatal
@@ -209,7 +211,7 @@ def test_continuation_lines():
     assert engine.next_event().tag == "*"
     assert engine.next_event() == ContinuationLine(b"three")
     engine.end_continuation()
-    assert engine.next_event() == commands.Noop("a")
+    assert engine.next_event() == Noop("a")
 
 
 def test_passwords_do_not_show():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.imap4.commands import Append
+from twisted_mta.protocol.imap4.commands.appending import Append
 from twisted_mta.protocol.imap4.server import AppendEnd, LiteralChunk
 from twisted_mta.store.draft import MessageDraft
 from twisted_mta.store.errors import NoSuchMailbox
@@ -94,3 +95,6 @@ def abandon(session: ImapSession) -> None:
     appending, session.appending = session.appending, None
     if appending is not None:
         appending.draft.abort()
+
+
+COMMANDS: Rows = {Append: append}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4.universal import capabilities
-from twisted_mta.protocol.imap4 import commands
+from twisted_mta.access.imap4.capabilities import capabilities
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.protocol.imap4.commands.connection import Authenticate, StartTls
+from twisted_mta.protocol.imap4.commands.connection import Login as LoginCommand
 from twisted_mta.protocol.sasl import exchange
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
 from twisted_mta.wire.login import LoginAttempts
@@ -54,7 +56,7 @@ def _login(session: ImapSession) -> Login:
     return session.login
 
 
-async def start_tls(session: ImapSession, command: commands.StartTls) -> None:
+async def start_tls(session: ImapSession, command: StartTls) -> None:
     """STARTTLS (RFC 3501 §6.2.1). The engine has made sure that nothing came along behind it."""
     if not _login(session).tls_offered:
         session.engine.respond(command.tag, "BAD", "TLS is not available")
@@ -63,7 +65,7 @@ async def start_tls(session: ImapSession, command: commands.StartTls) -> None:
     session.start_tls()
 
 
-async def login(session: ImapSession, command: commands.Login) -> None:
+async def login(session: ImapSession, command: LoginCommand) -> None:
     """LOGIN (RFC 3501 §6.2.3)."""
     if not _login(session).allowed:
         session.engine.respond(command.tag, "NO", _NO_PRIVACY, "PRIVACYREQUIRED")
@@ -78,7 +80,7 @@ async def login(session: ImapSession, command: commands.Login) -> None:
     await _verify(session, command.tag, credentials, "LOGIN completed")
 
 
-async def authenticate(session: ImapSession, command: commands.Authenticate) -> None:
+async def authenticate(session: ImapSession, command: Authenticate) -> None:
     """AUTHENTICATE (RFC 3501 §6.2.2), with or without an initial response (RFC 4959)."""
     state = _login(session)
     if not state.allowed:
@@ -137,3 +139,6 @@ async def _verify(session: ImapSession, tag: str, credentials: PasswordCredentia
         return
     session.logged_in(await session.access.store.account(name))
     session.engine.respond(tag, "OK", text, f"CAPABILITY {capabilities(session)}")
+
+
+COMMANDS: Rows = {StartTls: start_tls, LoginCommand: login, Authenticate: authenticate}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.protocol.imap4.commands import Copy, Move
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.protocol.imap4.commands.copying import Copy, Move
 from twisted_mta.protocol.imap4.sequence_set import render_uids
 from twisted_mta.store.errors import NoSuchMailbox
 from twisted_mta.store.mailbox import CopyResult
@@ -67,3 +68,6 @@ def _copy_uid(result: CopyResult) -> str:
     return (
         f"COPYUID {result.uid_validity} {render_uids(result.source_uids)} {render_uids(result.target_uids)}"
     )
+
+
+COMMANDS: Rows = {Copy: copy, Move: move}

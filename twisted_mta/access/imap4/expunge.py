@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.view import View
-from twisted_mta.protocol.imap4.commands import Expunge
+from twisted_mta.protocol.imap4.commands.storing import Expunge
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -30,3 +31,6 @@ def marked(view: View, among: Iterable[int] | None = None) -> list[int]:
         return found
     chosen = frozenset(among)
     return [uid for uid in found if uid in chosen]
+
+
+COMMANDS: Rows = {Expunge: expunge}

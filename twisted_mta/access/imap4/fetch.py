@@ -12,9 +12,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.protocol.imap4 import responses
 from twisted_mta.protocol.imap4.bodystructure import render_basic_body, render_structures, split_structures
-from twisted_mta.protocol.imap4.commands import Fetch
+from twisted_mta.protocol.imap4.commands.fetching import Fetch
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Body, Item
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.errors import NoSuchMessage
@@ -229,3 +230,6 @@ class _Plan:
                 engine.write(octets[offset : offset + _PIECE])
                 if len(octets) > _PIECE:
                     await self._session.drain()
+
+
+COMMANDS: Rows = {Fetch: fetch}

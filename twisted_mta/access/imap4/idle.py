@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from twisted_mta.protocol.imap4.commands import Idle
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.protocol.imap4.commands.idling import Idle
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -66,3 +67,6 @@ async def end(session: ImapSession, line: bytes) -> None:
         session.engine.respond(tag, "OK", "IDLE completed")
     else:
         session.engine.respond(tag, "BAD", "Expected DONE")
+
+
+COMMANDS: Rows = {Idle: idle}

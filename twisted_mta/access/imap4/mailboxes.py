@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from twisted_mta.protocol.imap4 import responses
-from twisted_mta.protocol.imap4.commands import (
-    Command,
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.protocol.imap4.commands.command import Command
+from twisted_mta.protocol.imap4.commands.listing import List, Lsub
+from twisted_mta.protocol.imap4.commands.mailboxes import (
     Create,
     Delete,
-    List,
-    Lsub,
     Rename,
     Status,
     Subscribe,
@@ -74,7 +73,7 @@ async def list_mailboxes(session: ImapSession, command: List) -> None:
             await session.access.breathe()
         if matches(mailbox.name):
             attributes = _attributes(mailbox, mailbox.name in parents)
-            session.engine.write(_line(b"LIST", attributes, mailbox.name))
+            session.engine.write(_line(session, b"LIST", attributes, mailbox.name))
     session.complete(command, "LIST completed")
 
 
@@ -94,7 +93,7 @@ async def list_subscribed(session: ImapSession, command: Lsub) -> None:
     if command.pattern.endswith("%"):
         above = {level for name in names - found for level in _levels_above(name) if matches(level)} - found
     for name in sorted(found | above):
-        session.engine.write(_line(b"LSUB", "\\Noselect" if name in above else "", name))
+        session.engine.write(_line(session, b"LSUB", "\\Noselect" if name in above else "", name))
     session.complete(command, "LSUB completed")
 
 
@@ -129,8 +128,8 @@ def _attributes(mailbox: MailboxInfo, has_children: bool) -> str:
     return " ".join(filter(None, words))
 
 
-def _line(kind: bytes, attributes: str, name: str) -> bytes:
-    return b'* %b (%b) "/" %b\r\n' % (kind, attributes.encode("ascii"), responses.mailbox(name))
+def _line(session: ImapSession, kind: bytes, attributes: str, name: str) -> bytes:
+    return b'* %b (%b) "/" %b\r\n' % (kind, attributes.encode("ascii"), session.mailbox_name(name))
 
 
 _STATUS: dict[str, Callable[[MailboxStatus], int]] = {
@@ -146,6 +145,18 @@ async def status(session: ImapSession, command: Status) -> None:
     """STATUS (RFC 3501 §6.3.10)."""
     found = await session.require_account().status(command.mailbox)
     items = " ".join(f"{item} {_STATUS[item](found)}" for item in command.items)
-    name = responses.mailbox(command.mailbox)
+    name = session.mailbox_name(command.mailbox)
     session.engine.write(b"* STATUS %b (%b)\r\n" % (name, items.encode("ascii")))
     session.complete(command, "STATUS completed")
+
+
+COMMANDS: Rows = {
+    Create: create,
+    Delete: delete,
+    Rename: rename,
+    Subscribe: subscribe,
+    Unsubscribe: unsubscribe,
+    List: list_mailboxes,
+    Lsub: list_subscribed,
+    Status: status,
+}

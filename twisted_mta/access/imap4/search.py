@@ -12,8 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.view import View
-from twisted_mta.protocol.imap4.commands import Search
+from twisted_mta.protocol.imap4.commands.searching import Search
 from twisted_mta.protocol.imap4.grammar import SYSTEM_FLAGS
 from twisted_mta.protocol.imap4.responses import numbers
 from twisted_mta.protocol.imap4.search_keys import (
@@ -238,3 +239,6 @@ def _or(first: Test, second: Test) -> Test:
         return one if other is False else Or(cast(Key, one), cast(Key, other))
 
     return alternative
+
+
+COMMANDS: Rows = {Search: search}

@@ -6,8 +6,9 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4 import expunge, idle
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.view import View
-from twisted_mta.protocol.imap4.commands import Check, Close, Select, Unselect
+from twisted_mta.protocol.imap4.commands.selecting import Check, Close, Select, Unselect
 from twisted_mta.protocol.imap4.responses import status_line
 
 if TYPE_CHECKING:
@@ -57,3 +58,6 @@ async def unselect(session: ImapSession, command: Unselect) -> None:
     """UNSELECT: leave the mailbox as it is."""
     await session.leave_mailbox()
     session.complete(command, "UNSELECT completed")
+
+
+COMMANDS: Rows = {Select: select, Check: check, Close: close, Unselect: unselect}

@@ -1,6 +1,6 @@
 """One IMAP session: it drives the engine, holds who is logged in and what is selected, and answers.
 
-What each command does stands in the modules of its group; `COMMANDS` names them all. Faults of the
+What each command does stands in the modules of its group; table.py names them all. Faults of the
 client are `BAD`, refusals of the store `NO` with a response code (RFC 5530), accidents of ours
 `NO [SERVERBUG]`. Everything the session has open is let go of when the connection ends and no command
 is under way any more.
@@ -8,29 +8,18 @@ is under way any more.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from twisted_mta.access.imap4 import (
-    append,
-    authentication,
-    copy,
-    expunge,
-    fetch,
-    idle,
-    mailboxes,
-    search,
-    select,
-    store_flags,
-    universal,
-)
+from twisted_mta.access.imap4 import append, authentication, idle
+from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.response_codes import code_of
+from twisted_mta.access.imap4.table import COMMANDS
 from twisted_mta.access.imap4.view import View
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.imap4 import commands
-from twisted_mta.protocol.imap4.commands import Command
+from twisted_mta.protocol.imap4 import responses
+from twisted_mta.protocol.imap4.commands.command import Command, OnMessages
 from twisted_mta.protocol.imap4.grammar import CommandError
 from twisted_mta.protocol.imap4.server import (
     AppendEnd,
@@ -45,37 +34,6 @@ from twisted_mta.wire.connection import Connection
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.access import ImapAccess
-
-COMMANDS: dict[type[Command], Callable[[ImapSession, Any], Awaitable[None]]] = {
-    commands.Capability: universal.capability,
-    commands.Noop: universal.noop,
-    commands.Logout: universal.logout,
-    commands.Id: universal.identify,
-    commands.Namespace: universal.namespace,
-    commands.StartTls: authentication.start_tls,
-    commands.Login: authentication.login,
-    commands.Authenticate: authentication.authenticate,
-    commands.Select: select.select,
-    commands.Check: select.check,
-    commands.Close: select.close,
-    commands.Unselect: select.unselect,
-    commands.Create: mailboxes.create,
-    commands.Delete: mailboxes.delete,
-    commands.Rename: mailboxes.rename,
-    commands.Subscribe: mailboxes.subscribe,
-    commands.Unsubscribe: mailboxes.unsubscribe,
-    commands.List: mailboxes.list_mailboxes,
-    commands.Lsub: mailboxes.list_subscribed,
-    commands.Status: mailboxes.status,
-    commands.Append: append.append,
-    commands.Idle: idle.idle,
-    commands.Expunge: expunge.expunge,
-    commands.Search: search.search,
-    commands.Fetch: fetch.fetch,
-    commands.Store: store_flags.store,
-    commands.Copy: copy.copy,
-    commands.Move: copy.move,
-}
 
 
 class ImapSession(Connection[Event]):
@@ -94,6 +52,7 @@ class ImapSession(Connection[Event]):
 
     def __init__(self, access: ImapAccess) -> None:
         self.access = access
+        self.enabled: set[str] = set()  # what the client has switched on (RFC 5161), in upper case
         self.idle_limit = access.limits.login_time
 
     # The connection's hooks
@@ -101,7 +60,7 @@ class ImapSession(Connection[Event]):
     def opened(self) -> None:
         self.engine = ImapServer()
         self.login = authentication.Login(self)
-        self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {universal.capabilities(self)}")
+        self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {capabilities(self)}")
 
     async def handle(self, event: Event) -> None:
         self._handling = True
@@ -161,9 +120,7 @@ class ImapSession(Connection[Event]):
 
     def complete(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
         """Tell what has changed meanwhile, then that the command has been carried out."""
-        self.tell_updates(
-            expunges=expunges, with_uid=isinstance(command, commands.OnMessages) and command.by_uid
-        )
+        self.tell_updates(expunges=expunges, with_uid=isinstance(command, OnMessages) and command.by_uid)
         if not self.engine.finished:
             self.engine.respond(command.tag, "OK", text, code)
 
@@ -196,6 +153,10 @@ class ImapSession(Connection[Event]):
         self.login = None
         self.idle_limit = self.access.limits.idle_time
         self.engine.log_in()
+
+    def mailbox_name(self, name: str) -> bytes:
+        """A mailbox name as this client reads it, quoted where it must be."""
+        return responses.mailbox(name, utf8=self.engine.utf8)
 
     def require_account(self) -> Account:
         """Whose mail this is. The engine lets no command through that has no place before login."""

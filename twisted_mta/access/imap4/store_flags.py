@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
+from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.view import View
-from twisted_mta.protocol.imap4.commands import Store
+from twisted_mta.protocol.imap4.commands.storing import Store
 from twisted_mta.store.errors import NoSuchMessage
 
 if TYPE_CHECKING:
@@ -52,3 +53,6 @@ async def _tell(session: ImapSession, view: View, command: Store) -> None:
                 await session.drain()
                 await session.access.breathe()
     session.engine.write(b"".join(lines))
+
+
+COMMANDS: Rows = {Store: store}

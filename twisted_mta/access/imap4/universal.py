@@ -4,37 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.protocol.imap4.commands import Capability, Id, Logout, Namespace, Noop
-from twisted_mta.protocol.sasl.mechanism import MECHANISMS
+from twisted_mta.access.imap4.capabilities import capabilities
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.protocol.imap4.commands.connection import Capability, Id, Logout, Noop
+from twisted_mta.protocol.imap4.commands.mailboxes import Namespace
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
-
-_EXTENSIONS = (
-    "CHILDREN",  # RFC 3348
-    "ID",  # RFC 2971
-    "IDLE",  # RFC 2177
-    "LITERAL+",  # RFC 7888
-    "MOVE",  # RFC 6851
-    "NAMESPACE",  # RFC 2342
-    "SASL-IR",  # RFC 4959
-    "SPECIAL-USE",  # RFC 6154
-    "UIDPLUS",  # RFC 4315
-    "UNSELECT",  # RFC 3691
-)
-
-
-def capabilities(session: ImapSession) -> str:
-    """What the server can do for this client now (RFC 3501 §7.2.1)."""
-    words = ["IMAP4rev1", *_EXTENSIONS]
-    if session.login is not None:
-        if session.login.tls_offered:
-            words.append("STARTTLS")
-        if session.login.allowed:
-            words += [f"AUTH={name}" for name in MECHANISMS]
-        else:
-            words.append("LOGINDISABLED")
-    return " ".join(words)
 
 
 async def capability(session: ImapSession, command: Capability) -> None:
@@ -67,3 +43,6 @@ async def namespace(session: ImapSession, command: Namespace) -> None:
     """NAMESPACE (RFC 2342): everybody has their own mailboxes and sees no others."""
     session.engine.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
     session.complete(command, "NAMESPACE completed")
+
+
+COMMANDS: Rows = {Capability: capability, Noop: noop, Logout: logout, Id: identify, Namespace: namespace}

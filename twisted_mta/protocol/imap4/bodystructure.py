@@ -54,10 +54,10 @@ def _parameters(parameters: Parameters) -> bytes:
     return b"(%b)" % b" ".join([string(octets) for pair in parameters for octets in pair])
 
 
-def render_structures(data: bytes) -> bytes:
-    """What is asked for in one breath, rendered in one scan: ENVELOPE and BODYSTRUCTURE, to be taken
-    apart by `split_structures`."""
-    root = scan(data)
+def render_structures(data: bytes, root: Part | None = None) -> bytes:
+    """What is asked for in one breath: ENVELOPE and BODYSTRUCTURE, to be taken apart by `split_structures`.
+    `root` is the structure of the message `data`, when it is known already."""
+    root = root or scan(data)
     envelope = render_envelope(data[: root.header_end])
     return b"%d %b%b" % (len(envelope), envelope, render_body(data, root, True))
 

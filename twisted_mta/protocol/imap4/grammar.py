@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
-from twisted_mta.protocol.imap4.mailbox_name import InvalidName, decode_name
+from twisted_mta.protocol.imap4.mailbox_name import InvalidName, decode_name, decode_utf8_name
 
 Value = TypeVar("Value")
 
@@ -50,11 +50,12 @@ class CommandError(Exception):
 class Cursor:
     """Reads one command from left to right. Every method raises CommandError where the grammar ends."""
 
-    __slots__ = ("data", "position")
+    __slots__ = ("data", "position", "utf8")
 
-    def __init__(self, data: bytes, position: int = 0) -> None:
+    def __init__(self, data: bytes, position: int = 0, *, utf8: bool = False) -> None:
         self.data = data
         self.position = position
+        self.utf8 = utf8  # names of mailboxes are UTF-8 and not modified UTF-7
 
     def fail(self, expected: str) -> NoReturn:
         """Refuse the command for want of what was `expected` here."""
@@ -146,11 +147,11 @@ class Cursor:
     def list_mailbox(self) -> str:
         """`list-mailbox`: a mailbox name that may hold the wildcards `%` and `*`."""
         raw = self.string() if self.peek() in (b'"', b"{") else self.match(_LIST_MAILBOX, "a mailbox pattern")
-        return decode_mailbox(raw)
+        return decode_mailbox(raw, utf8=self.utf8)
 
     def mailbox(self) -> str:
         """`mailbox`: decoded, with INBOX in upper case (RFC 3501 §5.1)."""
-        return decode_mailbox(self.astring())
+        return decode_mailbox(self.astring(), utf8=self.utf8)
 
     def _quoted(self) -> bytes:
         inner = self.match(_QUOTED, "the end of a quoted string")[1:-1]
@@ -220,13 +221,13 @@ class Cursor:
         return frozenset(flags)
 
 
-def decode_mailbox(raw: bytes) -> str:
+def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:
     """A mailbox name as text, INBOX in upper case. Raises CommandError (NO [CANNOT]): the syntax of the
     command is right, but no mailbox can ever have that name."""
     if len(raw) > MAX_MAILBOX:
         raise CommandError("Mailbox name is too long", condition="NO", code="CANNOT")
     try:
-        name = decode_name(raw)
+        name = decode_utf8_name(raw) if utf8 else decode_name(raw)
     except InvalidName as error:
         raise CommandError(str(error), condition="NO", code="CANNOT") from None
     return canonical(name)

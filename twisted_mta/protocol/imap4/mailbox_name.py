@@ -55,6 +55,14 @@ def _decode_shifted(word: bytes) -> str:
         raise InvalidName("Mailbox name is not modified UTF-7") from None
 
 
+def decode_utf8_name(raw: bytes) -> str:
+    """A name in UTF-8, as clients write it that have enabled UTF8=ACCEPT or IMAP4rev2. Raises InvalidName."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidName("Mailbox name is not UTF-8") from None
+
+
 def encode_name(name: str) -> bytes:
     """Text to modified UTF-7. `name` holds no lone surrogates."""
     return _NEEDS_SHIFT.sub(_encode_shifted, name).encode("ascii")

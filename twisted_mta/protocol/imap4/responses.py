@@ -47,9 +47,12 @@ def astring(octets: bytes) -> bytes:
     return octets if _ATOM.fullmatch(octets) else string(octets)
 
 
-def mailbox(name: str) -> bytes:
-    """A mailbox name in modified UTF-7, quoted where it must be."""
-    return astring(encode_name(name))
+def mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """A mailbox name, quoted where it must be: modified UTF-7, or UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
+    if not utf8:
+        return astring(encode_name(name))
+    octets = name.encode()
+    return octets if _ATOM.fullmatch(octets) else b'"%b"' % _SPECIAL.sub(rb"\\\g<0>", octets)
 
 
 @lru_cache(maxsize=4096)

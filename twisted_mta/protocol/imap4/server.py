@@ -15,8 +15,10 @@ import enum
 import re
 from dataclasses import dataclass
 
-from twisted_mta.protocol.imap4.command_grammar import Reader, find_reader, read_append
-from twisted_mta.protocol.imap4.commands import Append, Command, StartTls, State
+from twisted_mta.protocol.imap4.commands.appending import Append, read_append
+from twisted_mta.protocol.imap4.commands.command import Command, Reader, State
+from twisted_mta.protocol.imap4.commands.connection import StartTls
+from twisted_mta.protocol.imap4.commands.table import find_reader
 from twisted_mta.protocol.imap4.framing import (
     BareLineFeed,
     Framer,
@@ -107,10 +109,12 @@ class ImapServer:
         "_output",
         "_reading",
         "state",
+        "utf8",
     )
 
     def __init__(self) -> None:
         self.state = State.NOT_AUTHENTICATED
+        self.utf8 = False  # names of mailboxes and quoted strings are UTF-8 (RFC 6855, RFC 9051)
         self._limits = BEFORE_LOGIN
         self._framer = Framer(BEFORE_LOGIN.line, BEFORE_LOGIN.skip)
         self._command = bytearray()  # the lines and literals of the command so far
@@ -241,7 +245,7 @@ class ImapServer:
         return fault
 
     def _parse(self, command: bytes) -> Event:
-        cursor = Cursor(command)
+        cursor = Cursor(command, utf8=self.utf8)
         try:
             tag, _, reader = self._read_start(cursor)
             parsed = reader(cursor, tag)
@@ -296,7 +300,7 @@ class ImapServer:
     def _read_append(self, literal: Literal) -> Append | None:
         """The Append whose message this literal is; None when it is another command's, or APPEND's mailbox
         name. Raises CommandError for a command that does not deserve its literal (RFC 3501 §7.5)."""
-        cursor = Cursor(bytes(self._command[: self._command.rindex(b"{")]))
+        cursor = Cursor(bytes(self._command[: self._command.rindex(b"{")]), utf8=self.utf8)
         tag, name, _ = self._read_start(cursor)
         self._is_append = name == "APPEND"
         if not self._is_append or cursor.data[cursor.position :] == b" ":
