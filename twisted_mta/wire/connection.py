@@ -9,6 +9,7 @@ write. Time is counted per event, not per octet: a peer that drips makes no prog
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.message.status import MailError, unexpected
+from twisted_mta.wire.compression import PIECE, Compression
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.outflow import Outflow
 
@@ -27,6 +29,7 @@ Event_co = TypeVar("Event_co", covariant=True)
 
 CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connection
 STALL_LIMIT = 300.0  # seconds a peer has to take a piece of a large answer, which occupies memory until then
+INFLATED_AT_ONCE = 32 * PIECE  # octets until the others have their turn
 PARTING_LIMIT = 2.0  # seconds a peer that took everything has, when the server stops, to end TLS on its side
 
 
@@ -91,6 +94,8 @@ class Connection(TwistedProtocol, Generic[Event]):
             return
         output = self.engine.take_output()
         if output:
+            if self._compression is not None:
+                output = self._compression.deflate(output)
             self._require_transport().write(output)
         if self.engine.finished:
             self.close()
@@ -120,6 +125,24 @@ class Connection(TwistedProtocol, Generic[Event]):
         assert self.listener.tls_context is not None
         self._heard = False
         ITLSTransport(transport).startTLS(self.listener.tls_context)
+
+    def start_compression(self) -> None:
+        """Write the go-ahead; all that follows is compressed, in both directions (RFC 4978)."""
+        self.flush()
+        self._compression = Compression()
+
+    def end_compression(self) -> None:
+        """Write what is ready; all that follows is plain (RFC 8437 §4.1). A no-op without compression."""
+        self.flush()
+        compression, self._compression = self._compression, None
+        if compression is not None and not self._gone:
+            self._require_transport().write(compression.finish())
+            self.engine.receive(compression.left_over)
+
+    @property
+    def compressed(self) -> bool:
+        """True when COMPRESS is on."""
+        return self._compression is not None
 
     @property
     def secure(self) -> bool:
@@ -153,6 +176,7 @@ class Connection(TwistedProtocol, Generic[Event]):
     _input_paused = False
     _heard = False  # something has been received: whatever handshake there was is over
     _peer_host = ""
+    _compression: Compression | None = None
 
     def connectionMade(self) -> None:
         self._gone = False
@@ -170,7 +194,10 @@ class Connection(TwistedProtocol, Generic[Event]):
         if self._closing:
             return
         self._heard = True
-        self.engine.receive(data)
+        if self._compression is not None:
+            self._compression.receive(data)
+        else:
+            self.engine.receive(data)
         if self._busy:
             self._settle_input()
         else:
@@ -189,7 +216,7 @@ class Connection(TwistedProtocol, Generic[Event]):
     async def _run(self) -> None:
         try:
             while not (self._closing or self._gone or self._ending):
-                event = self.engine.next_event()
+                event = await self._next_event()
                 if event is None:
                     break
                 try:
@@ -206,6 +233,28 @@ class Connection(TwistedProtocol, Generic[Event]):
             if self._ending:
                 self._say_goodbye()
             self._settle_input()
+
+    async def _next_event(self) -> Event | None:
+        """What the engine has; compressed input is inflated as it is needed, and not all in one breath."""
+        event = self.engine.next_event()
+        inflated = 0
+        while event is None and self._compression is not None:
+            try:
+                piece = self._compression.next_piece()
+            except zlib.error:
+                self.log.info("{peer} sent what is not DEFLATE; it is cut off", peer=self._peer_host)
+                self.abort()
+                break
+            if not piece:
+                break
+            self.engine.receive(piece)
+            event = self.engine.next_event()
+            inflated += PIECE
+            if event is None and not inflated % INFLATED_AT_ONCE:
+                await self.listener.breathe()
+                if self._gone:
+                    break
+        return event
 
     def _crashed(self, failure: Failure) -> None:
         """Not even a refusal was possible: without an answer the dialog cannot go on."""

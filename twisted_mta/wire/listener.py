@@ -60,6 +60,12 @@ class Listener(Factory):
         """The reactor's clock."""
         return self._reactor.seconds()
 
+    async def breathe(self) -> None:
+        """Let the reactor serve everybody else, then go on."""
+        turn: Deferred[None] = Deferred()
+        self._reactor.callLater(0, turn.callback, None)
+        await turn
+
     def doStart(self) -> None:
         super().doStart()  # type: ignore[no-untyped-call]
         if not self._sweep.running:

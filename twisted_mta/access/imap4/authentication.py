@@ -1,4 +1,4 @@
-"""Proving who one is: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 2595 §3)."""
+"""Proving who one is: STARTTLS, LOGIN, AUTHENTICATE (RFC 3501 §6.2, RFC 4959, RFC 2595 §3, RFC 8437)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.protocol.imap4.commands.connection import Authenticate, StartTls
+from twisted_mta.protocol.imap4.commands.connection import Authenticate, StartTls, Unauthenticate
 from twisted_mta.protocol.imap4.commands.connection import Login as LoginCommand
 from twisted_mta.protocol.sasl import exchange
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
@@ -141,4 +141,16 @@ async def _verify(session: ImapSession, tag: str, credentials: PasswordCredentia
     session.engine.respond(tag, "OK", text, f"CAPABILITY {capabilities(session)}")
 
 
-COMMANDS: Rows = {StartTls: start_tls, LoginCommand: login, Authenticate: authenticate}
+async def unauthenticate(session: ImapSession, command: Unauthenticate) -> None:
+    """UNAUTHENTICATE (RFC 8437): the next user may log in over this connection. It cannot be refused."""
+    await session.logged_out()
+    session.engine.respond(command.tag, "OK", "Nobody is logged in any more")
+    session.end_compression()
+
+
+COMMANDS: Rows = {
+    StartTls: start_tls,
+    LoginCommand: login,
+    Authenticate: authenticate,
+    Unauthenticate: unauthenticate,
+}

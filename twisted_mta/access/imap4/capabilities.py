@@ -9,8 +9,15 @@ from twisted_mta.protocol.sasl.mechanism import MECHANISMS
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
+ENABLED_BY_REQUEST = {  # what ENABLE switches on (RFC 5161), as it is spelled in the answer
+    "IMAP4REV2": "IMAP4rev2",  # RFC 9051
+    "UTF8=ACCEPT": "UTF8=ACCEPT",  # RFC 6855
+}
+
 _EXTENSIONS = (
     "CHILDREN",  # RFC 3348
+    "COMPRESS=DEFLATE",  # RFC 4978
+    "ENABLE",  # RFC 5161
     "ID",  # RFC 2971
     "IDLE",  # RFC 2177
     "LITERAL+",  # RFC 7888
@@ -19,6 +26,7 @@ _EXTENSIONS = (
     "SASL-IR",  # RFC 4959
     "SPECIAL-USE",  # RFC 6154
     "UIDPLUS",  # RFC 4315
+    "UNAUTHENTICATE",  # RFC 8437
     "UNSELECT",  # RFC 3691
 )
 

@@ -168,6 +168,15 @@ class ImapSession(Connection[Event]):
         assert self.view is not None
         return self.view
 
+    async def logged_out(self) -> None:
+        """Whoever was logged in is so no more; all that was switched on is off (RFC 8437 §4.1)."""
+        await self._release()
+        self.enabled.clear()
+        self.engine.log_out()
+        self.login = authentication.Login(self)
+        self.idle_limit = self.access.limits.login_time
+        self._began = False
+
     async def leave_mailbox(self) -> None:
         """Nothing is selected any more."""
         view, self.view = self.view, None

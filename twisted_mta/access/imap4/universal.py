@@ -1,12 +1,20 @@
-"""The commands of any state, and NAMESPACE (RFC 3501 §6.1, RFC 2342, RFC 2971)."""
+"""The commands of any state, ENABLE and COMPRESS (RFC 9051 §6.1, §6.3.1; RFC 2971, 4978, 5161), and NAMESPACE
+(RFC 2342)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4.capabilities import capabilities
+from twisted_mta.access.imap4.capabilities import ENABLED_BY_REQUEST, capabilities
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.protocol.imap4.commands.connection import Capability, Id, Logout, Noop
+from twisted_mta.protocol.imap4.commands.connection import (
+    Capability,
+    Compress,
+    Enable,
+    Id,
+    Logout,
+    Noop,
+)
 from twisted_mta.protocol.imap4.commands.mailboxes import Namespace
 
 if TYPE_CHECKING:
@@ -45,4 +53,35 @@ async def namespace(session: ImapSession, command: Namespace) -> None:
     session.complete(command, "NAMESPACE completed")
 
 
-COMMANDS: Rows = {Capability: capability, Noop: noop, Logout: logout, Id: identify, Namespace: namespace}
+async def enable(session: ImapSession, command: Enable) -> None:
+    """ENABLE (RFC 5161): what is not known, or needs no enabling, is passed over. QRESYNC brings CONDSTORE
+    along (RFC 7162 §3.2.3)."""
+    names = [name for name in dict.fromkeys(command.capabilities) if name in ENABLED_BY_REQUEST]
+    new = [name for name in names if name not in session.enabled]
+    session.enabled.update(names)
+    if "QRESYNC" in session.enabled:
+        session.enabled.add("CONDSTORE")
+    session.engine.utf8 = not session.enabled.isdisjoint({"UTF8=ACCEPT", "IMAP4REV2"})
+    spelled = "".join(f" {ENABLED_BY_REQUEST[name]}" for name in new)
+    session.engine.write(f"* ENABLED{spelled}\r\n".encode("ascii"))
+    session.complete(command, "ENABLE completed")
+
+
+async def compress(session: ImapSession, command: Compress) -> None:
+    """COMPRESS (RFC 4978)."""
+    if session.compressed:
+        session.refuse_command(command, "DEFLATE is active already", "COMPRESSIONACTIVE")
+        return
+    session.complete(command, "DEFLATE active")
+    session.start_compression()
+
+
+COMMANDS: Rows = {
+    Capability: capability,
+    Noop: noop,
+    Logout: logout,
+    Id: identify,
+    Namespace: namespace,
+    Enable: enable,
+    Compress: compress,
+}

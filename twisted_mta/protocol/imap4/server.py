@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from twisted_mta.protocol.imap4.commands.appending import Append, read_append
 from twisted_mta.protocol.imap4.commands.command import Command, Reader, State
-from twisted_mta.protocol.imap4.commands.connection import StartTls
+from twisted_mta.protocol.imap4.commands.connection import Compress, StartTls
 from twisted_mta.protocol.imap4.commands.table import find_reader
 from twisted_mta.protocol.imap4.framing import (
     BareLineFeed,
@@ -194,6 +194,13 @@ class ImapServer:
         self._limits = LOGGED_IN
         self._framer.max_line, self._framer.max_skip = LOGGED_IN.line, LOGGED_IN.skip
 
+    def log_out(self) -> None:
+        """Nobody is logged in any more, and nothing enabled (RFC 8437)."""
+        self.state = State.NOT_AUTHENTICATED
+        self.utf8 = False
+        self._limits = BEFORE_LOGIN
+        self._framer.max_line, self._framer.max_skip = BEFORE_LOGIN.line, BEFORE_LOGIN.skip
+
     def select(self) -> None:
         """A mailbox is selected."""
         self.state = State.SELECTED
@@ -252,9 +259,9 @@ class ImapServer:
             cursor.end()
         except CommandError as error:
             return Fault(_tag_of(command), error.condition, error.text, error.code)
-        if isinstance(parsed, StartTls) and len(self._framer):
+        if isinstance(parsed, StartTls | Compress) and len(self._framer):
             # What came along in the clear must never be read as if it had come inside TLS (RFC 3501 §6.2.1).
-            return Fault(tag, "BAD", "Nothing may follow STARTTLS before TLS", fatal=True)
+            return Fault(tag, "BAD", "Nothing may follow before the new layer is there", fatal=True)
         return parsed
 
     def _read_start(self, cursor: Cursor) -> tuple[str, str, Reader]:

@@ -1,11 +1,14 @@
-"""Commands about the connection: what it can do, who is there (RFC 9051 §6.1, §6.2; RFC 2971, 4959)."""
+"""Commands about the connection: what it can do, who is there (RFC 9051 §6.1, §6.2).
+
+With ID (RFC 2971), the initial response of SASL (RFC 4959), COMPRESS (RFC 4978) and UNAUTHENTICATE (RFC 8437).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twisted_mta.protocol.imap4.commands.command import ANY, BEFORE_LOGIN, Command, Rows, plain
-from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
+from twisted_mta.protocol.imap4.commands.command import ANY, BEFORE_LOGIN, LOGGED_IN, Command, Rows, plain
+from twisted_mta.protocol.imap4.grammar import MAX_LIST, CommandError, Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,23 @@ class Login(Command):
     password: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Enable(Command):
+    """ENABLE (RFC 5161), the names in upper case."""
+
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compress(Command):
+    """COMPRESS DEFLATE (RFC 4978)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticate(Command):
+    """UNAUTHENTICATE (RFC 8437)."""
+
+
 def _id(cursor: Cursor, tag: str) -> Command:
     cursor.space()
     if cursor.peek() != b"(":
@@ -86,6 +106,25 @@ def _authenticate(cursor: Cursor, tag: str) -> Command:
     return Authenticate(tag, mechanism, initial)
 
 
+def _enable(cursor: Cursor, tag: str) -> Command:
+    names: list[str] = []
+    while not cursor.at_end():
+        cursor.space()
+        names.append(cursor.keyword())
+        if len(names) > MAX_LIST:
+            raise CommandError("Too many capabilities")
+    if not names:
+        cursor.fail("a capability")
+    return Enable(tag, tuple(names))
+
+
+def _compress(cursor: Cursor, tag: str) -> Command:
+    cursor.space()
+    if cursor.keyword() != "DEFLATE":
+        cursor.fail("DEFLATE")
+    return Compress(tag)
+
+
 COMMANDS: Rows = {
     "CAPABILITY": (ANY, plain(Capability)),
     "NOOP": (ANY, plain(Noop)),
@@ -94,4 +133,7 @@ COMMANDS: Rows = {
     "STARTTLS": (BEFORE_LOGIN, plain(StartTls)),
     "AUTHENTICATE": (BEFORE_LOGIN, _authenticate),
     "LOGIN": (BEFORE_LOGIN, _login),
+    "ENABLE": (LOGGED_IN, _enable),
+    "COMPRESS": (LOGGED_IN, _compress),
+    "UNAUTHENTICATE": (LOGGED_IN, plain(Unauthenticate)),
 }
