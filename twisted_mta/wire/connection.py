@@ -13,7 +13,7 @@ import zlib
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, ITLSTransport
+from twisted.internet.interfaces import IConsumer, ITCPTransport, ITLSTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -182,6 +182,9 @@ class Connection(TwistedProtocol, Generic[Event]):
         self._gone = False
         transport = self._require_transport()
         self._peer_host = str(getattr(transport.getPeer(), "host", ""))
+        if ITCPTransport.providedBy(transport):
+            # The last segment of an answer must not wait until the peer acknowledges those before.
+            transport.setTcpNoDelay(True)
         self._outflow = Outflow(self._settle_input)
         IConsumer(transport).registerProducer(self._outflow, True)
         if not self.listener.admit(self):
