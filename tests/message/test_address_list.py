@@ -134,6 +134,18 @@ def test_anything_is_a_legal_envelope_list(value: bytes) -> None:
     assert not in_group
 
 
+_PIECES = (
+    b'a|b c|a@b|@|a@b, |x <c@d>|"x y" <c@d>,|x<c@d>|<a@b>|<|>|,|:|;|(c)|(|"|.|[|\\| |  |\t|\xff|\0|a.b@c.d|()'
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES.split(b"|")), max_size=12).map(b"".join))
+def test_usual_addresses_are_no_special_case(value: bytes) -> None:
+    # A comment in front, which gives no name, makes it be read token by token from the beginning.
+    assert parse_addresses(value) == parse_addresses(b"()" + value)
+
+
 def test_a_hundred_thousand_addresses() -> None:
     people = b", ".join(b'"User %d" <user%d@example.com>' % (number, number) for number in range(100_000))
     found = parse_addresses(people)

@@ -14,6 +14,7 @@ from twisted_mta.message.date import (
     parse_calendar_date,
     parse_date,
     parse_internal_date,
+    read_date,
 )
 
 moments = st.integers(0, 253402300799 - 86400)  # to the year 9999
@@ -119,3 +120,16 @@ def test_bad_internal_date(value: bytes) -> None:
 def test_anything_is_a_date_or_none(value: bytes) -> None:
     assert (parse_date(value) is None) == (parse_calendar_date(value) is None)
     parse_internal_date(value)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.from_regex(
+        rb"(Mon, )?[0-3]?\d (Jan|Feb|Dec|Foo|jan) (19|20|00)\d\d"
+        rb" [0-2]\d:[0-6]\d:[0-6]\d [+-]\d{4}( \([A-Z]{1,4}\))?",
+        fullmatch=True,
+    )
+)
+def test_usual_dates_are_no_special_case(value: bytes) -> None:
+    # With a comment in front a date is read piece by piece.
+    assert read_date(value) == read_date(b"(x)" + value)

@@ -230,6 +230,12 @@ def test_preamble_and_epilogue_belong_to_the_multipart() -> None:
             "application/octet-stream",
         ),
         ("Content-Type: message/rfc822", ["message/rfc822", "text/plain"]),
+        # RFC 6532 §3.5 and §3.7.
+        ("Content-Type: Message/Global\n\nSubject: x\n\ny", ["message/global", "text/plain"]),
+        (
+            "Content-Type: message/global\nContent-Transfer-Encoding: base64\n\nWA==",
+            "application/octet-stream",
+        ),
         ("Content-Type: message/delivery-status\n\nx: y\n\n", "message/delivery-status"),
     ],
 )
@@ -259,7 +265,8 @@ def test_depth_is_bounded() -> None:
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(100_000)
     )
     closes = b"".join(b"\r\n--b%d--" % n for n in range(99_999, -1, -1))
-    for data in (nested, nested + closes, b"Content-Type: message/rfc822\r\n\r\n" * 100_000):
+    messages = b"Content-Type: message/rfc822\r\n\r\n" * 100_000
+    for data in (nested, nested + closes, messages, messages.replace(b"rfc822", b"global")):
         root = scan(data)
         check(data, root)
         deepest, _, depth = max(walk(root), key=lambda entry: entry[2])

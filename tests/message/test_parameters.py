@@ -113,6 +113,19 @@ def test_anything_is_read(value: bytes) -> None:
     parse_disposition(value)
 
 
+_PIECES = b"""text/plain|a/b|text|/|;|; | |charset=x|charset="utf-8"|name=|"|"q (x)"|(c)|=|a|A*|*0=|\\|,|\t|\r
+ |\xff|<|boundary="x y"|b=c|Charset=y"""
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES.split(b"|")), max_size=9).map(b"".join))
+def test_usual_types_are_no_special_case(value: bytes) -> None:
+    # With a comment in front a value is read piece by piece.
+    for text in (value, b"text/plain; " + value):
+        assert parse_content_type(text) == parse_content_type(b"(x)" + text)
+        assert parse_token(text) == parse_token(b"(x)" + text)
+
+
 def test_ten_thousand_continuations() -> None:
     value = b"a/b" + b"".join(b';n*%d="x"' % number for number in range(10_000))
     found = parse_content_type(value)

@@ -29,6 +29,14 @@ _TOKEN = re.compile(
     rb"""|(\[(?:[^\]\\]++|\\.)*+(?:\]|\\?\Z))|(.))""",
     re.DOTALL,
 )
+_SIMPLE_COMMENT = re.compile(rb"([^()\\]*+)\)")
+# The usual `name <local@domain>` and `local@domain`, with the comma or end behind: read at one go where they
+# stand. Whatever is not exactly of this form is read token by token.
+_ATOM_TEXT = rb"""[^\s()<>@,;:\[\]"\\]++"""
+_USUAL = re.compile(
+    rb"""\s*+(?:(?:(%b(?:\ %b){0,30}+)|"([^"\\]*+)")?+\s*+<(%b)@(%b)>|(%b)@(%b))\s*+(?:,|\Z)"""
+    % ((_ATOM_TEXT,) * 6)
+)
 
 
 class Mailbox(NamedTuple):
@@ -60,17 +68,32 @@ class _Word(NamedTuple):
 
 def parse_addresses(value: bytes) -> list[Mailbox]:
     """The entries of the value of an address field, groups included, in order."""
-    reader = _Reader(unfold(value)[:MAX_VALUE])
-    reader.read()
-    return reader.entries
+    value = (unfold(value) if b"\n" in value else value)[:MAX_VALUE]
+    entries: list[Mailbox] = []
+    position, length = 0, len(value)
+    while position < length and len(entries) < MAX_ENTRIES:
+        match = _USUAL.match(value, position)
+        if match is None:
+            reader = _Reader(value.rstrip(b" \t\r"), position, entries)
+            reader.read()
+            break
+        name, quoted_name, local, domain, bare_local, bare_domain = match.groups()
+        if bare_local is None:
+            entries.append(Mailbox(name or quoted_name or None, None, local, domain))
+        else:
+            entries.append(Mailbox(None, None, bare_local, bare_domain))
+        position = match.end()
+    return entries
 
 
 class _Reader:
-    """Reads tokens once from left to right and keeps the words of the entry that is not finished yet."""
+    """Reads tokens once from left to right and keeps the words of the entry that is not finished yet. Begins
+    at `position`, where a list member begins, and adds to `entries`."""
 
-    def __init__(self, value: bytes) -> None:
-        self.entries: list[Mailbox] = []
+    def __init__(self, value: bytes, position: int, entries: list[Mailbox]) -> None:
+        self.entries = entries
         self._value = value
+        self._start = position
         self._words: list[_Word] = []
         self._comment = b""  # the latest one, a name when nothing better is found
         self._in_group = False
@@ -96,7 +119,7 @@ class _Reader:
 
     def _tokens(self) -> Iterator[_Word]:
         """The words and special characters; comments are noted and count as white space."""
-        position, spaced = 0, False
+        position, spaced = self._start, False
         for _ in range(MAX_TOKENS):
             match = _TOKEN.match(self._value, position)
             if match is None:
@@ -106,8 +129,12 @@ class _Reader:
             position = match.end()
             spaced = spaced or match[0][:1].isspace()
             if kind == _SPECIAL and text == b"(":
-                position = comment_end(self._value, match.end() - 1)
-                self._comment = unquote(self._value[match.end() : position].removesuffix(b")")).strip()
+                if simple := _SIMPLE_COMMENT.match(self._value, position):
+                    position = simple.end()
+                    self._comment = simple[1].strip()
+                else:
+                    position = comment_end(self._value, match.end() - 1)
+                    self._comment = unquote(self._value[match.end() : position].removesuffix(b")")).strip()
                 spaced = True
                 continue
             yield _Word(kind, unquote(text) if kind == _QUOTED else text, spaced)

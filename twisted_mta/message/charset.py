@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from encodings.aliases import aliases
+from functools import lru_cache
 
 _NOT_CHARSETS = {"rot_13", "mbcs", *(name for name in aliases.values() if name.endswith("_codec"))}
 _CODECS = frozenset(aliases.values()) - _NOT_CHARSETS | {"koi8_u", "koi8_t", "cp874"}
@@ -28,11 +29,17 @@ _MEANT = {
     "euc_kr": "cp949",
     "shift_jis": "cp932",
 }
+_MAX_NAME = 40  # characters; no charset has a longer one
 _SEPARATORS = re.compile(r"[-_ .:]+")
 
 
 def codec(charset: str) -> str | None:
     """The name of the Python codec for a charset, or None when there is none."""
+    return _find_codec(charset) if len(charset) <= _MAX_NAME else None
+
+
+@lru_cache(maxsize=256)
+def _find_codec(charset: str) -> str | None:
     name = _SEPARATORS.sub("_", charset.lower())
     name = aliases.get(name, name)
     name = _MEANT.get(name, name)

@@ -23,6 +23,14 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(_MONTHS, 1)
 # RFC 5322 §4.3. Military letters were used with both signs and mean an unknown zone, as any other name.
 _ZONES = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7}
 
+# The form that nearly every message has, read at one go; the expressions below read whatever else there is.
+_USUAL = re.compile(
+    rb"(?:[A-Za-z]{3}, )?(\d\d?) ([A-Z][a-z]{2}) (\d{4})"
+    rb" (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)(?: \([A-Z]+\))?"
+)
+_USUAL_MONTHS = {name.encode("ascii"): number for number, name in enumerate(_MONTHS, 1)}
+_EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
+
 _MAX_VALUE = 256  # octets of a Date field that are looked at
 _NAME = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
 _DAY_FIRST = re.compile(rf"(?<!\d)(\d{{1,2}})[\s,-]*{_NAME}[\s,-]*(\d{{2,4}})(?!\d)", re.IGNORECASE)
@@ -33,10 +41,12 @@ _ZONE = re.compile(r"\s*(?:(?:GMT|UTC?)?([+-])(\d\d):?(\d\d)|([A-Za-z]{1,5}))")
 _INTERNAL = re.compile(r"([ \d]?\d)-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)\Z")
 
 
-class _Stamp(NamedTuple):
+class SentDate(NamedTuple):
+    """What a Date field says: the moment in epoch seconds, and the day as it is written there, without
+    regard to time and zone."""
+
+    epoch: float
     day: datetime.date
-    second: int  # of the day
-    utc_offset: int  # seconds east of UTC
 
 
 def local_offset(seconds: float) -> int:
@@ -69,14 +79,14 @@ def _format_zone(utc_offset: int) -> str:
 
 def parse_date(value: bytes) -> float | None:
     """The epoch seconds of a Date field's value, or None when no date can be made out."""
-    stamp = _read(value)
-    return _epoch(stamp) if stamp else None
+    date = read_date(value)
+    return date.epoch if date else None
 
 
 def parse_calendar_date(value: bytes) -> datetime.date | None:
     """The day a Date field's value names, disregarding time and zone (RFC 3501 §6.4.4 SENTON), or None."""
-    stamp = _read(value)
-    return stamp.day if stamp else None
+    date = read_date(value)
+    return date.day if date else None
 
 
 def parse_internal_date(value: bytes) -> float | None:
@@ -88,15 +98,20 @@ def parse_internal_date(value: bytes) -> float | None:
     second = _make_second(match[4], match[5], match[6])
     if day is None or second is None:
         return None
-    return _epoch(_Stamp(day, second, _make_offset(match[7], match[8], match[9])))
+    return _sent_date(day, second, _make_offset(match[7], match[8], match[9])).epoch
 
 
-def _epoch(stamp: _Stamp) -> float:
-    days = stamp.day.toordinal() - datetime.date(1970, 1, 1).toordinal()
-    return float(days * 86400 + stamp.second - stamp.utc_offset)
+def read_date(value: bytes) -> SentDate | None:
+    """What a Date field's value says, or None when no date can be made out."""
+    if usual := _USUAL.fullmatch(value):
+        day = _make_day(int(usual[3]), _USUAL_MONTHS.get(usual[2], 0), int(usual[1]))
+        second = _make_second(usual[4], usual[5], usual[6])
+        if day is not None and second is not None:
+            return _sent_date(day, second, _make_offset("-" if usual[7] == b"-" else "+", usual[8], usual[9]))
+    return _read_unusual(value)
 
 
-def _read(value: bytes) -> _Stamp | None:
+def _read_unusual(value: bytes) -> SentDate | None:
     text = without_comments(unfold(value)[:_MAX_VALUE]).decode("latin-1")
     day = _read_day(text)
     if day is None:
@@ -104,8 +119,13 @@ def _read(value: bytes) -> _Stamp | None:
     clock = _TIME.search(text)
     second = _make_second(clock[1], clock[2], clock[3] or "0") if clock else None
     if clock is None or second is None:
-        return _Stamp(day, 0, 0)
-    return _Stamp(day, second, _read_zone(text, clock.end()))
+        return _sent_date(day, 0, 0)
+    return _sent_date(day, second, _read_zone(text, clock.end()))
+
+
+def _sent_date(day: datetime.date, second: int, utc_offset: int) -> SentDate:
+    """For a second of the day in a zone that is `utc_offset` seconds east of UTC."""
+    return SentDate(float((day.toordinal() - _EPOCH_DAY) * 86400 + second - utc_offset), day)
 
 
 def _read_day(text: str) -> datetime.date | None:
@@ -137,7 +157,7 @@ def _make_day(year: int, month: int, day: int) -> datetime.date | None:
         return None
 
 
-def _make_second(hour: str, minute: str, second: str) -> int | None:
+def _make_second(hour: str | bytes, minute: str | bytes, second: str | bytes) -> int | None:
     """The second of the day; a leap second counts as the one before it."""
     if int(hour) > 23 or int(minute) > 59 or int(second) > 60:
         return None
@@ -153,7 +173,7 @@ def _read_zone(text: str, start: int) -> int:
     return _make_offset(match[1], match[2], match[3])
 
 
-def _make_offset(sign: str, hours: str, minutes: str) -> int:
+def _make_offset(sign: str, hours: str | bytes, minutes: str | bytes) -> int:
     """Seconds east of UTC; an offset that cannot be counts as unknown, which is UTC."""
     offset = int(hours) * 3600 + int(minutes) * 60
     if offset >= 86400:

@@ -29,6 +29,8 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 def decode(value: bytes) -> str:
     """The text of an unstructured field value, or of a phrase, that may hold encoded words."""
+    if value.isascii() and b"=?" not in value and (text := value.decode("ascii")).isprintable():
+        return text.strip(" ")
     value = unfold(value)
     if b"=?" not in value:
         return _CONTROLS.sub(" ", decode_text(value, "utf-8"))

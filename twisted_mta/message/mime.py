@@ -11,11 +11,11 @@ Where mail is wrong:
   more on the line; then a boundary that begins with another one's text could not be told from it.
 - A multipart without boundary or without any part has one part: text/plain with all of its body. So nothing
   is hidden, and IMAP's grammar, which wants at least one part, is kept.
-- A message/rfc822 in base64 or quoted-printable, which RFC 2046 §5.2.1 forbids, is application/octet-stream:
-  its structure cannot be told in offsets. So is what lies beyond the limits.
+- A message in base64 or quoted-printable is application/octet-stream (see part_header). So is what lies
+  beyond the limits.
 
-Left out on purpose: decoding of content; message/global (RFC 6532), message/partial and external-body
-are plain leaves.
+message/global (RFC 6532) is the same as message/rfc822. Left out on purpose: decoding of content;
+message/partial and external-body are plain leaves.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from twisted_mta.message.headers import EMPTY_LINE, FOLDED, header_end, unfold, without_comments
-from twisted_mta.message.parameters import (
-    MAX_VALUE,
-    Parameters,
-    parameter,
-    parse_content_type,
-    parse_disposition,
-    parse_token,
+from twisted_mta.message.header_block import NO_FIELDS, HeaderBlock
+from twisted_mta.message.headers import EMPTY_LINE, header_end
+from twisted_mta.message.parameters import Parameters, parameter
+from twisted_mta.message.part_header import (
+    MESSAGE,
+    OPAQUE,
+    TEXT,
+    ContentType,
+    holds_message,
+    read_part_header,
 )
 
 MAX_DEPTH = 100  # parts within parts
@@ -40,17 +42,7 @@ MAX_PARTS = 10_000
 MAX_LINE = 998  # octets without CRLF, RFC 5322 §2.1.1
 MAX_BOUNDARY = MAX_LINE - 4  # octets, what fits between the hyphens; RFC 2046 §5.1.1 wants no more than 70
 
-_CONTENT_FIELD = re.compile(
-    rb"\nContent-(Type|Transfer-Encoding|ID|Description|Disposition|MD5|Language|Location)[ \t]*+:" + FOLDED,
-    re.IGNORECASE,
-)
 _DASHES = re.compile(rb"\n--([^\n]*+)")
-_LANGUAGE = re.compile(rb"[^\s,;]++")
-
-_ContentType = tuple[bytes, bytes, Parameters]
-_TEXT: _ContentType = (b"text", b"plain", ((b"charset", b"us-ascii"),))
-_MESSAGE: _ContentType = (b"message", b"rfc822", ())
-_OPAQUE: _ContentType = (b"application", b"octet-stream", ())
 
 
 @dataclass(slots=True)
@@ -59,26 +51,26 @@ class Part:
     body, as it stands in the message, is data[header_end:body_end]. A multipart's body includes preamble and
     epilogue.
 
-    type, subtype, encoding and names of parameters are in lower case; all else is as it was sent, unfolded,
-    and may hold any octet but LF. `lines` is the number of line ends in the body. `children` is for a
-    multipart and then never empty; `message` is for message/rfc822 and then never None: the message that is
-    the body. A missing Content-Type leaves the default of the place (RFC 2045 §5.2, RFC 2046 §5.1.5).
+    What its header block says stands in `fields` and, from `type` to `location`, as in PartHeader. `lines` is
+    the number of line ends in the body. `children` is for a multipart and then never empty; `message` is for
+    message/rfc822 and message/global and then never None: the message that is the body.
     """
 
     header_start: int
     header_end: int
-    body_end: int = 0
-    lines: int = 0
+    fields: HeaderBlock = field(default=NO_FIELDS, repr=False, compare=False)
     type: bytes = b"text"
     subtype: bytes = b"plain"
     params: Parameters = ()
+    encoding: bytes = b"7bit"
     id: bytes | None = None
     description: bytes | None = None
-    encoding: bytes = b"7bit"
     md5: bytes | None = None
     disposition: tuple[bytes, Parameters] | None = None
     language: tuple[bytes, ...] = ()
     location: bytes | None = None
+    body_end: int = 0
+    lines: int = 0
     children: list[Part] = field(default_factory=list)
     message: Part | None = None
 
@@ -93,12 +85,19 @@ class Part:
 
     @property
     def is_message(self) -> bool:
-        return self.type == b"message" and self.subtype == b"rfc822"
+        return holds_message(self.type, self.subtype)
 
 
 def scan(data: bytes) -> Part:
     """The structure of a message in canonical form, CRLF; a bare LF is taken as a line end, too."""
-    return _Scan(data).run()
+    end = header_end(data)
+    root = _read_part(data, 0, len(data) if end < 0 else end, TEXT)
+    if root.is_multipart or root.is_message:
+        _Scan(data).run(root)
+    else:
+        root.body_end = len(data)
+        root.lines = data.count(b"\n", root.header_end)
+    return root
 
 
 def locate(message: Part, numbers: Sequence[int]) -> Part | None:
@@ -122,15 +121,6 @@ def locate(message: Part, numbers: Sequence[int]) -> Part | None:
     return part
 
 
-class _Open(NamedTuple):
-    """A part whose end is not known yet. `boundary` is what its delimiters are told by, for a multipart that
-    has one; `shadowed` the level of an outer multipart with the same boundary."""
-
-    part: Part
-    boundary: bytes | None
-    shadowed: int | None
-
-
 class _Delimiter(NamedTuple):
     """A delimiter line (RFC 2046 §5.1.1). `start` is where the line end begins that belongs to it, `end` is
     behind the line; `level` tells the multipart; `closing` is its last one."""
@@ -144,30 +134,33 @@ class _Delimiter(NamedTuple):
 class _Scan:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._open: list[_Open] = []  # the message first, the innermost part last
+        self._open: list[Part] = []  # parts whose end is not known yet: the message first, the innermost last
         self._boundaries: dict[bytes, int] = {}  # those whose delimiters count at present, with their level
+        # The same by level; with the level of an outer multipart that has the same boundary.
+        self._shadowed: dict[int, tuple[bytes, int | None]] = {}
         self._parts = 0
         self._empty_line = (-1, 0)  # the latest one found: where it begins (the LF before it) and ends
         self._counted = 0  # the offset up to which lines were counted
         self._lines = 0
 
-    def run(self) -> Part:
-        root = part = self._begin(0, _TEXT)
+    def run(self, root: Part) -> None:
+        """Find all that is inside the message `root`, whose header block was read."""
+        self._open_part(root)
+        part = root
         while True:
             if part.is_message:
-                part.message = part = self._begin(part.header_end, _TEXT)
+                part.message = part = self._begin(part.header_end, TEXT)
                 continue
             delimiter = self._next_opening(part.header_end)
             if delimiter is None:
                 break
-            multipart = self._open[delimiter.level].part
+            multipart = self._open[delimiter.level]
             if self._parts >= MAX_PARTS:
                 multipart.children.append(self._rest(delimiter.end))
                 break
-            part = self._begin(delimiter.end, _MESSAGE if multipart.subtype == b"digest" else _TEXT)
+            part = self._begin(delimiter.end, MESSAGE if multipart.subtype == b"digest" else TEXT)
             multipart.children.append(part)
         self._close(0, len(self._data))
-        return root
 
     def _next_opening(self, position: int) -> _Delimiter | None:
         """The delimiter line that begins the next part; all that ends before it is closed."""
@@ -179,29 +172,30 @@ class _Scan:
             position = delimiter.end
         return None
 
-    def _begin(self, start: int, default: _ContentType) -> Part:
+    def _begin(self, start: int, default: ContentType) -> Part:
         """Read the header block of the part at `start` and open the part."""
-        part = Part(start, self._header_end(start))
-        self._parts += 1
-        _describe(part, b"\n" + self._data[start : part.header_end], default)
-        full = len(self._open) >= MAX_DEPTH or self._parts >= MAX_PARTS
+        part = _read_part(self._data, start, self._header_end(start), default)
+        full = len(self._open) >= MAX_DEPTH or self._parts + 1 >= MAX_PARTS
         if full and (part.is_multipart or part.is_message):
-            part.type, part.subtype, part.params = _OPAQUE
-        boundary = parameter(part.params, b"boundary") if part.is_multipart else None
-        shadowed = None
-        if boundary is not None:
-            boundary = boundary.rstrip(b" \t\r") or None
-        if boundary is not None and len(boundary) <= MAX_BOUNDARY:
-            shadowed = self._boundaries.get(boundary)
-            self._boundaries[boundary] = len(self._open)
-        self._open.append(_Open(part, boundary, shadowed))
-        part.lines = -self._count_lines(part.header_end)  # made good when the part is closed
+            part.type, part.subtype, part.params = OPAQUE
+        self._open_part(part)
         return part
+
+    def _open_part(self, part: Part) -> None:
+        if part.is_multipart:
+            boundary = (parameter(part.params, b"boundary") or b"").rstrip(b" \t\r")
+            if 0 < len(boundary) <= MAX_BOUNDARY:
+                level = len(self._open)
+                self._shadowed[level] = boundary, self._boundaries.get(boundary)
+                self._boundaries[boundary] = level
+        self._parts += 1
+        self._open.append(part)
+        part.lines = -self._count_lines(part.header_end)  # made good when the part is closed
 
     def _rest(self, start: int) -> Part:
         """All that is left of the message as one leaf."""
-        part = Part(start, start, len(self._data))
-        part.type, part.subtype, part.params = _OPAQUE
+        part = Part(start, start, body_end=len(self._data))
+        part.type, part.subtype, part.params = OPAQUE
         before = self._count_lines(start)
         part.lines = self._count_lines(len(self._data)) - before
         return part
@@ -210,23 +204,21 @@ class _Scan:
         """End the parts from the innermost up to `level`. A part may reach a line end further than `end`: the
         line end before a delimiter may be needed to end a header block or another delimiter."""
         while len(self._open) > level:
-            part = self._open[-1].part
+            part = self._open.pop()
             end = max(end, part.header_end)
             part.body_end = end
             part.lines += self._count_lines(end)
-            if part.is_multipart and not part.children:
-                part.children.append(_whole_body(part))
-            self._forget_boundary(len(self._open) - 1)
-            self._open.pop()
+            if part.is_multipart:
+                if not part.children:
+                    part.children.append(_whole_body(part))
+                self._forget_boundary(len(self._open))
 
     def _forget_boundary(self, level: int) -> None:
-        _, boundary, shadowed = self._open[level]
-        if boundary is None or self._boundaries.get(boundary) != level:
-            return
-        if shadowed is None:
+        boundary, outer = self._shadowed.pop(level, (b"", None))
+        if outer is not None:
+            self._boundaries[boundary] = outer
+        elif boundary:
             del self._boundaries[boundary]
-        else:
-            self._boundaries[boundary] = shadowed
 
     def _count_lines(self, position: int) -> int:
         """Line ends before a position. Positions never go back, so all lines are counted once."""
@@ -236,14 +228,13 @@ class _Scan:
 
     def _header_end(self, start: int) -> int:
         """Where the header block at `start` ends: at the empty line, or before a delimiter, or never."""
-        if not start:
-            end = header_end(self._data)
-            return len(self._data) if end < 0 else end
         # An empty line that is still ahead is not searched for again.
         if self._empty_line[0] < start - 1:
             match = EMPTY_LINE.search(self._data, start - 1)
             self._empty_line = match.span() if match else (len(self._data), len(self._data))
         end = self._empty_line[1]
+        if self._data.find(b"\n--", start - 1, end) < 0:
+            return end
         delimiter = self._find_delimiter(start, end)
         return end if delimiter is None else max(start, delimiter.start)
 
@@ -251,13 +242,13 @@ class _Scan:
         """The first delimiter line of an open multipart that begins at `start` or later and before `end`."""
         if not self._boundaries:
             return None
-        for match in _DASHES.finditer(self._data, start - 1, end):
-            if len(match[1]) > MAX_LINE:
-                continue
-            if found := self._match_boundary(match[1].rstrip(b" \t\r")):
-                line_feed, stop = match.span()
-                before = line_feed - (self._data[line_feed - 1 : line_feed] == b"\r")
-                return _Delimiter(before, min(stop + 1, len(self._data)), *found)
+        data, position = self._data, start - 1
+        while match := _DASHES.search(data, position, end):
+            line_feed, position = match.span()
+            text = match[1]
+            if len(text) <= MAX_LINE and (found := self._match_boundary(text.rstrip(b" \t\r"))):
+                before = line_feed - (data[line_feed - 1 : line_feed] == b"\r")
+                return _Delimiter(before, min(position + 1, len(data)), *found)
         return None
 
     def _match_boundary(self, text: bytes) -> tuple[int, bool] | None:
@@ -274,35 +265,12 @@ class _Scan:
 
 def _whole_body(multipart: Part) -> Part:
     """The one part of a multipart that has none."""
-    part = Part(multipart.header_end, multipart.header_end, multipart.body_end, multipart.lines)
-    part.type, part.subtype, part.params = _TEXT
+    start = multipart.header_end
+    part = Part(start, start, body_end=multipart.body_end, lines=multipart.lines)
+    part.type, part.subtype, part.params = TEXT
     return part
 
 
-def _describe(part: Part, block: bytes, default: _ContentType) -> None:
-    """Set what the Content fields say; `block` is the header block behind a LF. Of several fields with one
-    name the first counts."""
-    found: dict[bytes, bytes] = {}
-    for match in _CONTENT_FIELD.finditer(block):
-        found.setdefault(match[1].lower(), match[2][:MAX_VALUE])
-    content_type: _ContentType | None = default
-    if b"type" in found:
-        content_type = parse_content_type(found[b"type"])
-    # A field that cannot be understood counts as text/plain (RFC 2045 §5.2).
-    part.type, part.subtype, part.params = content_type or _TEXT
-    if b"transfer-encoding" in found:
-        part.encoding = parse_token(found[b"transfer-encoding"]) or b"7bit"
-        if part.is_message and part.encoding in (b"base64", b"quoted-printable"):
-            part.type, part.subtype, part.params = _OPAQUE
-    if b"disposition" in found:
-        part.disposition = parse_disposition(found[b"disposition"])
-    if b"language" in found:
-        part.language = tuple(_LANGUAGE.findall(without_comments(unfold(found[b"language"]))))
-    part.id = _text(found.get(b"id"))
-    part.description = _text(found.get(b"description"))
-    part.md5 = _text(found.get(b"md5"))
-    part.location = _text(found.get(b"location"))
-
-
-def _text(value: bytes | None) -> bytes | None:
-    return None if value is None else unfold(value)
+def _read_part(data: bytes, start: int, end: int, default: ContentType) -> Part:
+    """The part whose header block is data[start:end]."""
+    return Part(start, end, *read_part_header(data[start:end], default))

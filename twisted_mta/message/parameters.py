@@ -20,6 +20,10 @@ Parameters = tuple[tuple[bytes, bytes], ...]  # (name in lower case, value) in o
 
 _MEDIA_TYPE = re.compile(rb"""\s*+([\w!#$%&'*+.^`{|}~-]++)\s*+/\s*+([^\s;,"()<>=/]++)""", re.ASCII)
 _TOKEN = re.compile(rb"""\s*+([^\s;,"()<>=]*+)""")
+_BARE_TOKEN = re.compile(rb"[A-Za-z0-9.+-]{1,80}")
+# A media type with at most two parameters and nothing special, which nearly all are, is read at one go.
+_PAIR = rb"""[ \t]*+;[ \t]*+([^\s;="*()]++)=(?:"([^"\\\n]*+)"|([^\s";()]++))"""
+_USUAL = re.compile(rb"([\w.+-]++)/([\w.+-]++)(?:%b(?:%b)?+)?+;?" % (_PAIR, _PAIR), re.ASCII)
 # Every alternative takes what it has looked at, so that nothing is read twice.
 _PARAMETER = re.compile(
     rb"""([^\s;="]++)(?:\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)|([^\s;"]*+)))?+"""
@@ -34,6 +38,20 @@ _NOT_ATTRIBUTE_CHAR = re.compile(rb"[^A-Za-z0-9!#$&+.^_`{|}~-]")
 
 def parse_content_type(value: bytes) -> tuple[bytes, bytes, Parameters] | None:
     """The type and subtype in lower case and the parameters, or None when the value is not a media type."""
+    if len(value) <= MAX_VALUE and (usual := _USUAL.fullmatch(value)):
+        kind, subtype, name, quoted, bare, name_2, quoted_2, bare_2 = usual.groups()
+        if name is None:
+            return kind.lower(), subtype.lower(), ()
+        first = name.lower(), bare if quoted is None else quoted
+        if name_2 is None:
+            return kind.lower(), subtype.lower(), (first,)
+        second = name_2.lower(), bare_2 if quoted_2 is None else quoted_2
+        if first[0] != second[0]:
+            return kind.lower(), subtype.lower(), (first, second)
+    return _read_content_type(value)
+
+
+def _read_content_type(value: bytes) -> tuple[bytes, bytes, Parameters] | None:
     text = without_comments(unfold(value[:MAX_VALUE]))
     match = _MEDIA_TYPE.match(text)
     if match is None:
@@ -55,6 +73,8 @@ def parse_disposition(value: bytes) -> tuple[bytes, Parameters] | None:
 
 def parse_token(value: bytes) -> bytes:
     """The first token of a value in lower case, or b"": for Content-Transfer-Encoding (RFC 2045 §6.1)."""
+    if _BARE_TOKEN.fullmatch(value):
+        return value.lower()
     match = _TOKEN.match(without_comments(unfold(value[:MAX_VALUE])))
     return match[1].lower() if match else b""
 
@@ -67,7 +87,7 @@ def _parse_parameters(text: bytes, start: int) -> Parameters:
             pairs.append((name.lower(), unquote(quoted)))
         elif bare is not None:
             pairs.append((name.lower(), bare))
-    if not any(b"*" in name for name, _ in pairs):
+    if b"*" not in text:
         return tuple(_first_of_each(pairs))
     return tuple(_first_of_each(_joined(pairs)))
 

@@ -1,13 +1,16 @@
 """ENVELOPE, BODYSTRUCTURE and sections: by the RFC's examples, and by rules that hold for any message."""
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twisted_mta.message.header_block import HeaderBlock
 from twisted_mta.message.mime import scan
+from twisted_mta.message.overview import read_overview
 from twisted_mta.protocol.imap4.bodystructure import (
     render_basic_body,
     render_body,
@@ -50,7 +53,7 @@ def read(octets):
 
 
 def envelope(block):
-    return read(render_envelope(block))
+    return read(render_envelope(HeaderBlock(block)))
 
 
 def test_envelope_of_the_rfc():
@@ -60,7 +63,7 @@ def test_envelope_of_the_rfc():
         b"cc: minutes@CNRI.Reston.VA.US, John Klensin <KLENSIN@MIT.EDU>\r\n"
         b"Message-Id: <B27397-0100000@cac.washington.edu>\r\n\r\n"
     )
-    assert render_envelope(block) == (
+    assert render_envelope(HeaderBlock(block)) == (
         b'("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)" "IMAP4rev1 WG mtg summary and minutes" '
         b'(("Terry Gray" NIL "gray" "cac.washington.edu")) (("Terry Gray" NIL "gray" "cac.washington.edu")) '
         b'(("Terry Gray" NIL "gray" "cac.washington.edu")) ((NIL NIL "imap" "cac.washington.edu")) '
@@ -86,7 +89,7 @@ def test_envelope_members():
 
 def test_structures():
     data = b"Content-Type: text/html; charset=x\r\nContent-Language: en, de\r\nContent-MD5: abc\r\n\r\na\r\nb"
-    first, second = split_structures(render_structures(data))
+    first, second = split_structures(render_structures(data, scan(data)))
     assert read(first) == [None] * 10
     assert second == b'("text" "html" ("charset" "x") NIL NIL "7bit" 4 1 "abc" NIL ("en" "de") NIL)'
     assert render_basic_body(data) == b'("text" "html" ("charset" "x") NIL NIL "7bit" 4 1)'
@@ -108,7 +111,7 @@ def sections_of(part, numbers=()):
 
 def check(data):
     """Rules that hold for whatever is a message."""
-    rendered = render_structures(data)
+    rendered = render_structures(data, scan(data))
     both = split_structures(rendered)
     assert all(isinstance(read(each), list) for each in both) and len(read(both[0])) == 10
     assert isinstance(read(render_basic_body(data)), list)
@@ -156,6 +159,98 @@ def test_depth():
     data = b"".join(
         b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(5000)
     )
-    assert render_body(data, scan(data), True).count(b"(") > 100
+    assert render_body(scan(data), True).count(b"(") > 100
     data = b"Content-Type: message/rfc822\r\n\r\n" * 5000
-    assert read(split_structures(render_structures(data))[1])
+    assert read(split_structures(render_structures(data, scan(data)))[1])
+
+
+def test_the_multipart_of_the_rfc():
+    # RFC 9051 §7.5.2, with the extension data that FETCH BODYSTRUCTURE adds in the order of §9.
+    data = (
+        b"Content-Type: multipart/mixed; boundary=b\r\nContent-Language: en\r\nContent-Location: x\r\n"
+        b"Content-Disposition: inline\r\n\r\n--b\r\n\r\none\r\ntwo\r\n\r\n--b\r\n"
+        b"Content-Type: text/plain; name=cc.diff; charset=us-ascii\r\nContent-Transfer-Encoding: base64\r\n"
+        b"Content-ID: <960723163407.20117h@cac.washington.edu>\r\nContent-Description: Compiler diff\r\n"
+        b"Content-MD5: abc\r\nContent-Disposition: attachment; filename*0=c; filename*1=d\r\n\r\neA==\r\n"
+        b"--b--\r\n"
+    )
+    assert render_basic_body(data) == (
+        b'(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 10 2)'
+        b'("text" "plain" ("name" "cc.diff" "charset" "us-ascii") "<960723163407.20117h@cac.washington.edu>"'
+        b' "Compiler diff" "base64" 4 0) "mixed")'
+    )
+    assert render_body(scan(data), True) == (
+        b'(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 10 2 NIL NIL NIL NIL)'
+        b'("text" "plain" ("name" "cc.diff" "charset" "us-ascii") "<960723163407.20117h@cac.washington.edu>"'
+        b' "Compiler diff" "base64" 4 0 "abc" ("attachment" ("filename" "cd")) NIL NIL)'
+        b' "mixed" ("boundary" "b") ("inline" NIL) "en" "x")'
+    )
+
+
+@pytest.mark.parametrize("subtype", [b"rfc822", b"global"])
+def test_a_message_in_a_message(subtype):
+    # body-type-msg, RFC 9051 §9: envelope, body and lines of the message inside.
+    data = (
+        b"Content-Type: message/%b\r\n\r\nSubject: \xc3\xbc\r\nFrom: \xc3\xbc@a.test\r\n\r\nx\r\n" % subtype
+    )
+    sender = [[None, None, "ü".encode(), b"a.test"]]
+    inner = [b"text", b"plain", [b"charset", b"us-ascii"], None, None, b"7bit", 3, 1]
+    found = read(render_basic_body(data))
+    assert found[:2] == [b"message", subtype]
+    assert found[7:] == [[None, "ü".encode(), sender, sender, sender, *[None] * 5], inner, 4]
+
+
+def examine(data):
+    root = scan(data)
+    read_overview(data, root)
+    split_structures(render_structures(data, root))
+
+
+FIELDS = (b"To: ", b"Subject: ", b"References: ", b"Date: ", b"Content-Type: a/b;", b"Content-Disposition: ")
+PIECES_OF_FIELDS = (
+    b"(",
+    b"()",
+    b'"',
+    b"<a@b>",
+    b"a@b,",
+    b"[a]",
+    b"Re: ",
+    b"=?utf-8?q?x?= ",
+    b"\r\n ",
+    b"a*0=b;",
+)
+
+
+def test_hostile_fields_cost_no_more_than_their_octets():
+    # Quadratic work would keep this test busy for hours.
+    for piece in PIECES_OF_FIELDS:
+        for name in FIELDS:
+            examine(name + piece * (1_000_000 // len(piece)) + b"\r\n\r\n")
+
+
+PARTS = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: b"To: a@b\r\n" * 1_000_000,
+        lambda: b"a:\n" * 3_000_000,
+        lambda: b"To: " + b"a@b," * 2_500_000,
+        lambda: b"Subject: " + b"\r\n " * 3_000_000,
+        lambda: PARTS + b"".join(b"--b\r\nContent-ID: <%d@x>\r\n\r\nx\r\n" % n for n in range(100_000)),
+        lambda: PARTS + b"--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: a@b\r\n\r\nx\r\n" * 100_000,
+        lambda: (
+            b"To: " + b", ".join(b'"User %d" <user%d@x.test>' % (n, n) for n in range(100_000)) + b"\r\n\r\n"
+        ),
+    ],
+    ids=["fields", "names", "addresses", "folding", "parts", "messages", "recipients"],
+)
+def test_large_headers_and_many_parts_take_bounded_memory(make):
+    data = make()
+    tracemalloc.start()
+    try:
+        examine(data)
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()

@@ -1,7 +1,4 @@
-"""BODY and BODYSTRUCTURE, rendered from the MIME structure (RFC 3501 §7.4.2).
-
-The scan has seen to it that there are at most `mime.MAX_DEPTH` levels, so the recursion here is bounded.
-"""
+"""BODY and BODYSTRUCTURE, rendered from the MIME structure (RFC 3501 §7.4.2, RFC 9051 §7.5.2)."""
 
 from __future__ import annotations
 
@@ -10,56 +7,85 @@ from twisted_mta.message.parameters import Parameters
 from twisted_mta.protocol.imap4.envelope import render_envelope
 from twisted_mta.protocol.imap4.responses import NIL, nstring, string
 
+# What nearly every structure is made of.
+_USUAL = {
+    word: string(word)
+    for word in (
+        b"text plain html multipart mixed alternative related image jpeg png gif application pdf octet-stream"
+        b" message rfc822 charset utf-8 us-ascii iso-8859-1 windows-1252 format flowed delsp yes boundary"
+        b" 7bit 8bit base64 quoted-printable attachment inline filename name"
+    ).split()
+}
 
-def render_body(data: bytes, part: Part, extensions: bool) -> bytes:
-    """The structure of a part of the message `data`: BODYSTRUCTURE with `extensions`, BODY without."""
-    if part.is_multipart:
-        children = b"".join([render_body(data, child, extensions) for child in part.children])
-        tail = b" " + _parameters(part.params) + _common_extensions(part) if extensions else b""
-        return b"(%b %b%b)" % (children, string(part.subtype), tail)
-    fields = b"%b %b %b %b %b %b %d" % (
-        string(part.type),
-        string(part.subtype),
+
+def render_body(part: Part, extensions: bool) -> bytes:
+    """The structure of a part: BODYSTRUCTURE with `extensions`, BODY without."""
+    pieces: list[bytes] = []
+    pending: list[Part | bytes] = [part]  # what is still to be rendered, the next one last
+    while pending:
+        item = pending.pop()
+        if isinstance(item, bytes):
+            pieces.append(item)
+        elif item.is_multipart:
+            pieces.append(b"(")
+            tail = b" " + _parameters(item.params) + _common_extensions(item) if extensions else b""
+            pending.append(b" %b%b)" % (_word(item.subtype), tail))
+            pending += reversed(item.children)
+        else:
+            pieces.append(b"(" + _basic_fields(item))
+            tail = b" %b%b" % (nstring(item.md5), _common_extensions(item)) if extensions else b""
+            if item.message is not None:
+                pieces.append(b" %b " % render_envelope(item.message.fields))
+                pending += [b" %d%b)" % (item.lines, tail), item.message]
+            elif item.type == b"text":
+                pieces.append(b" %d%b)" % (item.lines, tail))
+            else:
+                pieces.append(tail + b")")
+    return b"".join(pieces)
+
+
+def _basic_fields(part: Part) -> bytes:
+    """`body-fields` and the media type before them (RFC 9051 §9)."""
+    return b"%b %b %b %b %b %b %d" % (
+        _word(part.type),
+        _word(part.subtype),
         _parameters(part.params),
-        nstring(part.id),
-        nstring(part.description),
-        string(part.encoding),
+        NIL if part.id is None else string(part.id),
+        NIL if part.description is None else string(part.description),
+        _word(part.encoding),
         part.size,
     )
-    if part.message is not None:
-        inner = part.message
-        envelope = render_envelope(data[inner.header_start : inner.header_end])
-        fields += b" %b %b %d" % (envelope, render_body(data, inner, extensions), part.lines)
-    elif part.type == b"text":
-        fields += b" %d" % part.lines
-    tail = b" " + nstring(part.md5) + _common_extensions(part) if extensions else b""
-    return b"(%b%b)" % (fields, tail)
 
 
 def _common_extensions(part: Part) -> bytes:
     """Disposition, language and location, which every kind of part may have."""
-    disposition = NIL
+    disposition = language = location = NIL
     if part.disposition is not None:
-        disposition = b"(%b %b)" % (string(part.disposition[0]), _parameters(part.disposition[1]))
+        disposition = b"(%b %b)" % (_word(part.disposition[0]), _parameters(part.disposition[1]))
     if len(part.language) > 1:
         language = b"(%b)" % b" ".join(map(string, part.language))
-    else:
-        language = string(part.language[0]) if part.language else NIL
-    return b" %b %b %b" % (disposition, language, nstring(part.location))
+    elif part.language:
+        language = string(part.language[0])
+    if part.location is not None:
+        location = string(part.location)
+    return b" %b %b %b" % (disposition, language, location)
 
 
 def _parameters(parameters: Parameters) -> bytes:
     if not parameters:
         return NIL
-    return b"(%b)" % b" ".join([string(octets) for pair in parameters for octets in pair])
+    return b"(%b)" % b" ".join([_word(octets) for pair in parameters for octets in pair])
 
 
-def render_structures(data: bytes, root: Part | None = None) -> bytes:
-    """What is asked for in one breath: ENVELOPE and BODYSTRUCTURE, to be taken apart by `split_structures`.
-    `root` is the structure of the message `data`, when it is known already."""
-    root = root or scan(data)
-    envelope = render_envelope(data[: root.header_end])
-    return b"%d %b%b" % (len(envelope), envelope, render_body(data, root, True))
+def _word(octets: bytes) -> bytes:
+    return _USUAL.get(octets) or string(octets)
+
+
+def render_structures(data: bytes, root: Part) -> bytes:
+    """What is asked for in one breath, of the message `data` with the structure `root`: ENVELOPE and
+    BODYSTRUCTURE, to be taken apart by `split_structures`."""
+    envelope = render_envelope(root.fields)
+    return b"%d %b%b" % (len(envelope), envelope, render_body(root, True))
 
 
 def split_structures(rendered: bytes) -> tuple[bytes, bytes]:
@@ -71,4 +97,4 @@ def split_structures(rendered: bytes) -> tuple[bytes, bytes]:
 
 def render_basic_body(data: bytes) -> bytes:
     """BODY of a message."""
-    return render_body(data, scan(data), False)
+    return render_body(scan(data), False)

@@ -1,0 +1,46 @@
+"""Text made fit for comparison: what people take for the same becomes equal (RFC 5051, RFC 5255 §4).
+
+This is the comparator i;unicode-casemap, and a little more. As there, case and compatibility variants are
+gone (ﬁ is fi, full-width letters are ASCII), and letters are decomposed, so that a substring search for
+"cafe" finds "café", but "café" not "cafe". Beyond it:
+
+- case is folded in full: ß is ss;
+- the four i of Turkish are one letter, as what a writer's keyboard has is no choice of the writer's;
+- characters that nobody sees (soft hyphen, zero-width space and joiners, byte order mark) are left out;
+- white space, NUL and other separators in a row are one space: a phrase is found across a line break.
+
+What contains a text contains its folded form when folded itself, but for the rare order of several
+combining marks; so an index of folded texts is one definition for all that searches.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can bring one, no database takes it
+
+
+def fold(text: str) -> str:
+    """The text for comparison. It never holds a line feed, NUL or surrogate, and no two spaces in a row."""
+    if text.isascii():
+        return _spaced(text.lower())
+    text = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", text))
+    # Upper case first: it takes ı to I, and ﬀ apart; what has no upper case is caught by `casefold`.
+    text = unicodedata.normalize("NFKD", text.upper()).casefold()
+    if "\u0307" in text:
+        text = text.replace("i\u0307", "i")
+    return _spaced(text)
+
+
+def _spaced(text: str) -> str:
+    """White space and NUL in a row as one space, also where the text begins or ends with some."""
+    if "\0" in text:
+        text = text.replace("\0", " ")
+    folded = " ".join(text.split())
+    if not folded:
+        return " " if text else ""
+    if text[0].isspace():
+        folded = " " + folded
+    return folded + " " if text[-1].isspace() else folded
