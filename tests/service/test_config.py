@@ -83,7 +83,7 @@ def test_the_annotated_sample_has_every_key_and_the_defaults(tmp_path: Path) -> 
     }
     assert written == keys_of(Config)
     sample, default = load(ROOT / "etc/mta.toml"), loaded(tmp_path, to_toml(LEAST))
-    for section in ("relay", "dns", "queue", "limits", "demo", "auth"):
+    for section in ("relay", "dns", "queue", "quota", "limits", "demo", "auth"):
         assert getattr(sample, section) == getattr(default, section), section
 
 

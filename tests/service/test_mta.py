@@ -49,6 +49,33 @@ def test_accounts(server: ServerProcess) -> None:
     assert server.mta("account", "list").stdout.split() == ["alice@a.test"]
 
 
+def test_what_an_account_may_keep(tmp_path: Path) -> None:
+    server = ServerProcess({**CONFIG, "quota": {"messages": 1000}}, tmp_path)
+    server.add_account("alice@a.test", "secret")
+    assert server.mta("account", "quota", "Alice@a.test").stdout == (
+        "alice@a.test\n"
+        "  storage: 0 octets used, no limit (as configured)\n"
+        "  messages: 0 messages used, limit 1,000 messages (as configured)\n"
+    )
+    done = server.mta("account", "quota", "alice@a.test", "--storage", "2 MiB", "--messages", "none")
+    assert "limit 2,097,152 octets (its own)" in done.stdout
+    assert "messages: 0 messages used, no limit (its own)" in done.stdout
+    server.mta("account", "quota", "alice@a.test", "--messages", "default")
+    shown = json.loads(server.mta("account", "quota", "alice@a.test", "--json").stdout)
+    assert shown == {
+        "account": "alice@a.test",
+        "limits": {"octets": 2097152, "messages": 1000},
+        "usage": {"octets": 0, "messages": 0},
+        "own": {"storage": 2097152},
+    }
+    assert "no account bob@a.test" in refused(server.mta("account", "quota", "bob@a.test"))
+    for wrong in (("--storage", "much"), ("--messages", "2G"), ("--messages=-1",)):
+        refused(server.mta("account", "quota", "alice@a.test", *wrong))
+    server.mta("account", "remove", "alice@a.test")
+    server.add_account("alice@a.test", "secret")
+    assert "no limit (as configured)" in server.mta("account", "quota", "alice@a.test").stdout
+
+
 def test_aliases(server: ServerProcess) -> None:
     server.mta("alias", "add", "sales@a.test", "alice@a.test", "x@elsewhere.test")
     assert server.mta("alias", "list").stdout == "sales@a.test: alice@a.test x@elsewhere.test\n"

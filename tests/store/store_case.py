@@ -39,6 +39,7 @@ class StoreCase(TestCase):
     """A started store at `self.root`, with `self.account`."""
 
     timeout = 60
+    indexing = False  # nothing happens in the background
 
     def setUp(self):
         return Deferred.fromCoroutine(self.start())
@@ -51,7 +52,9 @@ class StoreCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.store.stop()))
 
     async def start_store(self, with_reactor=reactor):
-        self.store = MessageStore(self.root / "mail", reactor=with_reactor, hostname="mx.a.test")
+        self.store = MessageStore(
+            self.root / "mail", reactor=with_reactor, hostname="mx.a.test", indexing=self.indexing
+        )
         await self.store.start()
         self.account = await self.store.account(ALICE)
 

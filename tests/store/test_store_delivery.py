@@ -152,7 +152,8 @@ class DraftTests(StoreCase):
             for piece in pieces:
                 await draft.write(piece)
             assert draft.size == sum(map(len, pieces))
-            validity, uid = await draft.commit("Sent", frozenset({"\\Seen", "\\Recent", "kw"}), -5.0)
+            await draft.end_message(frozenset({"\\Seen", "\\Recent", "kw"}), -5.0)
+            validity, (uid,) = await draft.commit("Sent")
             draft.abort()
             mailbox, _ = await self.open("Sent")
             assert validity == mailbox.uid_validity
@@ -170,13 +171,14 @@ class DraftTests(StoreCase):
                 if end == "abort":
                     draft.abort()
                     await self.refused(CannotDo, draft.write(b"x"))
-                    await self.refused(CannotDo, draft.commit("Sent", frozenset(), None))
-                elif end == "nowhere":
-                    await self.refused(NoSuchMailbox, draft.commit("Nowhere", frozenset(), None))
-                elif end == "bad name":
-                    await self.refused(BadMailboxName, draft.commit("a//b", frozenset(), None))
+                    await self.refused(CannotDo, draft.end_message(frozenset(), None))
+                    await self.refused(CannotDo, draft.commit("Sent"))
+                elif end == "bad flag":
+                    await self.refused(CannotDo, draft.end_message(frozenset({"\\X"}), None))
                 else:
-                    await self.refused(CannotDo, draft.commit("Sent", frozenset({"\\X"}), None))
+                    await draft.end_message(frozenset(), None)
+                    kind, name = (NoSuchMailbox, "No") if end == "nowhere" else (BadMailboxName, "a//b")
+                    await self.refused(kind, draft.commit(name))
         await self.store.stop()
         assert os.listdir(self.maildir("tmp")) == [] and self.files(".Sent") == []
 

@@ -14,7 +14,8 @@ from twisted_mta.message.content import Content
 from twisted_mta.store.errors import StorageFull
 from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import DELETED
-from twisted_mta.store.index import Index, Reader
+from twisted_mta.store.index_emails import Emails
+from twisted_mta.store.index_reader import Reader
 from twisted_mta.store.space import RESERVE, require_space, reserve
 
 MiB = 1024 * 1024
@@ -67,7 +68,7 @@ class ReserveTests(StoreCase):
             for size in (10, 200_000):
                 await self.refused(StorageFull, self.append(size))
             assert (await mailbox.move([1], "Trash")).target_uids == (1,)
-            assert await mailbox.set_flags([2], "add", frozenset({"\\Deleted"})) == [2]
+            assert (await mailbox.set_flags([2], "add", frozenset({"\\Deleted"}))).changed == [2]
             assert await mailbox.expunge([2]) == [2]
             assert await self.numbers("INBOX") == {3: 3}
         assert os.listdir(self.maildir("tmp")) == []
@@ -79,7 +80,8 @@ class ReserveTests(StoreCase):
     async def append(self, size):
         draft = await self.store.draft(ALICE)
         await draft.write(message(9, size))
-        await draft.commit("INBOX", frozenset(), None)
+        await draft.end_message(frozenset(), None)
+        await draft.commit("INBOX")
 
     async def test_a_rendering_that_cannot_be_kept_is_given_all_the_same(self):
         await self.deliver(1, 2)
@@ -88,7 +90,7 @@ class ReserveTests(StoreCase):
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        for place, method in ((Index, "keep_renderings"), (Reader, "renderings")):
+        for place, method in ((Emails, "keep_renderings"), (Reader, "renderings")):
             with patch.object(place, method, full):
                 assert await mailbox.cached("size", [1, 2], lambda data: b"%d" % len(data)) == [b"56"] * 2
                 await mailbox.refresh()  # behind the keeping, in the lane
@@ -122,7 +124,7 @@ def test_a_small_disk_that_mail_has_filled_can_be_emptied_by_its_owner(tmp_path)
         folder = bench.folder()
         uids = [row.uid for row in folder.index.messages(folder.id)]
         assert len(uids) > 1000
-        assert set_flags(folder, uids, "add", DELETED, frozenset()) == uids
+        assert set_flags(folder, uids, "add", DELETED, frozenset()).changed == uids
         assert folder.expunge(uids) == uids
         assert bench.put(count) > uids[-1:]
         bench.home.close()

@@ -16,10 +16,10 @@ class FlagTests(StoreCase):
     async def test_add_remove_replace(self):
         await self.deliver(1, 2, 3)
         mailbox, changes = await self.open()
-        assert await mailbox.set_flags([1, 2], "add", frozenset({"\\seen", "$Work"})) == [1, 2]
-        assert await mailbox.set_flags([1, 2, 3, 9], "add", frozenset({"\\Seen"})) == [3]
-        assert await mailbox.set_flags([1], "remove", frozenset({"\\Seen", "\\Draft"})) == [1]
-        assert await mailbox.set_flags([2], "replace", frozenset({"\\Deleted", "\\Recent"})) == [2]
+        assert (await mailbox.set_flags([1, 2], "add", frozenset({"\\seen", "$Work"}))).changed == [1, 2]
+        assert (await mailbox.set_flags([1, 2, 3, 9], "add", frozenset({"\\Seen"}))).changed == [3]
+        assert (await mailbox.set_flags([1], "remove", frozenset({"\\Seen", "\\Draft"}))).changed == [1]
+        assert (await mailbox.set_flags([2], "replace", frozenset({"\\Deleted", "\\Recent"}))).changed == [2]
         assert [mailbox.flags(uid) for uid in (1, 2, 3)] == [{"$Work"}, {"\\Deleted"}, {"\\Seen"}]
         assert [change.flags for change in changes] == [(1, 2), (3,), (1,), (2,)]
         assert [change.modseq for change in changes] == sorted({change.modseq for change in changes})
@@ -256,7 +256,7 @@ class ReadingTests(StoreCase):
             ]
         )
         mailbox = await account.open("INBOX")
-        assert len(await mailbox.set_flags(mailbox.uids, "add", frozenset({"\\Seen"}))) == 1200
+        assert len((await mailbox.set_flags(mailbox.uids, "add", frozenset({"\\Seen"}))).changed) == 1200
         assert None not in await mailbox.read(mailbox.uids)
         assert await mailbox.cached("n", mailbox.uids, lambda data: data[:14]) is not None
         await mailbox.refresh()

@@ -5,8 +5,9 @@ import shutil
 
 from store_case import ClockedReactor, StoreCase, message
 
-from twisted_mta.store import store as store_module
+from twisted_mta.store import upkeep
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault
+from twisted_mta.store.folder import Folder
 
 
 class OutsideTests(StoreCase):
@@ -82,8 +83,6 @@ class OutsideTests(StoreCase):
         assert list(mailbox.uids) == [2]
 
     async def test_our_own_work_does_not_lead_to_a_scan_and_hides_nothing(self):
-        from twisted_mta.store.folder import Folder
-
         scans = []
         scan = Folder.scan
         self.patch(Folder, "scan", lambda folder: (scans.append(folder), scan(folder)))
@@ -101,6 +100,24 @@ class OutsideTests(StoreCase):
         await mailbox.refresh()
         assert 99 in (await self.numbers("INBOX")).values()
 
+    async def test_a_second_file_of_the_same_name_is_no_second_message(self):
+        """A program that links and unlinks to move a file, or died in between."""
+        self.drop("new/1.a.h", 1)
+        self.drop("cur/2.b.h:2,S", 2)
+        mailbox, changes = await self.open()
+        os.link(self.maildir("cur") / "2.b.h:2,S", self.maildir("cur") / "2.b.h:2,FS")
+        for _ in range(3):
+            await mailbox._visit(Folder.scan)
+        assert list(mailbox.uids) == [1, 2] and changes == []
+        os.link(self.maildir("new") / "1.a.h", self.maildir("cur") / "1.a.h:2,S")
+        await mailbox._visit(Folder.scan)
+        assert [change.flags for change in changes] == [(1,)] and mailbox.flags(1) == {"\\Seen"}
+        os.unlink(self.maildir("new") / "1.a.h")
+        os.unlink(self.maildir("cur") / "2.b.h:2,S")
+        await mailbox._visit(Folder.scan)
+        assert mailbox.flags(2) == {"\\Seen", "\\Flagged"} and len(changes) == 2
+        assert await self.numbers("INBOX") == {1: 1, 2: 2}
+
     async def test_a_file_that_was_renamed_is_found_again(self):
         await self.deliver(*range(6))
         mailbox, _ = await self.open()
@@ -113,7 +130,7 @@ class OutsideTests(StoreCase):
         rename(0, "S")
         assert await mailbox.read([1, 2]) == [message(0), message(1)]
         rename(1, "F")
-        assert await mailbox.set_flags([2], "add", frozenset({"\\Seen"})) == [2]
+        assert (await mailbox.set_flags([2], "add", frozenset({"\\Seen"}))).changed == [2]
         assert mailbox.flags(2) == {"\\Seen", "\\Flagged"}
         rename(2, "S")
         assert await mailbox.expunge([3]) == [3]
@@ -129,8 +146,6 @@ class OutsideTests(StoreCase):
 
     async def test_renamed_between_the_look_and_the_work(self):
         """The directory's times betray nothing: the file itself is missing where it was last seen."""
-        from twisted_mta.store.folder import Folder
-
         await self.deliver(1, 2, 3, 4)
         mailbox, _ = await self.open()
         await self.open("Archive")
@@ -204,11 +219,11 @@ class OutsideTests(StoreCase):
         other = await self.account.open("Sent")
         self.drop("new/1.a.h", 1)
         self.drop("new/1.b.h", 2, ".Sent")
-        clock.advance(store_module.TICK)
+        clock.advance(upkeep.TICK)
         await mailbox._beside(lambda: None)  # behind the look, in a thread
         while not changes:
             await mailbox._account.visit(lambda home: None)
         assert changes[-1].added == (1,) and not other.uids
         await mailbox.close()
-        clock.advance(store_module.TICK)
-        assert self.store._looking is False
+        clock.advance(upkeep.TICK)
+        assert self.store._upkeep._looking is False

@@ -129,6 +129,9 @@ class Transport(StringTransport):
 
     TLS = False
 
+    def setTcpNoDelay(self, enabled):
+        pass
+
     def __init__(self, host):
         super().__init__(peerAddress=IPv4Address("TCP", host, 40000))
         self.held = b""
@@ -164,6 +167,7 @@ class Town:
         self.clock = Clock()
         self.clock.advance(NOW)
         self.directory, self.intake, self.told = Directory(), Intake(), []
+        self.full = set()  # accounts
         journey = Journey()
         journey.add_reader(self.told.append)
         common = {"hostname": "mx.a.test", "postmaster_domain": "a.test", "limits": limits, **policy}
@@ -182,6 +186,7 @@ class Town:
                 journey=journey,
                 reactor=self.clock,
                 policy=chosen,
+                is_full=self.is_full,
             )
 
         self.listener = Listener(
@@ -190,6 +195,9 @@ class Town:
         self.transport = Transport(host)
         self.session = self.listener.buildProtocol(None)
         self.session.makeConnection(self.transport)
+
+    async def is_full(self, account):
+        return account in self.full
 
     def said(self):
         output = self.transport.value()

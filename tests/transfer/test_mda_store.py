@@ -12,6 +12,7 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
+from twisted_mta.store.quota import UNLIMITED, Limits
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 
@@ -25,18 +26,21 @@ class StoreTests(TestCase):
         self.directory = Path(directory.name)
         self.store = await self.open_store()
 
-    async def open_store(self):
-        store = MessageStore(self.directory / "mail", reactor=reactor, hostname="mx.a.test")
+    async def open_store(self, **how):
+        store = MessageStore(self.directory / "mail", reactor=reactor, hostname="mx.a.test", **how)
         await store.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(store.stop()))
         return store
 
-    async def deliver(self, *paths, content=Content(b"", BODY), recovered=False):
+    async def deliver(self, *paths, **how):
+        outcomes = await self.outcomes(*paths, **how)
+        assert [outcome.action for outcome in outcomes] == [Action.DELIVERED] * len(paths)
+
+    async def outcomes(self, *paths, content=Content(b"", BODY), recovered=False):
         mda = LocalDelivery(directory=House(), store=self.store, journey=Journey(), reactor=reactor)
         message = QueuedMessage("Q1", Address.parse("eve@far.test"), 1234.5, content, recovered=recovered)
         recipients = [QueuedRecipient(70 + n, Address.parse(path)) for n, path in enumerate(paths)]
-        outcomes = await mda.deliver(message, recipients)
-        assert [outcome.action for outcome in outcomes] == [Action.DELIVERED] * len(paths)
+        return await mda.deliver(message, recipients)
 
     async def inbox(self, account):
         mailbox = await (await self.store.account(account)).open("INBOX")
@@ -63,3 +67,15 @@ class StoreTests(TestCase):
         path.write_bytes(body)
         await self.deliver("alice@a.test", content=Content(b"Received: x\r\n", path=path))
         assert await self.inbox("alice@a.test") == [HEAD + b"Received: x\r\n" + body]
+
+    async def test_what_does_not_fit_waits_in_the_queue_and_the_others_have_it(self):
+        await self.store.stop()
+        room = {"alice@a.test": Limits(octets=10)}
+        self.store = await self.open_store(limits_of=lambda account: room.get(account, UNLIMITED))
+        full, delivered = await self.outcomes("alice@a.test", "bob@a.test")
+        assert (full.action, full.status, full.text) == (Action.DELAYED, "4.2.2", "Mailbox is full")
+        assert delivered.action is Action.DELIVERED
+        assert await self.inbox("alice@a.test") == []
+        room.clear()
+        await self.deliver("alice@a.test", "bob@a.test")
+        assert len(await self.inbox("alice@a.test")) == len(await self.inbox("bob@a.test")) == 1

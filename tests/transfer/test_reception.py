@@ -37,6 +37,20 @@ def test_the_message_is_stored_as_it_came_with_a_trace_in_front():
     )
 
 
+def test_a_full_mailbox_is_refused_for_a_while():
+    town = Town()
+    town.full.add("alice@a.test")
+    recipients = ("RCPT TO:<alice@a.test>", "RCPT TO:<sales+x@a.test>", "RCPT TO:<bob@a.test>")
+    assert town.say("EHLO b.test", "MAIL FROM:<x@b.test>", *recipients)[3:] == [
+        "452 4.2.2 <alice@a.test> Mailbox is full",
+        "452 4.2.2 <sales+x@a.test> Mailbox is full",  # the house answers an alias with its account
+        "250 2.1.5 Recipient ok",
+    ]
+    assert town.stages == ["refused", "refused"]
+    town.full.clear()
+    assert town.say("RCPT TO:<alice@a.test>") == ["250 2.1.5 Recipient ok"]
+
+
 def test_the_trace_tells_of_tls_and_hides_other_recipients():
     town = Town(tls=True)
     town.say("EHLO b.test", "STARTTLS")

@@ -8,7 +8,8 @@ held to fewer characters than RFC 5321 allows a local part. All methods raise Di
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
@@ -17,6 +18,9 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 
 _ACCOUNT_LOCAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'=-]*\Z")
+
+
+RESOURCES = ("storage", "messages")  # of which an account has limits: octets, and a number
 
 
 class Administration:
@@ -62,6 +66,26 @@ class Administration:
         with self._database.transaction():
             self._require_account(name)
             self._database.set_password(name, hashed)
+        return name
+
+    def quota(self, text: str) -> tuple[str, dict[str, int | None]]:
+        """The account's name, and its own limits by resource (see `RESOURCES`); None: no limit."""
+        name = self._key(text)
+        self._require_account(name)
+        found = {resource: amount for address, resource, amount in self._database.quotas() if address == name}
+        return name, found
+
+    def set_quota(self, text: str, changes: Mapping[str, int | Literal["none", "default"]]) -> str:
+        """Other limits, by resource: octets or messages, "none", or the configured "default". Returns the
+        account's name."""
+        name = self._key(text)
+        with self._database.transaction():
+            self._require_account(name)
+            for resource, amount in changes.items():
+                if amount == "default":
+                    self._database.reset_quota(name, resource)
+                else:
+                    self._database.set_quota(name, resource, None if amount == "none" else amount)
         return name
 
     def remove_account(self, text: str) -> str:

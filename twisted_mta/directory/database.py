@@ -22,6 +22,10 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         " (number INTEGER PRIMARY KEY, address TEXT NOT NULL UNIQUE, password TEXT NOT NULL)",
         "CREATE TABLE alias (address TEXT NOT NULL, target TEXT NOT NULL, PRIMARY KEY (address, target))",
     ),
+    (  # what an account may keep: `amount` of `resource`, NULL for no limit; without a row as configured
+        "CREATE TABLE quota (address TEXT NOT NULL, resource TEXT NOT NULL, amount INTEGER,"
+        " PRIMARY KEY (address, resource))",
+    ),
 )
 
 BUSY = 5.0  # seconds to wait for another process that is writing
@@ -74,6 +78,7 @@ class DirectoryDatabase:
 
     def remove_account(self, address: str) -> None:
         """The account's mail is not the directory's and stays."""
+        self._connection.execute("DELETE FROM quota WHERE address = ?", (address,))
         self._connection.execute("DELETE FROM account WHERE address = ?", (address,))
 
     def add_alias(self, address: str, target: str) -> None:
@@ -84,6 +89,21 @@ class DirectoryDatabase:
     def remove_alias(self, address: str) -> None:
         """The alias with all its targets."""
         self._connection.execute("DELETE FROM alias WHERE address = ?", (address,))
+
+    def quotas(self) -> list[tuple[str, str, int | None]]:
+        """(address, resource, amount) of every limit that an account has of its own; None: no limit."""
+        return self._connection.execute(
+            "SELECT address, resource, amount FROM quota ORDER BY address, resource"
+        ).fetchall()
+
+    def set_quota(self, address: str, resource: str, amount: int | None) -> None:
+        """A limit of the account's own; None: no limit."""
+        self.reset_quota(address, resource)
+        self._connection.execute("INSERT INTO quota VALUES (?, ?, ?)", (address, resource, amount))
+
+    def reset_quota(self, address: str, resource: str) -> None:
+        """The account has the configured limit again."""
+        self._connection.execute("DELETE FROM quota WHERE address = ? AND resource = ?", (address, resource))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

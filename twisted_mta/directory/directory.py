@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +36,7 @@ from twisted_mta.message.status import MailError, unexpected
 
 THREADS = 2
 MOST_WAITING = 100  # logins being verified or waiting for it; more are told to come back
+_NO_QUOTA: Mapping[str, int | None] = {}
 MOST_OF_ONE_PEER = 30  # of them: all the people of an office come back at once after a restart
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Directory:
         self._pool.start()
         self._database = await self._in_thread(lambda: DirectoryDatabase(self._path))
         self._stand_in = await self._hashing(lambda: hash_password("nobody has this password"))
-        await self._refresh()
+        await self.refresh()
 
     async def stop(self) -> None:
         """Close the database; lookups are over."""
@@ -86,17 +87,22 @@ class Directory:
         """See IDirectory."""
         if address.domain not in self._domains:
             return None
-        await self._refresh()
+        await self.refresh()
         return self._snapshot.resolve(address)
 
     async def owns(self, account: str, address: Address) -> bool:
         """See IDirectory."""
-        await self._refresh()
+        await self.refresh()
         return self._snapshot.owns(account, address, self._domains)
+
+    def quota(self, account: str) -> Mapping[str, int | None]:
+        """The limits that the account has of its own, by resource: octets of "storage", "messages"; None:
+        no limit. From memory, in any thread; as of the last lookup or `refresh`."""
+        return self._snapshot.quotas.get(account, _NO_QUOTA)
 
     async def authenticate(self, login: str, password: str, peer: str = "") -> str | None:
         """See IDirectory. Raises MailError (454 4.7.0, RFC 4954 §6) when too many logins are waiting."""
-        await self._refresh()
+        await self.refresh()
         try:
             prepared = prepare(password)
         except BadPassword:
@@ -113,7 +119,7 @@ class Directory:
             return account
         if not await self._verify(prepared, stored, peer):
             return None
-        await self._refresh()
+        await self.refresh()
         if self._snapshot.accounts.get(account) != stored:  # changed or removed meanwhile
             return None
         self._remembered.remember(digest)
@@ -130,8 +136,8 @@ class Directory:
             if not self._waiting[peer]:
                 del self._waiting[peer]
 
-    async def _refresh(self) -> None:
-        """Make the snapshot as new as the database is now."""
+    async def refresh(self) -> None:
+        """Make what is in memory as new as the database is now. Raises MailError."""
         try:
             version = self._database.data_version()
         except sqlite3.OperationalError:
@@ -142,7 +148,7 @@ class Directory:
             waiter: Deferred[None] = Deferred()
             self._reading.append(waiter)
             await waiter
-            await self._refresh()
+            await self.refresh()
             return
         self._reading = []
         try:
@@ -159,7 +165,7 @@ class Directory:
     def _read(self) -> Snapshot:
         database = DirectoryDatabase(self._path)
         try:
-            return Snapshot.of(database.accounts(), database.aliases(), self._postmaster)
+            return Snapshot.of(database.accounts(), database.aliases(), self._postmaster, database.quotas())
         finally:
             database.close()
 

@@ -20,11 +20,13 @@ POSTMASTER = "postmaster"
 @dataclass(slots=True)
 class Snapshot:
     """`accounts` maps account names to password hashes, oldest first; `aliases` maps addresses in the form
-    of `Address.key` to their targets. `postmaster` is the configured one or None."""
+    of `Address.key` to their targets. `postmaster` is the configured one or None. `quotas` maps accounts with
+    limits of their own to these, by resource; None: no limit."""
 
     accounts: dict[str, str]
     aliases: dict[str, tuple[Address, ...]]
     postmaster: Address | None = None
+    quotas: dict[str, dict[str, int | None]] = field(default_factory=dict)
     _by_local: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,6 +40,7 @@ class Snapshot:
         accounts: Iterable[tuple[str, str]],
         aliases: Iterable[tuple[str, str]],
         postmaster: Address | None = None,
+        quotas: Iterable[tuple[str, str, int | None]] = (),
     ) -> Snapshot:
         """From the database's rows. A target that is no address (any more) is left out."""
         targets: dict[str, list[Address]] = {}
@@ -46,7 +49,11 @@ class Snapshot:
                 targets.setdefault(address, []).append(Address.parse(target))
             except MailError:
                 continue
-        return cls(dict(accounts), {key: tuple(found) for key, found in targets.items() if found}, postmaster)
+        limits: dict[str, dict[str, int | None]] = {}
+        for address, resource, amount in quotas:
+            limits.setdefault(address, {})[resource] = amount
+        kept = {key: tuple(found) for key, found in targets.items() if found}
+        return cls(dict(accounts), kept, postmaster, limits)
 
     def resolve(self, address: Address) -> Resolution | None:
         """See `IDirectory.resolve`; the domain is known to be local."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from pathlib import Path
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
-from twisted_mta.service import data_dir, queue_commands
+from twisted_mta.service import data_dir, queue_commands, quota_commands
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
 from twisted_mta.service.refused import Refused
+from twisted_mta.store.sharing import forget_account
 
 Command = Callable[[Config, argparse.Namespace], None]
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         with_password.add_argument(
             "--password-stdin", action="store_true", help="read it from the first line of standard input"
         )
+    quota_commands.add_command(account)
     _command(account, "remove", account_remove, "remove an account; its mail stays").add_argument("address")
 
     alias = groups.add_parser("alias", help="other names for accounts").add_subparsers(
@@ -127,6 +130,12 @@ def account_password(config: Config, options: argparse.Namespace) -> None:
 def account_remove(config: Config, options: argparse.Namespace) -> None:
     """`account remove ADDRESS`"""
     name = _administration(config).remove_account(options.address)
+    try:
+        forget_account(Path(config.data_dir) / "mail", name)
+    except (OSError, sqlite3.Error) as error:
+        raise Refused(
+            f"account {name} removed; who may see which mailboxes could not be changed: {error}"
+        ) from error
     print(f"account {name} removed; its mail stays in {config.data_dir}/mail")
 
 

@@ -98,6 +98,13 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     deliveries_per_domain: Count = 20
 
 
+class Quota(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an account may keep, unless `mta account quota` says otherwise; None and 0: no limit."""
+
+    storage: Size | None = None
+    messages: Annotated[int, Meta(ge=0)] = 0
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds for what strangers may ask of the server. Connections are counted per service."""
 
@@ -126,6 +133,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     relay: Relay = Relay()
     dns: Dns = Dns()
     queue: Queue = Queue()
+    quota: Quota = Quota()
     limits: Limits = Limits()
     demo: Demo = Demo()
 
@@ -162,11 +170,12 @@ def decode(table: dict[str, object]) -> Config:
 
 
 def _without_empty(table: dict[str, object]) -> dict[str, object]:
-    """`smarthost = ""` and `postmaster = ""` mean the same as leaving them out."""
+    """`smarthost = ""`, `storage = ""` and `postmaster = ""` mean the same as leaving them out."""
     kept = {key: value for key, value in table.items() if not (key == "postmaster" and value == "")}
-    relay = kept.get("relay")
-    if isinstance(relay, dict) and relay.get("smarthost") == "":
-        kept["relay"] = {key: value for key, value in relay.items() if key != "smarthost"}
+    for section, name in (("relay", "smarthost"), ("quota", "storage")):
+        values = kept.get(section)
+        if isinstance(values, dict) and values.get(name) == "":
+            kept[section] = {key: value for key, value in values.items() if key != name}
     return kept
 
 

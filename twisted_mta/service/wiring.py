@@ -22,10 +22,12 @@ from twisted_mta.directory.snapshot import POSTMASTER
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import LogReader
 from twisted_mta.message.address import Address
+from twisted_mta.protocol.imap4.bodystructure import render_structures
 from twisted_mta.protocol.smtp.server import SmtpLimits
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.resolver import DnsResolver
+from twisted_mta.service import quota_commands
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Domain
@@ -84,7 +86,15 @@ def build(
         postmaster=config.postmaster.address if config.postmaster else None,
     )
     resolver = DnsResolver(config.dns.nameservers, reactor=reactor)
-    store = MessageStore(data / "mail", reactor=reactor, hostname=config.hostname)
+    store = MessageStore(
+        data / "mail",
+        reactor=reactor,
+        hostname=config.hostname,
+        render=render_structures,
+        limits_of=lambda account: quota_commands.limits(config, directory.quota(account)),
+        renew_limits=directory.refresh,
+        server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
+    )
     queue = MailQueue(data / "queue", reactor=reactor)
     relay = Relay(
         reactor=reactor,
@@ -118,7 +128,7 @@ def build(
         ("dispatcher", dispatcher),
     ]
     makers = {
-        **_transfer(config, directory=directory, queue=queue, journey=journey, reactor=reactor),
+        **_transfer(config, directory=directory, queue=queue, store=store, journey=journey, reactor=reactor),
         **_access(config, directory=directory, store=store, journey=journey, reactor=reactor),
     }
     for name in config.listen.services():
@@ -161,7 +171,13 @@ def _credentials(config: Config) -> Credentials | None:
 
 
 def _transfer(
-    config: Config, *, directory: Directory, queue: MailQueue, journey: Journey, reactor: Any
+    config: Config,
+    *,
+    directory: Directory,
+    queue: MailQueue,
+    store: MessageStore,
+    journey: Journey,
+    reactor: Any,
 ) -> dict[str, tuple[Make, bytes]]:
     """The sessions of the SMTP services, by service, with what a client hears that is one too many."""
     limits = SmtpLimits(message=config.limits.message_size, recipients=config.limits.recipients)
@@ -184,12 +200,22 @@ def _transfer(
 
     def receive() -> Reception:
         return Reception(
-            directory=directory, intake=queue, journey=journey, reactor=reactor, policy=reception
+            directory=directory,
+            intake=queue,
+            journey=journey,
+            reactor=reactor,
+            policy=reception,
+            is_full=store.is_full,
         )
 
     def submit() -> Submission:
         return Submission(
-            directory=directory, intake=queue, journey=journey, reactor=reactor, policy=submission
+            directory=directory,
+            intake=queue,
+            journey=journey,
+            reactor=reactor,
+            policy=submission,
+            is_full=store.is_full,
         )
 
     return {

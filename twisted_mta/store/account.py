@@ -4,55 +4,42 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.store import hierarchy
-from twisted_mta.store.changes import EVERY, Step
-from twisted_mta.store.columns import Columns
+from twisted_mta.store.changes import NONE, AccountChange, AccountWatcher, Step
+from twisted_mta.store.columns import Columns, Counts
 from twisted_mta.store.deposit import Deposit, Deposited, deposit
 from twisted_mta.store.errors import NoSuchMailbox, StoreError, disk_error
 from twisted_mta.store.flags import DELETED, SEEN
+from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
-from twisted_mta.store.index import is_corruption
-from twisted_mta.store.mailbox import Loaded, Mailbox
+from twisted_mta.store.index_rows import is_corruption
+from twisted_mta.store.knowledge import Render
+from twisted_mta.store.listing import MailboxInfo, list_mailboxes
+from twisted_mta.store.mailbox import Loaded, Mailbox, MailboxStatus
 from twisted_mta.store.names import SEPARATOR, canonical_name
+from twisted_mta.store.quota import Usage
 from twisted_mta.store.threads import Lane, Threads
+from twisted_mta.store.upkeep import Upkeep
 
+if TYPE_CHECKING:
+    from twisted_mta.store.indexer import Indexer
+
+__all__ = ["Account", "MailboxInfo", "MailboxStatus"]
+
+COLLECT = 200  # emails that are looked at in one visit
 BATCH = 32  # messages that are written and synced in one visit; each holds a file name, none a descriptor
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxInfo:
-    r"""One line of the list. `special_use` is "" or an attribute such as `\Sent` (RFC 6154);
-    a mailbox that is not `selectable` only has children."""
-
-    name: str
-    special_use: str
-    subscribed: bool
-    selectable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxStatus:
-    """The counts of a mailbox (RFC 3501 §6.3.10, RFC 9051 §6.3.11, RFC 7162); `size` in octets, CRLF."""
-
-    messages: int
-    recent: int
-    uid_next: int
-    uid_validity: int
-    unseen: int
-    deleted: int
-    size: int
-    highest_modseq: int
 
 
 @dataclass(slots=True)
@@ -69,21 +56,31 @@ class Account:
 
     Made by `MessageStore.account`. Every method raises StoreError: BadMailboxName for a name that cannot
     be, NoSuchMailbox, StorageFull or StorageFault for trouble with the disk, and what it tells itself.
-    `used` is called when work begins; `watched` is the store's set of mailboxes that are looked after.
+    `used` is called when work begins; `render` makes what `Mailbox.structures` gives.
     """
 
     log = Logger(namespace="twisted_mta.store")
 
     def __init__(
-        self, name: str, home: Home, threads: Threads, used: Callable[[Account], None], watched: set[Mailbox]
+        self,
+        name: str,
+        home: Home,
+        threads: Threads,
+        upkeep: Upkeep,
+        render: Render,
+        used: Callable[[Account], None],
     ) -> None:
         self.name = name
         self.home = home
         self.threads = threads
-        self.watched = watched
+        self.upkeep = upkeep
+        self.render = render
+        self.epoch = ""  # of the index, see `Emails`; known once there is a mailbox to ask about
+        self.indexer: Indexer | None = None  # set by the store
         self._used = used
         self._lane = Lane(threads)
-        self._mailboxes: dict[int, Mailbox] = {}  # the open ones by number
+        self._mailboxes: dict[int, Mailbox] = {}  # those in memory, by number
+        self._watchers: list[AccountWatcher] = []
         self._deposits: deque[tuple[Deposit, Deferred[Deposited]]] = deque()
         self._deposit_due = False
 
@@ -91,15 +88,16 @@ class Account:
 
     async def list_mailboxes(self) -> list[MailboxInfo]:
         """Every mailbox, and every parent that is none, by name with INBOX first."""
-        return await self.visit(_list_mailboxes)
+        return await self.visit(list_mailboxes)
 
     async def subscriptions(self) -> list[str]:
         """The subscribed names, sorted; some may name no mailbox (RFC 3501 §6.3.9)."""
         return await self.visit(lambda home: home.index.subscriptions())
 
-    async def subscribe(self, name: str) -> None:
-        """Add a name to the subscriptions. Raises NoSuchMailbox when there is nothing of that name."""
-        await self.visit(partial(_subscribe, name=canonical_name(name)))
+    async def subscribe(self, name: str, *, elsewhere: bool = False) -> None:
+        """Add a name to the subscriptions. Raises NoSuchMailbox when there is nothing of that name;
+        `elsewhere`: it names a mailbox of another account."""
+        await self.visit(partial(_subscribe, name=canonical_name(name), elsewhere=elsewhere))
 
     async def unsubscribe(self, name: str) -> None:
         """Take a name off the subscriptions. Raises NoSuchMailbox when it is not among them."""
@@ -130,21 +128,32 @@ class Account:
 
         Raises NoSuchMailbox."""
         canonical = canonical_name(name)
+        mailbox = self._in_memory(canonical)
+        if mailbox is None:
+            mailbox = self._begin(await self.visit(partial(_load, name=canonical)))
+            mailbox.take()
+            return mailbox
+        mailbox.take()
+        try:
+            await mailbox.refresh()
+        except BaseException:
+            await mailbox.close()
+            raise
+        return mailbox
+
+    def _in_memory(self, name: str) -> Mailbox | None:
         for mailbox in self._mailboxes.values():
-            if mailbox.name == canonical:
-                mailbox.take()
-                try:
-                    await mailbox.refresh()
-                except BaseException:
-                    await mailbox.close()
-                    raise
+            if mailbox.name == name:
                 return mailbox
-        loaded = await self.visit(partial(_load, name=canonical))
-        shared = self._mailboxes.get(loaded.number)
-        if shared is None:
-            shared = self._mailboxes[loaded.number] = Mailbox(self, loaded)
-        shared.take()
-        return shared
+        return None
+
+    def _begin(self, loaded: Loaded) -> Mailbox:
+        """The mailbox that was loaded; nothing may come between its loading and this."""
+        mailbox = self._mailboxes.get(loaded.number)
+        if mailbox is None:
+            self.epoch = loaded.epoch
+            mailbox = self._mailboxes[loaded.number] = Mailbox(self, loaded)
+        return mailbox
 
     async def require(self, name: str) -> None:
         """Make sure that there is such a mailbox, without opening it. Raises NoSuchMailbox."""
@@ -152,13 +161,74 @@ class Account:
         await self.visit(lambda home: home.folder(canonical))
 
     async def status(self, name: str) -> MailboxStatus:
-        """Count a mailbox without opening it. Raises NoSuchMailbox."""
-        return await self.visit(partial(_status, name=canonical_name(name)))
+        """Count a mailbox without opening it. Raises NoSuchMailbox.
 
-    def closed(self, mailbox: Mailbox) -> None:
-        """Nobody has the mailbox open any more."""
+        A mailbox in memory has been counted. Another one is counted once; if it is asked about again after it
+        has changed, it will be time and again, and comes into memory."""
+        canonical = canonical_name(name)
+        mailbox = self._in_memory(canonical)
+        if mailbox is not None:
+            await mailbox.refresh()
+            return mailbox.status()
+        found = await self.visit(partial(_status, name=canonical))
+        if isinstance(found, MailboxStatus):
+            return found
+        mailbox = self._begin(found)
+        if not mailbox.is_held:
+            self.upkeep.keep(mailbox)
+        return mailbox.status()
+
+    async def usage(self) -> Usage:
+        """What all mailboxes together hold."""
+        return Usage(*await self.visit(lambda home: home.index.usage()))
+
+    def forget(self, mailbox: Mailbox) -> None:
+        """Nobody has the mailbox open, or it is no more: it need not be in memory."""
+        self.upkeep.let_go(mailbox)
+        self.upkeep.unwatch(mailbox)
         if self._mailboxes.get(mailbox.number) is mailbox:
             del self._mailboxes[mailbox.number]
+
+    # Watching
+
+    def watch(self, watcher: AccountWatcher) -> None:
+        """Have every change of the account from now on told, in the reactor's thread, when the mailboxes in
+        memory show it already. What other programs do is noticed within seconds, in all mailboxes."""
+        self._watchers.append(watcher)
+        self.upkeep.watch(self)
+
+    def unwatch(self, watcher: AccountWatcher) -> None:
+        """Take a watcher off. A no-op when it is off already."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+        if not self._watchers:
+            self.upkeep.unwatch(self)
+
+    def look(self) -> Callable[[], Awaitable[None]] | None:
+        """What is to be done about what other programs may have done; None: nothing. Blocks for some stat
+        calls; any thread."""
+        try:
+            numbers, anew = self.home.due()
+        except OSError:
+            return None  # whoever comes next will be told
+        return partial(self._refresh, numbers, anew) if numbers or anew else None
+
+    async def _refresh(self, numbers: Sequence[int], anew: bool) -> None:
+        if anew:
+            await self.visit(Home.notice)
+        for number in numbers:
+            with suppress(NoSuchMailbox):
+                await self.visit(partial(_refresh, number=number))
+
+    async def tidy(self) -> None:
+        """Collect the emails that have lost their last message, as long as nobody waits for the lane; what is
+        left then has its turn at the next tick."""
+        while (gone := await self.visit(_collect)) is not None:
+            if gone and self.indexer is not None:
+                self.indexer.gone(self, gone)
+            if self._lane.is_wanted:
+                self.upkeep.untidy(self)
+                break
 
     # The lane
 
@@ -207,14 +277,24 @@ class Account:
         else:
             done.callback(visit.value)  # type: ignore[arg-type]
 
-    def _apply(self, steps: list[Step] | tuple[()]) -> None:
+    def _apply(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if step.mailbox == EVERY:
-                mailboxes = list(self._mailboxes.values())
-            else:
-                mailboxes = [self._mailboxes[step.mailbox]] if step.mailbox in self._mailboxes else []
-            for mailbox in mailboxes:
+            mailbox = self._mailboxes.get(step.mailbox)
+            if mailbox is not None:
                 mailbox.apply(step)
+            if step.expunged or step.deleted:
+                self.upkeep.untidy(self)
+            if step.added and self.indexer is not None:
+                self.indexer.wake(self)
+            if self._watchers:
+                self._tell(step.as_account_change())
+
+    def _tell(self, change: AccountChange) -> None:
+        for watcher in list(self._watchers):
+            try:
+                watcher(change)
+            except Exception:
+                self.log.failure("a watcher of an account failed")
 
     # Deposits
 
@@ -263,50 +343,70 @@ class Account:
 def _load(home: Home, name: str) -> Loaded:
     folder = home.folder(name)
     folder.refresh()
-    columns = Columns(home.index.columns(folder.id))
+    return _loaded(home, folder)
+
+
+def _loaded(home: Home, folder: Folder) -> Loaded:
+    uid_next, recent_from, highest_modseq = home.index.marks(folder.id)
     return Loaded(
-        folder.id, name, folder.maildir.path, folder.uid_validity, *home.index.marks(folder.id), columns
+        number=folder.id,
+        name=folder.name,
+        directory=folder.maildir.path,
+        uid_validity=folder.uid_validity,
+        object_id=folder.object_id,
+        epoch=home.index.emails.epoch,
+        uid_next=uid_next,
+        recent_from=recent_from,
+        highest_modseq=highest_modseq,
+        columns=Columns(home.index.columns(folder.id)),
     )
 
 
-def _list_mailboxes(home: Home) -> list[MailboxInfo]:
-    home.notice()
-    rows = home.index.mailboxes()
-    subscribed = set(home.index.subscriptions())
-    infos = [MailboxInfo(row.name, row.special_use, row.name in subscribed, True) for row in rows]
-    for name in hierarchy.virtual_parents(row.name for row in rows):
-        infos.append(MailboxInfo(name, "", name in subscribed, False))
-    return sorted(infos, key=lambda info: (info.name != "INBOX", info.name))
+def _refresh(home: Home, number: int) -> None:
+    home.folder_numbered(number).refresh()
 
 
-def _subscribe(home: Home, name: str) -> None:
-    if home.index.mailbox(name) is None:
+def _collect(home: Home) -> list[int] | None:
+    with home.index.transaction():
+        return home.index.emails.collect(COLLECT)
+
+
+def _subscribe(home: Home, name: str, elsewhere: bool) -> None:
+    if not elsewhere and home.named(name) is None:
         home.notice()
-        names = {row.name for row in home.index.mailboxes()}
+        names = {row.name for row in home.rows()}
         if name not in names | hierarchy.virtual_parents(names):
             raise NoSuchMailbox()
     with home.index.transaction():
-        home.index.subscribe([name])
+        new = home.index.subscribe([name])
+    if new:
+        home.tell(Step(NONE, name=name, subscribed=True))
 
 
 def _unsubscribe(home: Home, name: str) -> None:
     with home.index.transaction():
         if not home.index.unsubscribe(name):
             raise NoSuchMailbox("Not subscribed")
+    home.tell(Step(NONE, name=name, subscribed=False))
 
 
-def _status(home: Home, name: str) -> MailboxStatus:
+def _status(home: Home, name: str) -> MailboxStatus | Loaded:
     folder = home.folder(name)
     folder.refresh()
-    messages, unseen, deleted, size = home.index.counts(folder.id, SEEN, DELETED)
     uid_next, _, highest_modseq = home.index.marks(folder.id)
+    if folder.counted is None:
+        folder.counted = highest_modseq, Counts(*home.index.counts(folder.id, SEEN, DELETED))
+    counted_at, counts = folder.counted
+    if counted_at != highest_modseq:
+        return _loaded(home, folder)
     return MailboxStatus(
-        messages=messages,
+        messages=counts.messages,
         recent=home.index.recent(folder.id),
         uid_next=uid_next,
         uid_validity=folder.uid_validity,
-        unseen=unseen,
-        deleted=deleted,
-        size=size,
+        unseen=counts.unseen,
+        deleted=counts.deleted,
+        size=counts.size,
         highest_modseq=highest_modseq,
+        object_id=folder.object_id,
     )

@@ -1,8 +1,9 @@
 """Putting new messages into mailboxes, several in one visit: local delivery and APPEND.
 
 For each message: write it to `tmp`, sync it. Then for all: rename into place, sync each directory once,
-add the rows to the index in one transaction. A message that fails, fails alone. Nothing partial is ever
-visible, and a delivery that is repeated finds its own file by name, so it happens once.
+add the rows to the index in one transaction. A message that fails, fails alone, unless they are put down
+together. Nothing partial is ever visible, and a delivery that is repeated finds its own file by name, so it
+happens once.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import NamedTuple
 
 from twisted_mta.message.content import Content
 from twisted_mta.store.changes import Step
-from twisted_mta.store.errors import StoreError, disk_error
+from twisted_mta.store.errors import NoSuchMessage, OverQuota, StoreError, disk_error
 from twisted_mta.store.flags import tail_with_bits
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
-from twisted_mta.store.index import Message, is_corruption
+from twisted_mta.store.index_rows import Message, is_corruption
 from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sizes, sync_directory, write_message
+from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
 
 
@@ -32,7 +34,8 @@ class Deposit:
 
     name: base name, the same again when the same deposit is tried again.
     source: the content, or a file that is complete in the `tmp` of the account's INBOX.
-    internal_date: seconds since the epoch; None: now. recovered: an earlier process may have done it."""
+    internal_date: seconds since the epoch; None: now. recovered: an earlier process may have done it. fresh:
+    the name has just been made, so nobody has done it."""
 
     mailbox: str
     source: Content | Written
@@ -41,6 +44,7 @@ class Deposit:
     keywords: frozenset[str] = field(default_factory=frozenset)
     internal_date: float | None = None
     recovered: bool = False
+    fresh: bool = False
 
 
 class Deposited(NamedTuple):
@@ -71,7 +75,7 @@ def deposit(home: Home, deposits: Sequence[Deposit]) -> list[Result]:
         by_mailbox[each.mailbox].append(number)
     for mailbox, numbers in by_mailbox.items():
         try:
-            _deposit_into(home, home.folder(mailbox), deposits, numbers, results)
+            _deposit_into(home, home.folder(mailbox), deposits, numbers, results, home.room())
         except StoreError as error:
             _fail(results, numbers, error)
         except (OSError, sqlite3.Error) as error:
@@ -80,6 +84,33 @@ def deposit(home: Home, deposits: Sequence[Deposit]) -> list[Result]:
             home.report(f"delivery into {home.path}: {error}")
             _fail(results, numbers, disk_error(error))
     return [result for result in results if result is not None]
+
+
+def deposit_together(
+    home: Home, deposits: Sequence[Deposit], replaced: tuple[int, int] | None = None
+) -> list[Deposited]:
+    """Put all of them, which are for one mailbox, into it, or none. `replaced`: the number of a mailbox and
+    the UID of a message in it that is removed with that; the room it takes is free for them.
+
+    Raises NoSuchMailbox, NoSuchMessage (the one to be replaced), OverQuota, StorageFull, StorageFault, and
+    sqlite3.Error, OSError of the index and of removing."""
+    folder = home.folder(deposits[0].mailbox)
+    results: list[Result | None] = [None] * len(deposits)
+    numbers = range(len(deposits))
+    if replaced is None:
+        _deposit_into(home, folder, deposits, numbers, results, home.room(), together=True)
+    else:
+        number, uid = replaced
+        source = home.folder_numbered(number)
+        source.refresh()
+        found = source.index.messages(number, [uid])
+        if not found:
+            raise NoSuchMessage()
+        room = home.room()
+        room.give_back(found[0].size)
+        _deposit_into(home, folder, deposits, numbers, results, room, together=True)
+        source.expunge([uid])
+    return [result for result in results if isinstance(result, Deposited)]
 
 
 def _fail(results: list[Result | None], numbers: Sequence[int], error: StoreError) -> None:
@@ -94,6 +125,9 @@ def _deposit_into(
     deposits: Sequence[Deposit],
     numbers: Sequence[int],
     results: list[Result | None],
+    room: Room,
+    *,
+    together: bool = False,
 ) -> None:
     if any(deposits[number].recovered for number in numbers):
         folder.refresh()
@@ -102,7 +136,9 @@ def _deposit_into(
     pending: list[_Pending] = []
     try:
         for number in numbers:
-            results[number] = _write(home, folder, number, deposits[number], pending)
+            result = results[number] = _write(home, folder, number, deposits[number], pending, room)
+            if together and isinstance(result, StoreError):
+                raise result
         for each in pending:
             os.rename(each.tmp, each.path)
         for directory in {each.row.directory for each in pending}:
@@ -120,14 +156,18 @@ def _deposit_into(
             results[each.number] = Deposited(folder.uid_validity, message.uid)
 
 
-def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending]) -> Result | None:
+def _write(
+    home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending], room: Room
+) -> Result | None:
     """Write one message to `tmp`; None when that went well, else what became of it."""
-    seconds, unique, _ = each.name.split(".", 2)
-    uid = folder.index.find(folder.id, f"{seconds}.{unique}")
-    if uid is not None:
-        return Deposited(folder.uid_validity, uid)
+    if not each.fresh:
+        seconds, unique, _ = each.name.split(".", 2)
+        uid = folder.index.find(folder.id, f"{seconds}.{unique}")
+        if uid is not None:
+            return Deposited(folder.uid_validity, uid)
     written = each.source
     try:
+        room.take(written.canonical if isinstance(written, Written) else len(written))
         if isinstance(written, Content):
             require_space(folder.maildir.path, len(written))
             written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
@@ -136,6 +176,8 @@ def _write(home: Home, folder: Folder, number: int, each: Deposit, pending: list
             date = each.internal_date
             with suppress(OverflowError):  # a date that no file can have; the index has it
                 os.utime(written.path, (date, date))
+    except OverQuota as error:
+        return error
     except OSError as error:
         home.report(f"delivery into {folder.maildir.path}: {error}")
         return disk_error(error)

@@ -49,6 +49,51 @@ class CannotDo(StoreError):
         super().__init__(550, "5.2.0", text)
 
 
+class NoPermission(StoreError):
+    """The user may know of the mailbox, but has not the right to do this with it (RFC 4314 §4)."""
+
+    def __init__(self, text: str = "You have not the right to do this") -> None:
+        super().__init__(550, "5.7.1", text)
+
+
+class OverQuota(StoreError):
+    """The message does not fit into what the account may keep (RFC 9208 §4.3.1, RFC 3463 X.2.2).
+
+    Temporary: its owner may make room, and what the queue has is tried again."""
+
+    def __init__(self, text: str = "Mailbox is full") -> None:
+        super().__init__(452, "4.2.2", text)
+
+
+class BadAnnotation(StoreError):
+    """No entry can have this name, or this value (RFC 5464 §3.2)."""
+
+    def __init__(self, text: str = "Not a name that an annotation can have") -> None:
+        super().__init__(550, "5.2.0", text)
+
+
+class BadSpecialUse(StoreError):
+    """The mailbox cannot have this special use (RFC 6154 §3)."""
+
+    def __init__(self) -> None:
+        super().__init__(550, "5.2.0", "A mailbox cannot have this special use here")
+
+
+class AnnotationTooLong(StoreError):
+    """A value has more octets than `maximum` (RFC 5464 §4.3)."""
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(552, "5.2.2", f"An annotation may have {maximum} octets at most")
+        self.maximum = maximum
+
+
+class TooManyAnnotations(StoreError):
+    """The mailbox, or the server, has as many annotations of this user as it may have (RFC 5464 §4.3)."""
+
+    def __init__(self) -> None:
+        super().__init__(552, "5.2.2", "Too many annotations")
+
+
 class StorageFull(StoreError):
     """No space left, or the disk quota of the server's user is exhausted (RFC 3463 X.3.1)."""
 

@@ -10,27 +10,45 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import CannotDo
 from twisted_mta.store.flags import MAX_KEYWORDS, tail_with_bits
 from twisted_mta.store.folder import Folder, replaced
-from twisted_mta.store.index import Message
+from twisted_mta.store.index_rows import Message
 from twisted_mta.store.maildir import CUR
 
 How = Literal["add", "remove", "replace"]
 
 
+class Flagged(NamedTuple):
+    """The UIDs, ascending, of the messages whose flags are other ones now, and of those that were left as
+    they are because they have been changed before (RFC 7162 §3.1.3)."""
+
+    changed: list[int]
+    refused: list[int]
+
+
 def set_flags(
-    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str]
-) -> list[int]:
-    """Change flags of messages. Returns the UIDs whose flags are other ones now, ascending.
+    folder: Folder,
+    uids: Sequence[int],
+    how: How,
+    bits: int,
+    keywords: frozenset[str],
+    unchanged_since: int | None = None,
+) -> Flagged:
+    """Change flags of messages, only of those without a higher mod-sequence than `unchanged_since`.
 
     Raises CannotDo; sqlite3.Error, and nothing is done; OSError, and what was done before stays done."""
     folder.refresh()
+    refused: list[int] = []
+    if unchanged_since is not None:
+        messages = folder.index.messages(folder.id, uids)
+        refused = [message.uid for message in messages if message.modseq > unchanged_since]
+        uids = [message.uid for message in messages if message.modseq <= unchanged_since]
     keywords = frozenset(folder.spelled(keywords).split())
-    return sorted(_set_flags(folder, uids, how, bits, keywords, again=True))
+    return Flagged(sorted(_set_flags(folder, uids, how, bits, keywords, again=True)), refused)
 
 
 def _set_flags(

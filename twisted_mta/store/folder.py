@@ -11,6 +11,7 @@ once more later, at most for a fiftieth of the time.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
@@ -18,9 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from twisted_mta.store.changes import Step
+from twisted_mta.store.columns import Counts
 from twisted_mta.store.flags import tail_bits
-from twisted_mta.store.index import Index, MailboxRow, Message, is_full
-from twisted_mta.store.maildir import CUR, Maildir, NameSource, Place, canonical_size
+from twisted_mta.store.index import Index
+from twisted_mta.store.index_rows import MailboxRow, Message, is_full
+from twisted_mta.store.maildir import CUR, NEW, Maildir, NameSource, Place, canonical_size
 
 SETTLING = (
     2.0  # seconds after which a directory's time can no longer hide a change (FAT has two-second times)
@@ -45,6 +48,8 @@ class Folder:
         self.id = row.id
         self.name = row.name
         self.uid_validity = row.uid_validity
+        self.object_id = row.object_id
+        self.counted: tuple[int, Counts] | None = None  # at that mod-sequence
         self.maildir = Maildir(f"{root}/{row.directory}" if row.directory else root, report)
         self.index = index
         self.names = names
@@ -79,20 +84,7 @@ class Folder:
         """Read the directory and take over what others did. Raises OSError, sqlite3.Error."""
         started = self.names.seconds()
         stamp = self.maildir.stamp()
-        strange = self.maildir.list()
-        known = self.index.messages(self.id)
-        missing = []
-        moved = []
-        for message in known:
-            place = strange.pop(message.name, None)
-            if place is None:
-                missing.append(message)
-            elif place.tail != message.tail or place.directory != message.directory:
-                moved.append((message, place))
-        if missing:  # a file that is renamed while a directory is read may be left out: look twice
-            again = self.maildir.list()
-            moved += [(message, again[message.name]) for message in missing if message.name in again]
-            missing = [message for message in missing if message.name not in again]
+        strange, moved, missing = self._compare()
         complete = self._adopt(strange)
         self._follow(moved, missing)
         now = self.names.seconds()
@@ -103,6 +95,41 @@ class Folder:
             with self.index.transaction():
                 self.index.set_stamp(self.id, stamp, settled)
         self._stamp, self._settled = stamp, settled
+
+    def _compare(self) -> tuple[dict[str, Place], list[tuple[Message, Place]], list[Message]]:
+        """Files without a row, messages whose file is somewhere else now, messages without a file.
+
+        Almost all files are where the index has them: whole names are compared first, as sets."""
+        files = self.maildir.files()
+        rows = self.index.places(self.id)
+        known: dict[str, dict[str, int]] = {directory: {} for directory in files}
+        for uid, name, directory, tail in rows:
+            known[directory][name + tail] = uid
+        strange = self.maildir.places({each: files[each] - known[each].keys() for each in files})
+        astray = [known[each][file] for each in files for file in known[each].keys() - files[each]]
+        missing = self.index.messages(self.id, astray)
+        moved = [(each, strange.pop(each.name)) for each in missing if each.name in strange]
+        found = {message.uid for message, _ in moved}
+        missing = [each for each in missing if each.uid not in found]
+        if strange:
+            moved += self._second_names(strange, rows)
+        if missing:  # a file that is renamed while a directory is read may be left out: look twice
+            again = self.maildir.list()
+            moved += [(message, again[message.name]) for message in missing if message.name in again]
+            missing = [message for message in missing if message.name not in again]
+        return strange, moved, missing
+
+    def _second_names(
+        self, strange: dict[str, Place], rows: Sequence[tuple[int, str, str, str]]
+    ) -> list[tuple[Message, Place]]:
+        """Take files out of `strange` that bear the name of a message which is where it should be. One that
+        stands in `cur` has been moved from `new` this very moment; any other is no message of its own."""
+        moved = []
+        for uid, name, directory, _ in rows:
+            place = strange.pop(name, None)
+            if place is not None and (directory, place.directory) == (NEW, CUR):
+                moved += [(message, place) for message in self.index.messages(self.id, [uid])]
+        return moved
 
     def _adopt(self, strange: dict[str, Place]) -> bool:
         """Files without a row: messages that others delivered, or that a crash left without one. False when
@@ -133,7 +160,18 @@ class Folder:
         if not stat.S_ISREG(found.st_mode):
             return None
         size = canonical_size(place.tail, path, found.st_size)
-        return Message(0, name, *place, tail_bits(place.tail), "", size, found.st_mtime, 0)
+        return Message(
+            uid=0,
+            name=name,
+            directory=place.directory,
+            tail=place.tail,
+            flags=tail_bits(place.tail),
+            keywords="",
+            size=size,
+            internal_date=found.st_mtime,
+            modseq=0,
+            save_date=found.st_ctime,  # its renaming into the mailbox, or the last one since
+        )
 
     def _follow(self, moved: list[tuple[Message, Place]], missing: list[Message]) -> None:
         """Renames and removals by others. Only the letters that they changed change flags here."""
@@ -151,17 +189,29 @@ class Folder:
                 else:
                     changed.append(replaced(message, *place, flags, message.keywords, modseq))
             self.index.update(self.id, renamed + changed)
-            self.index.remove(self.id, expunged)
+            self.index.remove(self.id, expunged, modseq)
             if changed or expunged:
                 self.index.next_modseq(self.id)
         if changed or expunged:
             self.tell(Step(self.id, modseq, changed=changed, expunged=expunged))
 
     def number(self, rows: Iterable[Message]) -> list[Message]:
-        """Give rows their UIDs and add them to the index, within a transaction."""
+        """Give rows their UIDs, and emails of their own unless they have some, and add them to the index,
+        within a transaction."""
         rows = list(rows)
         first, modseq = self.index.take_uids(self.id, len(rows))
-        added = [Message(uid, *row[1:-1], modseq) for uid, row in enumerate(rows, first)]
+        new = sum(not row.email for row in rows)
+        emails = itertools.count(self.index.emails.take(new) if new else 0)
+        now = self.names.seconds()
+        added = [
+            row._replace(
+                uid=uid,
+                modseq=modseq,
+                email=row.email or next(emails),
+                save_date=row.save_date or now,
+            )
+            for uid, row in enumerate(rows, first)
+        ]
         self.index.add(self.id, added)
         return added
 
@@ -255,7 +305,7 @@ class Folder:
         if removed:
             with self.committing(undisturbed):
                 modseq = self.index.next_modseq(self.id)
-                self.index.remove(self.id, removed)
+                self.index.remove(self.id, removed, modseq)
             self.tell(Step(self.id, modseq, expunged=removed))
         if failure:
             raise failure
@@ -264,8 +314,8 @@ class Folder:
 
 def replaced(message: Message, directory: str, tail: str, flags: int, keywords: str, modseq: int) -> Message:
     """The message with other flags at another place."""
-    uid, name, _, _, _, _, size, date, _ = message
-    return Message(uid, name, directory, tail, flags, keywords, size, date, modseq)
+    uid, name, _, _, _, _, size, date, _, email, saved = message
+    return Message(uid, name, directory, tail, flags, keywords, size, date, modseq, email, saved)
 
 
 def _seconds_in(name: str, modified: float) -> int:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox
 from twisted_mta.store.home import Home
-from twisted_mta.store.index import MailboxRow
+from twisted_mta.store.index_rows import MailboxRow
 from twisted_mta.store.maildir import Maildir, sync_directory
 from twisted_mta.store.names import INBOX, SEPARATOR, directory_of, parents
 from twisted_mta.store.relocation import move
@@ -31,7 +31,7 @@ def create(home: Home, name: str, special_use: str) -> None:
     """Make a mailbox. Raises MailboxExists, BadMailboxName, OSError, sqlite3.Error."""
     directory = directory_of(name)
     home.notice()
-    if home.index.mailbox(name) is not None:
+    if home.named(name) is not None:
         raise MailboxExists()
     Maildir(f"{home.root}/{directory}").make(folder=True)
     sync_directory(home.root)
@@ -44,7 +44,7 @@ def delete(home: Home, name: str) -> None:
     Raises CannotDo, NoSuchMailbox, OSError, sqlite3.Error."""
     if name == INBOX:
         raise CannotDo("INBOX cannot be deleted")
-    if home.index.mailbox(name) is None and _children(home, name):
+    if home.named(name) is None and _children(home, name):
         raise CannotDo("Not a mailbox itself, only has children")
     row = home.row(name)
     removed = f"{home.path}/removed.{row.id}"
@@ -59,11 +59,13 @@ def rename(home: Home, old: str, new: str) -> None:
 
     Raises CannotDo, NoSuchMailbox, MailboxExists, BadMailboxName, OSError, sqlite3.Error."""
     home.notice()
-    taken = {row.name for row in home.index.mailboxes()}
+    taken = {row.name for row in home.rows()}
     if new in taken | virtual_parents(taken):
         raise MailboxExists()
     if old == INBOX:
         create(home, new, "")
+        with home.index.transaction():  # they stay and go along (RFC 5464 §4.1)
+            home.index.annotations.copy(home.row(INBOX).id, home.row(new).id)
         inbox = home.folder(INBOX)
         inbox.refresh()
         move(inbox, home.folder(new), [message.uid for message in home.index.messages(inbox.id)])
@@ -71,7 +73,7 @@ def rename(home: Home, old: str, new: str) -> None:
     if new.startswith(old + SEPARATOR):
         raise CannotDo("A mailbox cannot move into itself")
     rows = _children(home, old)
-    row = home.index.mailbox(old)
+    row = home.named(old)
     if row is not None:
         rows.insert(0, row)
     if not rows:
@@ -80,7 +82,7 @@ def rename(home: Home, old: str, new: str) -> None:
 
 
 def _children(home: Home, name: str) -> list[MailboxRow]:
-    return [row for row in home.index.mailboxes() if row.name.startswith(name + SEPARATOR)]
+    return [row for row in home.rows() if row.name.startswith(name + SEPARATOR)]
 
 
 def _move(home: Home, renames: list[tuple[MailboxRow, str]]) -> None:
@@ -106,4 +108,4 @@ def _move(home: Home, renames: list[tuple[MailboxRow, str]]) -> None:
         for row, _, _ in steps:
             home.index.mailbox_moved(row.id)
     for row, name, directory in steps:
-        home.renamed(row.id, name, directory)
+        home.renamed(row, name, directory)

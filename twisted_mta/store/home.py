@@ -18,14 +18,22 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted_mta.store import names as mailbox_names
-from twisted_mta.store.changes import EVERY, Step
+from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault
-from twisted_mta.store.folder import Folder
-from twisted_mta.store.index import Index, MailboxRow, Reader, is_corruption
+from twisted_mta.store.folder import SETTLING, Folder
+from twisted_mta.store.index import Index
+from twisted_mta.store.index_reader import Reader
+from twisted_mta.store.index_rows import MailboxRow, is_corruption
 from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory, write_all
+from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
+
+if TYPE_CHECKING:
+    from twisted_mta.store.listing import MailboxInfo
 
 INDEX = "index.sqlite"
 SPECIAL_USES = {  # the mailboxes of a new account besides INBOX (RFC 6154)
@@ -35,6 +43,8 @@ SPECIAL_USES = {  # the mailboxes of a new account besides INBOX (RFC 6154)
     "Sent": "\\Sent",
     "Trash": "\\Trash",
 }
+
+_UNKNOWN = -1
 
 
 class Home:
@@ -49,14 +59,22 @@ class Home:
         self.reader = Reader(f"{path}/{INDEX}")
         self._boot = boot
         self._index: Index | None = None
+        self._rows: dict[int, MailboxRow] = {}  # as in the index, by number; their stamps are the folders'
+        self._by_name: dict[str, MailboxRow] = {}
+        self._generation = -1  # of the index, when they were read
+        self.listing: list[MailboxInfo] | None = None  # see listing.py; None: not what the rows are now
         self._folders: dict[int, Folder] = {}  # by number
+        self._root_stamp = _UNKNOWN
         self._steps: list[Step] = []
+        self.limits: Callable[[], Limits] = lambda: UNLIMITED  # what the account may keep
 
     # Steps
 
     def tell(self, step: Step) -> None:
         """Something was committed."""
-        self._steps.append(step)
+        self._read_rows()
+        row = self._rows.get(step.mailbox)
+        self._steps.append(replace(step, name=row.name) if row else step)
 
     def take_steps(self) -> list[Step]:
         """What was committed since the last call."""
@@ -96,6 +114,7 @@ class Home:
             raise StorageFault()
         if fresh:
             self._folders.clear()
+        self._root_stamp = _UNKNOWN
         try:
             self._index = self._open_index(fresh)
         except sqlite3.DatabaseError as error:
@@ -177,6 +196,10 @@ class Home:
         for entry in os.scandir(self.path):
             if entry.name.startswith("removed."):
                 shutil.rmtree(entry.path, ignore_errors=True)
+        lost = self._rows.values() if fresh else ()
+        self._generation = -1
+        for row in lost:  # their numbers mean nothing any more
+            self.tell(Step(row.id, name=row.name, deleted=True))
         begun = self.index.fact("begun") is None  # by this opening, or one that a crash cut short
         self.notice(new=begun)
         if begun:
@@ -189,14 +212,23 @@ class Home:
                 Maildir(f"{self.root}/{row.directory}").sweep(self.names.seconds())
         if fresh and not new_account:
             self.report(f"{self.path}: index built anew from the Maildir, with a new UIDVALIDITY")
-            self.tell(Step(EVERY, deleted=True))
 
     def notice(self, new: bool = False) -> None:
-        """Take over mailboxes that others made or removed. `new`: known names get their special use."""
+        """Take over mailboxes that others made or removed. `new`: known names get their special use.
+
+        The Maildir is not read again as long as its modification time says that nothing has come or gone."""
+        self.open()
+        stamp = os.stat(self.root).st_mtime_ns
+        if stamp == self._root_stamp:
+            return
         present = {""} if os.path.isdir(f"{self.root}/{CUR}") else set()
+        unfinished = False
         for entry in os.scandir(self.root):
-            if entry.name.startswith(".") and os.path.isdir(f"{entry.path}/{CUR}"):
-                present.add(entry.name)
+            if entry.name.startswith("."):
+                if os.path.isdir(f"{entry.path}/{CUR}"):
+                    present.add(entry.name)
+                else:
+                    unfinished = True
         if "" not in present:
             self.report(f"{self.root}/{CUR} is missing: not touched")
             raise StorageFault()
@@ -215,15 +247,44 @@ class Home:
             taken.add(name)
         if found:
             self.add(found)
+        settled = not unfinished and abs(self.names.seconds() - stamp / 1e9) > SETTLING
+        self._root_stamp = stamp if settled else _UNKNOWN
 
     # Mailboxes
 
+    def _read_rows(self) -> None:
+        """Look whether the mailboxes in the index are other ones now."""
+        if self._generation != self.index.generation:
+            self._generation = self.index.generation
+            self.listing = None
+            self._rows = {row.id: row for row in self.index.mailboxes()}
+            self._by_name = {row.name: row for row in self._rows.values()}
+
+    def rows(self) -> list[MailboxRow]:
+        """Every mailbox, by name, whatever others may have done meanwhile."""
+        self._read_rows()
+        return list(self._rows.values())
+
+    def named(self, name: str) -> MailboxRow | None:
+        """The mailbox of that canonical name, whatever others may have done meanwhile."""
+        self._read_rows()
+        return self._by_name.get(name)
+
+    def knows(self, name: str) -> bool:
+        """True when there was a mailbox of that canonical name at the last look. Any thread; no I/O."""
+        return name in self._by_name
+
+    def room(self) -> Room:
+        """What still fits into the account. Raises as `index`."""
+        limits = self.limits()
+        return Room(limits, EMPTY if limits == UNLIMITED else Usage(*self.index.usage()))
+
     def row(self, name: str) -> MailboxRow:
         """The mailbox of that canonical name. Raises NoSuchMailbox."""
-        row = self.index.mailbox(name)
+        row = self.named(name)
         if row is None:
             self.notice()
-            row = self.index.mailbox(name)
+            row = self.named(name)
             if row is None:
                 raise NoSuchMailbox()
         return row
@@ -234,7 +295,8 @@ class Home:
 
     def folder_numbered(self, number: int) -> Folder:
         """The mailbox with that number, whatever its name. Raises NoSuchMailbox."""
-        row = self.index.mailbox_numbered(number)
+        self._read_rows()
+        row = self._rows.get(number)
         if row is None:
             raise NoSuchMailbox("The mailbox has been deleted")
         return self._folder(row)
@@ -242,9 +304,11 @@ class Home:
     def _folder(self, row: MailboxRow) -> Folder:
         folder = self._folders.get(row.id)
         if folder is None:
-            folder = Folder(row, self.root, self.index, self.names, self.tell, self.report)
+            current = self.index.mailbox_numbered(row.id) or row
+            folder = Folder(current, self.root, self.index, self.names, self.tell, self.report)
             self._folders[row.id] = folder
         if not os.path.isdir(folder.maildir.path):
+            self._root_stamp = _UNKNOWN
             self.notice()
             raise NoSuchMailbox("The mailbox has been deleted")
         folder.index = self.index  # it may have been closed and opened since
@@ -255,24 +319,39 @@ class Home:
         folder = self._folders.get(number)
         return folder is None or folder.is_due()
 
+    def due(self) -> tuple[list[int], bool]:
+        """The numbers of all mailboxes that deserve a refresh, and whether mailboxes may have come or gone.
+        May be asked beside the lane: it only stats. Raises OSError."""
+        numbers = []
+        anew = os.stat(self.root).st_mtime_ns != self._root_stamp
+        for number in list(self._rows):
+            try:
+                if self.is_due(number):
+                    numbers.append(number)
+            except FileNotFoundError:
+                anew = True
+        return numbers, anew
+
     def add(self, mailboxes: Sequence[tuple[str, str, str]]) -> None:
         """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably."""
         first = self._take_numbers(len(mailboxes))
         with self.index.transaction(durable=True):
             for number, mailbox in enumerate(mailboxes, first):
                 self.index.add_mailbox(number, *mailbox)
+        for number, mailbox in enumerate(mailboxes, first):
+            self.tell(Step(number, name=mailbox[0], created=True))
 
     def forget(self, row: MailboxRow) -> None:
         """Take a mailbox, whose directory is gone, out of the index."""
         with self.index.transaction():
             self.index.remove_mailbox(row.id)
         self._folders.pop(row.id, None)
-        self.tell(Step(row.id, deleted=True))
+        self.tell(Step(row.id, name=row.name, deleted=True))
 
-    def renamed(self, number: int, name: str, directory: str) -> None:
-        """A mailbox bears another name now."""
-        self._folders.pop(number, None)
-        self.tell(Step(number, renamed=(name, directory)))
+    def renamed(self, row: MailboxRow, name: str, directory: str) -> None:
+        """A mailbox, until now as in `row`, bears another name."""
+        self._folders.pop(row.id, None)
+        self.tell(Step(row.id, renamed=(name, directory, row.name)))
 
     def _take_numbers(self, count: int) -> int:
         """The first of `count` numbers that no mailbox of this account has ever had."""

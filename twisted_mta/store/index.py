@@ -1,130 +1,61 @@
-"""The index of one account: every SQL statement of the store (SQLite, WAL).
+"""The index of one account: its mailboxes, its messages, their numbers (SQLite, WAL).
 
 It gives messages their UIDs and remembers what a Maildir cannot: keywords, mod-sequences, the names and
-special uses of mailboxes, renderings. Messages themselves are never in it, so losing it loses none.
+special uses of mailboxes, which messages have one content. Messages themselves are never in it, so losing it
+loses none. The tables are in `index_schema`, what is known of contents in `index_emails`, lookups for
+everybody in `index_reader`: together all SQL of the store.
 
 Durability: transactions are committed with synchronous=NORMAL, which a power failure may undo. UIDs must
 survive that (RFC 3501 §2.3.1.1), so they are taken from blocks: `uid_reserved` is committed with
 synchronous=FULL before any UID below it is given, and after a reboot numbering goes on from that mark.
+Mod-sequences and the numbers of emails leap then.
 
-All methods block and belong to one thread at a time; `Reader` may be used from any.
+All methods block and belong to one thread at a time.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from twisted_mta.store.maildir import Place
+from twisted_mta.store.index_annotations import AnnotationRows
+from twisted_mta.store.index_emails import Emails
+from twisted_mta.store.index_keys import AccessKeyRows
+from twisted_mta.store.index_rows import MailboxRow, Message, connect, rows_of_uids
+from twisted_mta.store.index_schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
-MODSEQ_LEAP = 1_000_000  # more steps than ever wait for a checkpoint
-_MANY = 500  # UIDs in one statement; beyond, a range is read and filtered
-_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-MIGRATIONS = (
-    """
-    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE mailboxes (
-        id INTEGER PRIMARY KEY,             -- never used again, even by the next index of this account
-        name TEXT NOT NULL UNIQUE,
-        directory TEXT NOT NULL UNIQUE,
-        uid_validity INTEGER NOT NULL,
-        uid_next INTEGER NOT NULL,
-        uid_reserved INTEGER NOT NULL,      -- durable: every UID given so far is below it
-        recent_from INTEGER NOT NULL,       -- the first UID that no session has been told of as recent
-        highest_modseq INTEGER NOT NULL,
-        special_use TEXT NOT NULL,
-        moved_from TEXT,                    -- a rename under way: the directory's old name
-        new_stamp INTEGER NOT NULL,         -- modification times of new and cur, in nanoseconds, when
-        cur_stamp INTEGER NOT NULL,         -- index and directories last agreed
-        settled INTEGER NOT NULL            -- 1: no later change can hide behind the same times
-    );
-    CREATE TABLE messages (
-        mailbox INTEGER NOT NULL,
-        uid INTEGER NOT NULL,
-        name TEXT NOT NULL,                 -- base name of the file
-        directory TEXT NOT NULL,            -- new or cur
-        tail TEXT NOT NULL,                 -- what follows it, as last seen
-        flags INTEGER NOT NULL,             -- bits of the system flags
-        keywords TEXT NOT NULL,             -- sorted, a space between
-        size INTEGER NOT NULL,              -- octets with CRLF
-        internal_date REAL NOT NULL,        -- seconds since the epoch
-        modseq INTEGER NOT NULL,
-        PRIMARY KEY (mailbox, uid)
-    ) WITHOUT ROWID;
-    CREATE UNIQUE INDEX messages_by_name ON messages (mailbox, name);
-    CREATE TABLE renderings (
-        mailbox INTEGER NOT NULL,
-        uid INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        data BLOB NOT NULL,
-        PRIMARY KEY (mailbox, uid, kind)
-    ) WITHOUT ROWID;
-    CREATE TABLE subscriptions (name TEXT PRIMARY KEY) WITHOUT ROWID;
-    """,
-)
-
-
-@dataclass(slots=True)
-class MailboxRow:
-    """A row of `mailboxes`. `stamp` holds the times of `new` and `cur`."""
-
-    id: int
-    name: str
-    directory: str
-    uid_validity: int
-    special_use: str
-    stamp: tuple[int, int]
-    settled: bool
-    moved_from: str | None = None
-
-
-class Message(NamedTuple):
-    """A row of `messages` without its mailbox."""
-
-    uid: int
-    name: str
-    directory: str
-    tail: str
-    flags: int
-    keywords: str
-    size: int
-    internal_date: float
-    modseq: int
-
+LEAP = 1_000_000  # more steps, and more emails, than ever wait for a checkpoint
+TOMBSTONES = 10_000  # ranges of expunged UIDs that a mailbox remembers
+MOST_VANISHED = 100_000  # UIDs that are told of them at once
+_TOMBSTONES_MORE = 1000  # that come together before the oldest are forgotten
 
 _MAILBOX = (
-    "SELECT id, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, moved_from"
-    " FROM mailboxes"
+    "SELECT id, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, object_id,"
+    " moved_from FROM mailboxes"
 )
-_MESSAGE = "SELECT uid, name, directory, tail, flags, keywords, size, internal_date, modseq FROM messages"
-
-
-def is_corruption(error: sqlite3.Error) -> bool:
-    """True when the database file itself is broken: only then is it thrown away."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """True when there is no space left for the database."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+_MESSAGE = (
+    "SELECT uid, name, directory, tail, flags, keywords, size, internal_date, modseq, email, save_date"
+    " FROM messages"
+)
 
 
 class Index:
     """The database at `path`, created when it is missing. Raises sqlite3.Error."""
 
     def __init__(self, path: str) -> None:
-        self._db = _connect(path)
+        self._db = connect(path)
+        self.generation = 0  # changes whenever mailboxes or subscriptions may be other ones
+        self._tombstones: dict[int, int] = {}  # how many rows of `vanished` a mailbox has
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._normal()
             self._migrate()
+            self.emails = Emails(self._db)
+            self.annotations = AnnotationRows(self._db)
+            self.access_keys = AccessKeyRows(self._db)
         except BaseException:
             self._db.close()
             raise
@@ -152,6 +83,7 @@ class Index:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
+                self.generation += 1
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -174,18 +106,20 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def begin_after_reboot(self, boot: str) -> None:
-        """Another boot than the last one: go on behind the reserved UIDs and whatever mod-sequences may
-        have been told, trust no directory time."""
+        """Another boot than the last one: go on behind the reserved UIDs and whatever mod-sequences and
+        emails may have been told, trust no directory time, know of no UID that has vanished before."""
         if self._one("PRAGMA quick_check(1)")[0] != "ok":
             error = sqlite3.DatabaseError("quick_check failed")
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         with self.transaction():
             self._db.execute(
-                "UPDATE mailboxes SET uid_next = max(uid_next, uid_reserved),"
-                " highest_modseq = highest_modseq + ?, new_stamp = 0, settled = 0",
-                (MODSEQ_LEAP,),
+                "UPDATE mailboxes SET uid_next = max(uid_next, uid_reserved), new_stamp = 0, settled = 0,"
+                " highest_modseq = highest_modseq + ?1, vanished_from = highest_modseq + ?1",
+                (LEAP,),
             )
+            self._db.execute("DELETE FROM vanished")
+            self.emails.take(LEAP)
             self.set_fact("boot", boot)
 
     # Mailboxes
@@ -194,37 +128,47 @@ class Index:
         """Every mailbox, by name."""
         return [_mailbox(row) for row in self._db.execute(_MAILBOX + " ORDER BY name")]
 
-    def mailbox(self, name: str) -> MailboxRow | None:
-        """The mailbox of that name."""
-        row = self._one(_MAILBOX + " WHERE name = ?", name)
-        return None if row is None else _mailbox(row)
-
     def mailbox_numbered(self, number: int) -> MailboxRow | None:
         """The mailbox with that number."""
         row = self._one(_MAILBOX + " WHERE id = ?", number)
         return None if row is None else _mailbox(row)
 
     def add_mailbox(self, number: int, name: str, directory: str, special_use: str) -> None:
-        """A new, empty mailbox; `number` is its identity and its UIDVALIDITY."""
+        """A new, empty mailbox; `number` is its identity here and its UIDVALIDITY."""
+        self.generation += 1
         self._db.execute(
-            "INSERT INTO mailboxes VALUES (?, ?, ?, ?, 1, ?, 1, 1, ?, NULL, 0, 0, 0)",
+            "INSERT INTO mailboxes SELECT ?, ?, ?, ?, 1, ?, 1, 1, ?, NULL, 0, 0, 0,"
+            " 'F' || lower(hex(randomblob(8))), 1",
             (number, name, directory, number, 1 + UID_BLOCK, special_use),
         )
 
     def remove_mailbox(self, mailbox: int) -> None:
-        """Forget a mailbox and what is known of its messages."""
-        for table, column in (("renderings", "mailbox"), ("messages", "mailbox"), ("mailboxes", "id")):
+        """Forget a mailbox and its messages."""
+        self.generation += 1
+        self._db.execute(
+            "INSERT OR IGNORE INTO loose SELECT email FROM messages WHERE mailbox = ?", (mailbox,)
+        )
+        for table, column in (("vanished", "mailbox"), ("messages", "mailbox"), ("mailboxes", "id")):
             self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (mailbox,))
+        self.annotations.forget(mailbox)
 
     def rename_mailbox(self, mailbox: int, name: str, directory: str, moved_from: str | None) -> None:
         """Give a mailbox another name; the directory at `moved_from` is still to be moved."""
+        self.generation += 1
         self._db.execute(
             "UPDATE mailboxes SET name = ?, directory = ?, moved_from = ? WHERE id = ?",
             (name, directory, moved_from, mailbox),
         )
 
+    def set_special_use(self, mailbox: int, special_use: str) -> None:
+        """Give a mailbox another special use; "": none."""
+        self.generation += 1
+        self.generation += 1
+        self._db.execute("UPDATE mailboxes SET special_use = ? WHERE id = ?", (special_use, mailbox))
+
     def mailbox_moved(self, mailbox: int) -> None:
         """The directory has its new name."""
+        self.generation += 1
         self._db.execute("UPDATE mailboxes SET moved_from = NULL WHERE id = ?", (mailbox,))
 
     def set_stamp(self, mailbox: int, stamp: tuple[int, int], settled: bool) -> None:
@@ -238,12 +182,15 @@ class Index:
         """Every subscribed name."""
         return [name for (name,) in self._db.execute("SELECT name FROM subscriptions ORDER BY name")]
 
-    def subscribe(self, names: Iterable[str]) -> None:
-        """Add names; those that are there already stay."""
-        self._db.executemany("INSERT OR IGNORE INTO subscriptions VALUES (?)", [(name,) for name in names])
+    def subscribe(self, names: Iterable[str]) -> int:
+        """Add names; those that are there already stay. Returns how many are new."""
+        self.generation += 1
+        rows = [(name,) for name in names]
+        return self._db.executemany("INSERT OR IGNORE INTO subscriptions VALUES (?)", rows).rowcount
 
     def unsubscribe(self, name: str) -> bool:
         """Take a name off; False when it was not there."""
+        self.generation += 1
         return self._db.execute("DELETE FROM subscriptions WHERE name = ?", (name,)).rowcount > 0
 
     # Numbers
@@ -267,18 +214,20 @@ class Index:
 
     def take_uids(self, mailbox: int, count: int) -> tuple[int, int]:
         """Give `count` reserved UIDs: (the first of them, the mod-sequence of this step)."""
-        uid_next, _, modseq = self.marks(mailbox)
-        self._db.execute(
-            "UPDATE mailboxes SET uid_next = ?, highest_modseq = ? WHERE id = ?",
-            (uid_next + count, modseq + 1, mailbox),
+        uid_next, modseq = self._one(
+            "UPDATE mailboxes SET uid_next = uid_next + ?, highest_modseq = highest_modseq + 1 WHERE id = ?"
+            " RETURNING uid_next, highest_modseq",
+            *(count, mailbox),
         )
-        return uid_next, modseq + 1
+        return uid_next - count, modseq
 
     def next_modseq(self, mailbox: int) -> int:
         """The mod-sequence of this step."""
-        _, _, modseq = self.marks(mailbox)
-        self._db.execute("UPDATE mailboxes SET highest_modseq = ? WHERE id = ?", (modseq + 1, mailbox))
-        return modseq + 1
+        (modseq,) = self._one(
+            "UPDATE mailboxes SET highest_modseq = highest_modseq + 1 WHERE id = ? RETURNING highest_modseq",
+            mailbox,
+        )
+        return int(modseq)
 
     def set_recent_from(self, mailbox: int, uid: int) -> None:
         """Messages below `uid` are recent no more."""
@@ -293,13 +242,22 @@ class Index:
         if uids is None:
             everything = self._db.execute(_MESSAGE + " WHERE mailbox = ? ORDER BY uid", (mailbox,))
             return list(map(Message._make, everything))
-        return list(map(Message._make, _of_uids(self._db, _MESSAGE + " WHERE mailbox = ?", (mailbox,), uids)))
+        return list(
+            map(Message._make, rows_of_uids(self._db, _MESSAGE + " WHERE mailbox = ?", (mailbox,), uids))
+        )
 
-    def columns(self, mailbox: int) -> Iterator[tuple[int, int, str, int, float, int]]:
-        """(uid, flags, keywords, size, internal_date, modseq) of all messages in ascending order."""
+    def places(self, mailbox: int) -> list[tuple[int, str, str, str]]:
+        """(uid, base name, directory, tail) of all messages."""
         return self._db.execute(
-            "SELECT uid, flags, keywords, size, internal_date, modseq FROM messages WHERE mailbox = ?"
-            " ORDER BY uid",
+            "SELECT uid, name, directory, tail FROM messages WHERE mailbox = ?", (mailbox,)
+        ).fetchall()
+
+    def columns(self, mailbox: int) -> Iterator[tuple[int, int, str, int, float, int, int, float]]:
+        """(uid, flags, keywords, size, internal_date, modseq, email, save_date) of all messages in ascending
+        order."""
+        return self._db.execute(
+            "SELECT uid, flags, keywords, size, internal_date, modseq, email, save_date FROM messages"
+            " WHERE mailbox = ? ORDER BY uid",
             (mailbox,),
         )
 
@@ -320,7 +278,9 @@ class Index:
 
     def add(self, mailbox: int, messages: Iterable[Message]) -> None:
         """New messages, with UIDs from `take_uids`."""
-        self._db.executemany(f"INSERT INTO messages VALUES ({mailbox}, ?, ?, ?, ?, ?, ?, ?, ?, ?)", messages)
+        self._db.executemany(
+            f"INSERT INTO messages VALUES ({mailbox}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", messages
+        )
 
     def update(self, mailbox: int, messages: Iterable[Message]) -> None:
         """New places, flags, keywords and mod-sequences of messages."""
@@ -330,11 +290,50 @@ class Index:
             ((m.directory, m.tail, m.flags, m.keywords, m.modseq, mailbox, m.uid) for m in messages),
         )
 
-    def remove(self, mailbox: int, uids: Iterable[int]) -> None:
-        """Forget messages and their renderings."""
-        keys = [(mailbox, uid) for uid in uids]
+    def remove(self, mailbox: int, uids: Iterable[int], modseq: int) -> None:
+        """Forget messages, and remember that they have vanished in the step with that mod-sequence."""
+        ascending = sorted(uids)
+        keys = [(mailbox, uid) for uid in ascending]
+        self._db.executemany(
+            "INSERT OR IGNORE INTO loose SELECT email FROM messages WHERE mailbox = ? AND uid = ?", keys
+        )
         self._db.executemany("DELETE FROM messages WHERE mailbox = ? AND uid = ?", keys)
-        self._db.executemany("DELETE FROM renderings WHERE mailbox = ? AND uid = ?", keys)
+        ranges = _ranges(ascending)
+        self._db.executemany(
+            "INSERT INTO vanished VALUES (?, ?, ?, ?)", [(mailbox, modseq, *each) for each in ranges]
+        )
+        self._bury(mailbox, len(ranges))
+
+    def _bury(self, mailbox: int, more: int) -> None:
+        """Keep the number of tombstones bounded."""
+        count = self._tombstones.get(mailbox, TOMBSTONES) + more
+        if count > TOMBSTONES + _TOMBSTONES_MORE or mailbox not in self._tombstones:
+            (count,) = self._one("SELECT count(*) FROM vanished WHERE mailbox = ?", mailbox)
+        if count > TOMBSTONES:
+            (complete_after,) = self._one(
+                "SELECT modseq FROM vanished WHERE mailbox = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?",
+                *(mailbox, TOMBSTONES),
+            )
+            count -= self._db.execute(
+                "DELETE FROM vanished WHERE mailbox = ? AND modseq <= ?", (mailbox, complete_after)
+            ).rowcount
+            self._db.execute("UPDATE mailboxes SET vanished_from = ? WHERE id = ?", (complete_after, mailbox))
+        self._tombstones[mailbox] = count
+
+    def vanished_since(self, mailbox: int, modseq: int) -> list[int] | None:
+        """The UIDs, ascending, that were expunged after that mod-sequence; None when too much is forgotten,
+        or it would be too many."""
+        (complete_after,) = self._one("SELECT vanished_from FROM mailboxes WHERE id = ?", mailbox)
+        if modseq < complete_after:
+            return None
+        found: list[int] = []
+        for first, last in self._db.execute(
+            "SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (mailbox, modseq)
+        ):
+            if len(found) + last - first >= MOST_VANISHED:
+                return None
+            found.extend(range(first, last + 1))
+        return sorted(found)
 
     def spellings(self, mailbox: int) -> set[str]:
         """Every keyword in use, as it was first written."""
@@ -342,6 +341,11 @@ class Index:
             "SELECT DISTINCT keywords FROM messages WHERE mailbox = ? AND keywords != ''", (mailbox,)
         )
         return {keyword for (keywords,) in rows for keyword in keywords.split()}
+
+    def usage(self) -> tuple[int, int]:
+        """(octets, number) of all messages of the account; costs one row."""
+        octets, messages = self._one("SELECT octets, messages FROM usage")
+        return octets, messages
 
     def counts(self, mailbox: int, seen: int, deleted: int) -> tuple[int, int, int, int]:
         """(messages, those without the bit `seen`, those with the bit `deleted`, octets together)."""
@@ -361,81 +365,21 @@ class Index:
         )
         return int(row[0])
 
-    def keep_renderings(self, mailbox: int, kind: str, renderings: Iterable[tuple[int, bytes]]) -> None:
-        """Keep renderings of those messages that are still there."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO renderings SELECT mailbox, uid, ?, ? FROM messages"
-            " WHERE mailbox = ? AND uid = ?",
-            ((kind, data, mailbox, uid) for uid, data in renderings),
-        )
 
-
-class Reader:
-    """Lookups for reads that go beside the account's order of execution; opened when first used."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
-
-    def close(self) -> None:
-        """Let go of the database; the next lookup opens it again."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-
-    def files(self, mailbox: int, uids: Sequence[int]) -> dict[int, tuple[str, Place]]:
-        """UID -> (base name, place). Missing ones are left out; so are all when there is no index."""
-        sql = "SELECT uid, name, directory, tail FROM messages WHERE mailbox = ?"
-        rows = self._rows(sql, (mailbox,), uids)
-        return {uid: (name, Place(directory, tail)) for uid, name, directory, tail in rows}
-
-    def renderings(self, mailbox: int, kind: str, uids: Sequence[int]) -> dict[int, bytes]:
-        """UID -> what was kept of that kind."""
-        sql = "SELECT uid, data FROM renderings WHERE mailbox = ? AND kind = ?"
-        return dict(self._rows(sql, (mailbox, kind), uids))
-
-    def _rows(self, sql: str, values: tuple[Any, ...], uids: Sequence[int]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                if self._db is None:
-                    if not os.path.exists(self._path):
-                        return []
-                    self._db = _connect(self._path)
-                return list(_of_uids(self._db, sql, values, uids))
-            except sqlite3.DatabaseError as error:
-                if is_corruption(error):
-                    return []  # the owner of the index will notice and build it anew
-                raise
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    db.execute("PRAGMA cache_size = -512")
-    return db
+def _ranges(ascending: Sequence[int]) -> list[tuple[int, int]]:
+    """The ranges, (first, last), of consecutive UIDs."""
+    ranges: list[tuple[int, int]] = []
+    for uid in ascending:
+        if ranges and ranges[-1][1] == uid - 1:
+            ranges[-1] = ranges[-1][0], uid
+        else:
+            ranges.append((uid, uid))
+    return ranges
 
 
 def _mailbox(row: tuple[Any, ...]) -> MailboxRow:
-    number, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, moved_from = row
+    number, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, object_id, moved = row
+    stamp = new_stamp, cur_stamp
     return MailboxRow(
-        number, name, directory, uid_validity, special_use, (new_stamp, cur_stamp), bool(settled), moved_from
+        number, name, directory, uid_validity, special_use, stamp, bool(settled), object_id, moved
     )
-
-
-def _of_uids(
-    db: sqlite3.Connection, sql: str, values: tuple[Any, ...], uids: Sequence[int]
-) -> Iterator[tuple[Any, ...]]:
-    """The rows of these UIDs in ascending order; `uid` is the first column of the statement."""
-    if not uids:
-        return
-    wanted = set(uids)
-    if len(wanted) > _MANY:
-        for row in db.execute(
-            sql + " AND uid BETWEEN ? AND ? ORDER BY uid", (*values, min(wanted), max(wanted))
-        ):
-            if row[0] in wanted:
-                yield row
-        return
-    marks = ",".join("?" * len(wanted))
-    yield from db.execute(f"{sql} AND uid IN ({marks}) ORDER BY uid", (*values, *wanted))

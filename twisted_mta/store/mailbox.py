@@ -1,45 +1,52 @@
-"""An open mailbox, held once in memory and shared by all its sessions; what it knows is asked by UID.
+"""A mailbox, held once in memory and shared by all its sessions; what it knows is asked by UID.
 
 Questions about flags, sizes and dates are answered at once from memory. What changes messages is done in
-the account's lane. Message files are read beside the lane: a file never changes, so all that can go
-wrong is that it is no longer where the index has it; then the directory is looked through, in the lane,
-and the reading tried again.
+the account's lane. What is in the messages is in `contents`. A mailbox that nobody has open any more stays in
+memory for a while, follows what happens to it, and costs no reading when it is opened again.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
-
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from typing import TYPE_CHECKING
 
 from twisted_mta.store import flagging, relocation
 from twisted_mta.store.changes import Change, Step, Watcher
 from twisted_mta.store.columns import Columns
-from twisted_mta.store.errors import NoSuchMailbox, StorageFull, StoreError, disk_error
-from twisted_mta.store.flagging import How
-from twisted_mta.store.flags import split_flags
+from twisted_mta.store.contents import Contents
+from twisted_mta.store.flagging import Flagged, How
+from twisted_mta.store.flags import FlagSet, split_flags
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.names import canonical_name
-from twisted_mta.store.reading import see_files
 from twisted_mta.store.relocation import CopyResult
 
 if TYPE_CHECKING:
     from twisted_mta.store.account import Account
 
-__all__ = ["CopyResult", "How", "Loaded", "Mailbox"]
+__all__ = ["CopyResult", "Flagged", "How", "Loaded", "Mailbox", "MailboxStatus"]
 
-LOOKS = 3  # times a message whose file is not where it should be is looked for
 
-T = TypeVar("T")
+EXPUNGED_AT_ONCE = 500  # messages; others have their turn in the lane before the next
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """The counts of a mailbox (RFC 3501 §6.3.10, RFC 9051 §6.3.11, RFC 7162); `size` in octets, CRLF;
+    `object_id` is MAILBOXID (RFC 8474)."""
+
+    messages: int
+    recent: int
+    uid_next: int
+    uid_validity: int
+    unseen: int
+    deleted: int
+    size: int
+    highest_modseq: int
+    object_id: str
 
 
 @dataclass(slots=True)
@@ -50,44 +57,62 @@ class Loaded:
     name: str
     directory: str
     uid_validity: int
+    object_id: str
+    epoch: str
     uid_next: int
     recent_from: int
     highest_modseq: int
     columns: Columns
 
 
-class Mailbox:
+class Mailbox(Contents):
     """Messages by UID, in ascending order. Opened by `Account.open`, let go with `close`.
 
     name: as of now; another session may rename it. uid_next, highest_modseq: as of the last change told.
-    recent_from: messages from this UID on are recent; see `claim_recent`.
+    recent_from: messages from this UID on are recent; see `claim_recent`. object_id: MAILBOXID (RFC 8474),
+    which a rename does not change.
     Methods that ask about one UID raise NoSuchMessage when it has been expunged already. The async ones
     raise StoreError, NoSuchMailbox once the mailbox has been deleted; UIDs that are gone they pass over.
     """
 
-    log = Logger(namespace="twisted_mta.store")
-
     def __init__(self, account: Account, loaded: Loaded) -> None:
-        self.number = loaded.number
-        self.name = loaded.name
+        super().__init__(account, loaded.number, loaded.name, loaded.directory, loaded.columns)
         self.uid_validity = loaded.uid_validity
+        self.object_id = loaded.object_id
         self.uid_next = loaded.uid_next
         self.recent_from = loaded.recent_from
         self.highest_modseq = loaded.highest_modseq
-        self.deleted = False
-        self._account = account
-        self._directory = loaded.directory
-        self._columns = loaded.columns
         self._watchers: list[Watcher] = []
         self._holders = 0
 
     # What is known
 
     @property
+    def columns(self) -> Columns:
+        """All that is known of every message, place by place, for searching. Not to be changed."""
+        return self._columns
+
+    @property
     def uids(self) -> array[int]:
         """The UIDs, ascending. The array grows in place when messages arrive and is another object once
         messages have gone: who keeps the array and how much of it was there keeps a stable view."""
         return self._columns.uids
+
+    @property
+    def modseqs(self) -> array[int]:
+        """The mod-sequence (RFC 7162) of each message, at the places where `uids` has the messages."""
+        return self._columns.modseqs
+
+    @property
+    def flag_numbers(self) -> Sequence[int]:
+        """For each message, in the same places, which one of `flag_sets` it has. Another object once messages
+        have gone, as `uids`, or there are more than 256 combinations."""
+        return self._columns.flag_numbers
+
+    @property
+    def flag_sets(self) -> Sequence[FlagSet]:
+        """Every combination of flags; the list only grows."""
+        return self._columns.flag_sets
 
     @property
     def keywords(self) -> frozenset[str]:
@@ -119,20 +144,55 @@ class Mailbox:
         """When the message was delivered, or what APPEND said, in seconds since the epoch."""
         return self._columns.dates[self._columns.position(uid)]
 
+    def save_date(self, uid: int) -> float | None:
+        """When the message came into this mailbox (RFC 8514), in seconds since the epoch; None when that was
+        before the index kept such dates."""
+        return self._columns.save_dates[self._columns.position(uid)] or None
+
+    def email_id(self, uid: int) -> str:
+        """EMAILID (RFC 8474 §5.1): the same for all copies within the account."""
+        return f"M{self._account.epoch}-{self._columns.emails[self._columns.position(uid)]}"
+
+    def changed_since(self, modseq: int) -> list[int]:
+        """The UIDs, ascending, of the messages with a higher mod-sequence (RFC 7162 §3.1.4)."""
+        return self._columns.changed_since(modseq) if modseq < self.highest_modseq else []
+
+    async def vanished_since(self, modseq: int) -> list[int] | None:
+        """The UIDs, ascending, of the messages that were expunged after that mod-sequence (RFC 7162 §3.2.6).
+        None when too much has been forgotten since: then whatever is not there has vanished."""
+        if modseq >= self.highest_modseq:
+            return []
+        return await self._visit(lambda folder: folder.index.vanished_since(folder.id, modseq))
+
+    def status(self) -> MailboxStatus:
+        """The counts as of the last change told."""
+        counts = self._columns.counts()
+        return MailboxStatus(
+            messages=counts.messages,
+            recent=self._columns.recent(self.recent_from),
+            uid_next=self.uid_next,
+            uid_validity=self.uid_validity,
+            unseen=counts.unseen,
+            deleted=counts.deleted,
+            size=counts.size,
+            highest_modseq=self.highest_modseq,
+            object_id=self.object_id,
+        )
+
     # Watching
 
     def watch(self, watcher: Watcher) -> None:
         """Have every change from now on told, in the reactor's thread, when `uids` and the rest show it
         already. A watched mailbox also notices, within seconds, what other programs do to it."""
         self._watchers.append(watcher)
-        self._account.watched.add(self)
+        self._account.upkeep.watch(self)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Take a watcher off. A no-op when it is off already."""
         if watcher in self._watchers:
             self._watchers.remove(watcher)
         if not self._watchers:
-            self._account.watched.discard(self)
+            self._account.upkeep.unwatch(self)
 
     def apply(self, step: Step) -> None:
         """A step was committed: show it, and tell the watchers."""
@@ -146,17 +206,8 @@ class Mailbox:
             step = Step(self.number, deleted=True)
         if step.deleted:
             self.deleted = True
-            self._account.watched.discard(self)
-            self._account.closed(self)
-        self._tell(
-            Change(
-                added=tuple(message.uid for message in step.added),
-                flags=tuple(message.uid for message in step.changed),
-                expunged=tuple(step.expunged),
-                modseq=self.highest_modseq,
-                deleted=step.deleted,
-            )
-        )
+            self._account.forget(self)
+        self._tell(step.as_change(self.highest_modseq))
 
     def _take(self, step: Step) -> None:
         for message in step.added:
@@ -188,146 +239,81 @@ class Mailbox:
         """Notice what other programs did to the Maildir. Costs two stat calls when they did nothing."""
         await self._visit(Folder.refresh)
 
-    def may_have_changed(self) -> bool:
-        """True when `refresh` may find something. Blocks for two stat calls; any thread."""
+    def look(self) -> Callable[[], Awaitable[None]] | None:
+        """`refresh` when it may find something. Blocks for two stat calls; any thread."""
         try:
-            return self._account.home.is_due(self.number)
+            return self.refresh if self._account.home.is_due(self.number) else None
         except OSError:
-            return True
+            return self.refresh
 
     # Changing messages
 
-    async def set_flags(self, uids: Iterable[int], how: How, flags: frozenset[str]) -> list[int]:
-        r"""Change flags and keywords; `\Recent` is passed over. Returns the UIDs, ascending, whose flags are
-        other ones now. Raises CannotDo for a flag that cannot be kept, or too many keywords."""
+    async def set_flags(
+        self, uids: Iterable[int], how: How, flags: frozenset[str], *, unchanged_since: int | None = None
+    ) -> Flagged:
+        r"""Change flags and keywords; `\Recent` is passed over. With `unchanged_since`, messages with a
+        higher mod-sequence are refused, and nothing comes between that question and the change (RFC 7162
+        §3.1.3). Raises CannotDo for a flag that cannot be kept, or too many keywords."""
         bits, keywords = split_flags(flags)
         wanted = list(uids)
-        return await self._visit(lambda folder: flagging.set_flags(folder, wanted, how, bits, keywords))
+        return await self._visit(
+            lambda folder: flagging.set_flags(folder, wanted, how, bits, keywords, unchanged_since)
+        )
 
     async def expunge(self, uids: Iterable[int]) -> list[int]:
         r"""Remove messages, whatever their flags. Returns the UIDs, ascending, that this call removed."""
-        wanted = list(uids)
-        return await self._visit(lambda folder: folder.expunge(wanted))
+        wanted = sorted(set(uids))
+        gone: list[int] = []
+        for start in range(0, len(wanted), EXPUNGED_AT_ONCE):
+            some = wanted[start : start + EXPUNGED_AT_ONCE]
+            gone += await self._visit(partial(Folder.expunge, uids=some))
+        return gone
 
     async def copy(self, uids: Sequence[int], target: str) -> CopyResult:
         """Copy all of the messages or none, with flags, keywords and internal date, in ascending order.
 
-        Raises NoSuchMailbox when there is no target of that name."""
-        return await self._relocate(relocation.copy, uids, target)
+        Raises NoSuchMailbox when there is no target of that name, OverQuota."""
+        wanted = list(uids)
+        return await self._relocate(
+            lambda home, source, there: relocation.copy(source, there, wanted, home.room()), target
+        )
 
     async def move(self, uids: Sequence[int], target: str) -> CopyResult:
         """Move messages, as `copy`; each message is in one of the two mailboxes at any time (RFC 6851)."""
-        return await self._relocate(relocation.move, uids, target)
+        wanted = list(uids)
+        return await self._relocate(
+            lambda home, source, there: relocation.move(source, there, wanted), target
+        )
 
     async def _relocate(
-        self,
-        relocate: Callable[[Folder, Folder, Sequence[int]], CopyResult],
-        uids: Sequence[int],
-        target: str,
+        self, relocate: Callable[[Home, Folder, Folder], CopyResult], target: str
     ) -> CopyResult:
-        name, wanted = canonical_name(target), list(uids)
+        name = canonical_name(target)
 
         def work(home: Home) -> CopyResult:
-            return relocate(home.folder_numbered(self.number), home.folder(name), wanted)
+            return relocate(home, home.folder_numbered(self.number), home.folder(name))
 
         return await self._account.visit(work)
 
-    # Reading messages
-
-    async def read(self, uids: Sequence[int]) -> list[bytes | None]:
-        """Whole messages with CRLF line ends, in the order asked for; None for one that is gone."""
-        return await self.examine(uids, lambda data: data)
-
-    async def examine(self, uids: Sequence[int], see: Callable[[bytes], T]) -> list[T | None]:
-        """What `see` makes of each message, in the order asked for; it is called in a thread with the whole
-        message, CRLF. None for one that is gone."""
-        wanted = list(uids)  # `Mailbox.uids` itself may grow meanwhile
-        found = await self._over_files(wanted, see)
-        return [found.get(uid) for uid in wanted]
-
-    async def matching(self, uids: Sequence[int], predicate: Callable[[bytes], bool]) -> list[int]:
-        """The UIDs, in the order asked for, of the messages for which `predicate` is true; it is called in
-        a thread with the whole message, CRLF."""
-        wanted = list(uids)
-        found = await self._over_files(wanted, predicate)
-        return [uid for uid in wanted if found.get(uid)]
-
-    async def cached(
-        self, kind: str, uids: Sequence[int], compute: Callable[[bytes], bytes]
-    ) -> list[bytes | None]:
-        """A rendering of each message, in the order asked for; None for a message that is gone. `compute` is
-        called for a message that has none of this kind yet, in a thread, with the whole message, CRLF.
-        Without space in the index to keep it, or to look it up, it is computed each time."""
-        wanted = list(uids)
-        found: dict[int, bytes] = {}
-        with suppress(StorageFull):
-            look_up = partial(self._account.home.reader.renderings, self.number, kind, wanted)
-            found = await self._beside(look_up)
-        unknown = [uid for uid in wanted if uid not in found]
-        if unknown:
-            computed = await self._over_files(unknown, compute)
-            if computed:
-                self._later(partial(_keep, number=self.number, kind=kind, renderings=computed))
-            found.update(computed)
-        return [found.get(uid) for uid in wanted]
-
-    async def _over_files(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
-        """What `see` makes of each message; it is called in a thread."""
-        seen: dict[int, T] = {}
-        for _ in range(LOOKS):
-            astray = await self._beside(
-                partial(see_files, self._account.home, self._directory, self.number, uids, see, seen)
-            )
-            if not astray:
-                break
-            await self._visit(Folder.scan)
-            uids = astray
-        return seen
-
-    # The ways to the disk
-
-    async def _visit(self, work: Callable[[Folder], T]) -> T:
-        """In the account's lane."""
-        if self.deleted:
-            raise NoSuchMailbox("The mailbox has been deleted")
-        return await self._account.visit(lambda home: work(home.folder_numbered(self.number)))
-
-    async def _beside(self, work: Callable[[], T]) -> T:
-        """In a thread, beside the account's lane."""
-        if self.deleted:
-            raise NoSuchMailbox("The mailbox has been deleted")
-        self._account.use()
-        done: Deferred[T] = Deferred()
-
-        def perform() -> Callable[[], None]:
-            try:
-                return partial(done.callback, work())
-            except (OSError, sqlite3.Error) as error:
-                self._account.home.report(f"{self._directory}: {error!r}")
-                return partial(done.errback, Failure(disk_error(error)))
-            except BaseException as error:
-                return partial(done.errback, Failure(error))
-
-        self._account.threads.run(perform)
-        return await done
-
-    def _later(self, work: Callable[[Home], None]) -> None:
-        """In the account's lane; nobody waits for it, and when it fails nothing is lost."""
-
-        async def attempt() -> None:
-            try:
-                await self._account.visit(work)
-            except StoreError:
-                pass  # said already where it happened
-
-        Deferred.fromCoroutine(attempt()).addErrback(
-            lambda failure: self.log.failure("work on {name} failed", failure=failure, name=self.name)
-        )
-
     # Sharing
+
+    def __len__(self) -> int:
+        """How many messages there are."""
+        return len(self._columns.uids)
+
+    @property
+    def is_held(self) -> bool:
+        """True while somebody has the mailbox open."""
+        return self._holders > 0
+
+    @property
+    def account(self) -> Account:
+        """Whose mailbox it is."""
+        return self._account
 
     def take(self) -> None:
         """One more has the mailbox open."""
+        self._account.upkeep.let_go(self)
         self._holders += 1
 
     async def close(self) -> None:
@@ -335,17 +321,15 @@ class Mailbox:
         self._holders -= 1
         if self._holders == 0:
             self._watchers.clear()
-            self._account.watched.discard(self)
-            self._account.closed(self)
+            self._account.upkeep.unwatch(self)
+            if self.deleted or self._columns.cluttered:
+                self._account.forget(self)
+            else:
+                self._account.upkeep.keep(self)
 
 
-# Work in threads
+# Work in the lane
 
 
 def _claim_recent(home: Home, number: int, below: int) -> None:
     flagging.claim_recent(home.folder_numbered(number), below)
-
-
-def _keep(home: Home, number: int, kind: str, renderings: dict[int, bytes]) -> None:
-    with home.index.transaction():
-        home.index.keep_renderings(number, kind, renderings.items())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -98,13 +98,22 @@ class Maildir:
         return os.stat(f"{self.path}/{NEW}").st_mtime_ns, os.stat(f"{self.path}/{CUR}").st_mtime_ns
 
     def list(self) -> dict[str, Place]:
-        """Every message file: base name -> place. Raises OSError.
+        """Every message file: base name -> place. Raises OSError."""
+        return self.places(self.files())
 
-        `new` is read first: a message that another program moves meanwhile is then seen at least once.
+    def files(self) -> dict[str, set[str]]:
+        """All that is in `new` and in `cur`. Raises OSError.
+
+        `new` is read first: a message that another program moves meanwhile is then seen at least once."""
+        return {directory: set(os.listdir(f"{self.path}/{directory}")) for directory in (NEW, CUR)}
+
+    def places(self, files: Mapping[str, Iterable[str]]) -> dict[str, Place]:
+        """Those of the files, by directory, that are messages: base name -> place.
+
         A name that is not UTF-8 is passed over, as the index has no way to hold it."""
         found: dict[str, Place] = {}
-        for directory in (NEW, CUR):
-            for file in os.listdir(f"{self.path}/{directory}"):
+        for directory, names in files.items():
+            for file in names:
                 if file[0] == ".":
                     continue
                 if not is_text(file):
@@ -124,23 +133,29 @@ class Maildir:
         """Remove what deliveries that never ended have left in `tmp`."""
         for entry in os.scandir(f"{self.path}/{TMP}"):
             with suppress(OSError):
-                if entry.stat(follow_symlinks=False).st_mtime < now - MAX_TMP_AGE:
+                begun = max(entry.stat(follow_symlinks=False).st_mtime, seconds_in(entry.name))
+                if begun < now - MAX_TMP_AGE:
                     os.unlink(entry.path)
 
 
 class TmpFile:
-    """A message on its way into a file in `tmp`; a CRLF may be cut in two. Raises OSError."""
+    """A message on its way into a file in `tmp`; a CRLF may be cut in two. `verbatim`: the octets are stored
+    as they come, line ends and all. Raises OSError."""
 
-    __slots__ = ("_canonical", "_file", "_held", "_last", "_stored", "path")
+    __slots__ = ("_canonical", "_file", "_held", "_last", "_stored", "_verbatim", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, verbatim: bool = False) -> None:
         self.path = path
+        self._verbatim = verbatim
         self._file = os.open(path, _WRITE, 0o600)
         self._stored = self._canonical = 0
         self._held = self._last = b""
 
     def write(self, data: bytes) -> None:
         """Add octets with CRLF ends; they are stored with LF ends."""
+        if self._verbatim:
+            self._store(data)
+            return
         if self._held:
             data = self._held + data
         self._held = data[-1:] if data.endswith(b"\r") else b""
@@ -154,7 +169,8 @@ class TmpFile:
 
     def finish(self) -> Written:
         """Sync and close."""
-        self._store(self._held)
+        if self._held:
+            self._store(self._held)
         os.fsync(self._file)
         modified = os.fstat(self._file).st_mtime
         file, self._file = self._file, -1
@@ -197,6 +213,13 @@ def base_name(file: str) -> str:
     name = file.partition(":")[0]
     comma = name.find(",")
     return name[:comma] if comma > 0 and name[comma + 2 : comma + 3] == "=" else name
+
+
+def seconds_in(name: str) -> int:
+    """The time of delivery that a name begins with, or 0. A file's own time may be an older one: a second
+    name for a message that was there already has that message's."""
+    number, _, _ = name.partition(".")
+    return int(number) if number.isdecimal() and len(number) < 12 else 0
 
 
 def sizes(written: Written) -> str:

@@ -13,6 +13,7 @@ import base64
 import binascii
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import quote
 
 from twisted_mta.store.errors import BadMailboxName
@@ -30,6 +31,7 @@ _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 _ESCAPED = re.compile(r"\\(2e|2f|5c)")
 
 
+@lru_cache(maxsize=1024)
 def canonical_name(name: str) -> str:
     """The one form of a mailbox name: INBOX in capitals, Unicode in form C. Raises BadMailboxName."""
     if not name or len(name) > MAX_NAME:

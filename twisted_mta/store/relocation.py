@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from twisted_mta.store.changes import Step
 from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index import Message
+from twisted_mta.store.index_rows import Message
 from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
+from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
 
 _LOOKS = 3  # times a file that is not where it was seen is looked for
-_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,14 @@ class CopyResult:
     target_uids: tuple[int, ...]
 
 
-def copy(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
+def copy(source: Folder, target: Folder, uids: Sequence[int], room: Room) -> CopyResult:
     """Copy all of the messages, or none. Messages that are gone are left out.
 
-    Raises OSError, sqlite3.Error."""
+    Raises OverQuota, OSError, sqlite3.Error."""
+    if room.bounded:
+        room.take(sum(message.size for message in source.index.messages(source.id, uids)), len(uids))
     require_space(target.maildir.path, 0)  # only rows; a move, with which mail goes to the trash, is let be
-    return _relocate(source, target, uids, _link, move=False)
+    return _relocate(source, target, uids, link, move=False)
 
 
 def move(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
@@ -101,6 +104,7 @@ def _transfer(
                     directory=CUR,
                     tail=place.tail,
                     keywords=target.spelled(message.keywords.split()),
+                    save_date=0.0,
                 ),
             )
         )
@@ -119,8 +123,8 @@ def _commit(
     modseq = 0
     with target.committing(target_undisturbed):
         if move:
-            source.index.remove(source.id, gone)
             modseq = source.index.next_modseq(source.id)
+            source.index.remove(source.id, gone, modseq)
             if source is not target:
                 source.take_stamp(undisturbed)
         added = target.number(after for _, after in pairs)
@@ -141,7 +145,7 @@ def _undo(source: Folder, target: Folder, pairs: list[tuple[Message, Message]], 
                 os.unlink(target.file(after))
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
     """A second name for a file; where the file system has no (more) links, a copy with the same time."""
     try:
         os.link(source, target)

@@ -10,12 +10,13 @@ import re
 import resource
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
-from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -23,18 +24,22 @@ from twisted_mta.message.content import Content
 from twisted_mta.store.account import Account
 from twisted_mta.store.deposit import Deposit
 from twisted_mta.store.draft import MessageDraft
-from twisted_mta.store.errors import StorageFault, StoreError
+from twisted_mta.store.errors import BadMailboxName, StorageFault
 from twisted_mta.store.flags import split_flags
 from twisted_mta.store.home import Home
-from twisted_mta.store.mailbox import Mailbox
+from twisted_mta.store.indexer import Indexer, Progress
+from twisted_mta.store.knowledge import Render, render_nothing
 from twisted_mta.store.maildir import NameSource
 from twisted_mta.store.names import account_directory, canonical_name
 from twisted_mta.store.portions import Portions
+from twisted_mta.store.quota import UNLIMITED, LimitsOf, Renew, is_full, nothing_to_renew, unlimited
+from twisted_mta.store.sharing import Sharing
 from twisted_mta.store.threads import Threads
+from twisted_mta.store.upkeep import Upkeep
+from twisted_mta.store.viewpoint import Viewpoint
 
 OPEN_INDEXES = 256  # at most; each takes up to 6 file descriptors and 1 MiB
 DESCRIPTORS = 16  # of those that the process may have, for each open index
-TICK = 3.0  # seconds between two looks at the watched mailboxes
 
 _UNIQUE = re.compile(r"[A-Za-z0-9_=-]{1,100}\Z")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -42,13 +47,31 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 class MessageStore:
     """Accounts by name. `root` is the directory `mail` of the data directory; `reactor` gives the time and
-    takes calls from threads; `hostname` becomes part of file names. Whoever holds messages while a peer takes
-    its time has them as `portions`."""
+    takes calls from threads; `hostname` becomes part of file names; `render` makes of each message what
+    `Mailbox.structures` gives. Whoever holds messages while a peer takes its time has them as `portions`.
+
+    limits_of: what an account may keep, by its name; renew_limits is awaited before it has to be right.
+    indexing: whether the full text is kept, in the background.
+    server_annotations: the operator's, by entry (RFC 5464 §3.2.1.1)."""
 
     log = Logger(namespace="twisted_mta.store")
 
-    def __init__(self, root: Path, *, reactor: Any, hostname: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        reactor: Any,
+        hostname: str,
+        render: Render = render_nothing,
+        limits_of: LimitsOf = unlimited,
+        renew_limits: Renew = nothing_to_renew,
+        server_annotations: Mapping[str, bytes] = MappingProxyType({}),
+        indexing: bool = True,
+    ) -> None:
         self.portions = Portions()
+        self.limits_of = limits_of
+        self.renew_limits = renew_limits
+        self.server_annotations = server_annotations
         self._root = root
         self._reactor = reactor
         token = secrets.token_hex(6)
@@ -59,28 +82,32 @@ class MessageStore:
         self._used: OrderedDict[str, Account] = OrderedDict()  # those with an open index, last used last
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._open_indexes = max(1, min(OPEN_INDEXES, descriptors // DESCRIPTORS))
-        self._watched: set[Mailbox] = set()
+        self._render = render
+        self._indexing = indexing
         self._threads: Threads | None = None
-        self._looking = False
-        self._ticks = task.LoopingCall(self._tick)
-        self._ticks.clock = reactor
+        self._indexer: Indexer | None = None
+        self._upkeep = Upkeep(reactor)
 
     async def start(self) -> None:
         """Make the threads; nothing else may be called before."""
         self._threads = Threads(self._reactor)
-        self._ticks.start(TICK, now=False)
+        self.sharing = Sharing(self._root, self._threads, self._report)
+        self._upkeep.start(self._threads)
+        self._indexer = Indexer(self._reactor, self._threads, self._report, enabled=self._indexing)
 
     async def stop(self) -> None:
         """Finish what is under way, flush and close every index, end the threads. Idempotent."""
         if self._threads is None:
             return
-        if self._ticks.running:
-            self._ticks.stop()
+        self._upkeep.stop()
+        if self._indexer is not None:
+            await self._indexer.stop()
         while self._used:
             _, account = self._used.popitem()
             await account.shut()
         threads, self._threads = self._threads, None
         threads.stop()
+        self.sharing.stop()
 
     async def account(self, name: str) -> Account:
         """The account of that name (a full address in lower case), created on first use with INBOX and
@@ -90,7 +117,22 @@ class MessageStore:
         account = self._account(name)
         if name not in self._used:
             await account.visit(Home.open)
+            self._upkeep.untidy(account)
         return account
+
+    async def known_account(self, name: str) -> Account | None:
+        """The account of that name when it has mail here; none is made. Raises StorageFault."""
+        if name in self._used:
+            return self._used[name]
+        try:
+            path = self._root.joinpath(*account_directory(name))
+        except BadMailboxName:
+            return None
+        if self._threads is None:
+            raise StorageFault()
+        there: Deferred[bool] = Deferred()
+        self._threads.run(lambda: partial(there.callback, path.is_dir()))
+        return await self.account(name) if await there else None
 
     def _account(self, name: str) -> Account:
         account = self._accounts.get(name)
@@ -99,17 +141,28 @@ class MessageStore:
                 raise StorageFault()
             path = self._root.joinpath(*account_directory(name)).absolute()
             home = Home(str(path), self._names, self._boot, self._report)
-            account = Account(name, home, self._threads, self._use, self._watched)
+            home.limits = lambda: self.limits_of(name)
+            account = Account(name, home, self._threads, self._upkeep, self._render, self._use)
+            account.indexer = self._indexer
             self._accounts[name] = account
         return account
 
     def _use(self, account: Account) -> None:
         """Work on an account begins: its index will be open."""
+        if account.name not in self._used and self._indexer is not None:
+            self._indexer.opened(account)
         self._used[account.name] = account
         self._used.move_to_end(account.name)
         if len(self._used) > self._open_indexes:
             _, eldest = self._used.popitem(last=False)
             Deferred.fromCoroutine(eldest.shut()).addErrback(self._unexpected)
+
+    async def reindex(self, account: str, progress: Progress) -> None:
+        """Find out anew what is known of an account's mail, its full text too. `progress` is told the emails
+        done and all of them, now and then and at the end. Raises as `account`."""
+        wanted = await self.account(account)
+        if self._indexer is not None:
+            await self._indexer.reindex(wanted, progress)
 
     async def deliver(
         self,
@@ -136,29 +189,19 @@ class MessageStore:
         deposit = Deposit(name, content, file_name, bits, keywords, None, recovered)
         return (await self._account(account).deposit(deposit)).uid
 
+    async def viewpoint(self, account: str) -> Viewpoint:
+        """All mailboxes as the user of that account sees them. Raises as `account`."""
+        return Viewpoint(self, await self.account(account))
+
+    async def is_full(self, account: str) -> bool:
+        """True when not even an empty message fits into what the account may keep. Raises as `account`."""
+        await self.renew_limits()
+        limits = self.limits_of(account)
+        return limits != UNLIMITED and is_full(await (await self.account(account)).usage(), limits)
+
     async def draft(self, account: str) -> MessageDraft:
         """A message that arrives in pieces (IMAP APPEND). Raises as `account`."""
         return MessageDraft(await self.account(account))
-
-    # What other programs do to watched mailboxes
-
-    def _tick(self) -> None:
-        """Look at the directories of the watched mailboxes, unless the last look still lasts."""
-        if self._watched and not self._looking and self._threads is not None:
-            self._looking = True
-            mailboxes = list(self._watched)
-            self._threads.run(lambda: partial(self._looked, [m for m in mailboxes if m.may_have_changed()]))
-
-    def _looked(self, mailboxes: list[Mailbox]) -> None:
-        self._looking = False
-        for mailbox in mailboxes:
-            Deferred.fromCoroutine(self._refresh(mailbox)).addErrback(self._unexpected)
-
-    async def _refresh(self, mailbox: Mailbox) -> None:
-        try:
-            await mailbox.refresh()
-        except StoreError:
-            pass  # said already where it happened
 
     # Reports
 

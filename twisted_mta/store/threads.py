@@ -43,6 +43,7 @@ class Threads:
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._active = 0  # threads at work
+        self.begun = 0  # pieces of work that a thread has begun with
         self._done: deque[Callable[[], None]] = deque()
         self._stopped = False
         self._tick: IDelayedCall | None = None
@@ -64,6 +65,11 @@ class Threads:
         if self._tick is None:
             self._tick = self._reactor.callLater(PATIENCE, self._look)
 
+    @property
+    def is_busy(self) -> bool:
+        """True while a thread is at work. May be asked in any thread."""
+        return self._active > 0
+
     def call_again(self, call: Callable[[], None]) -> None:
         """Call it after what waits. In one of the threads."""
         self._waiting.append(call)
@@ -83,6 +89,7 @@ class Threads:
                     self._active -= 1
                     break
                 call = self._waiting.popleft()
+                self.begun += 1
             call()
         self._reactor.callFromThread(self._arrive)
 
@@ -136,6 +143,11 @@ class Lane:
                 self._threads.call(self._turn)
                 self._running = True
             self._waiting.append(work)
+
+    @property
+    def is_wanted(self) -> bool:
+        """True while work waits for its turn."""
+        return bool(self._waiting)
 
     def _turn(self) -> None:
         for _ in range(self._TURN):

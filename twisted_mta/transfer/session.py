@@ -5,13 +5,15 @@ The session decides about what the engine asks and takes the content over into a
 overrides the three hooks. Local recipients are checked here for everybody: a mailbox that does not exist
 is refused at RCPT, so that no bounce has to be made for it later.
 
+So is one that is full, for a while: the sender's host keeps the message until there is room again.
+
 Left out on purpose: the client's name in the DNS (reverse lookups come with the trust layer).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -64,6 +66,12 @@ class TransferPolicy:
 
 
 P = TypeVar("P", bound=TransferPolicy)
+IsFull = Callable[[str], Awaitable[bool]]  # by account name: nothing fits any more
+
+
+async def never_full(account: str) -> bool:
+    """Accounts may keep what they like."""
+    return False
 
 
 class TransferSession(Connection[Event], Generic[P]):
@@ -79,6 +87,7 @@ class TransferSession(Connection[Event], Generic[P]):
         journey: Journey,
         reactor: IReactorTime,
         policy: P,
+        is_full: IsFull = never_full,
     ) -> None:
         self.directory = directory
         self.journey = journey
@@ -87,6 +96,7 @@ class TransferSession(Connection[Event], Generic[P]):
         self.policy = policy
         self.account = ""  # who has authenticated
         self._intake = intake
+        self._is_full = is_full
         self._draft: IDraft | None = None
         self._headers = HeaderCollector(policy.header)
         self._tls = ""
@@ -192,8 +202,12 @@ class TransferSession(Connection[Event], Generic[P]):
             raise MailError(550, "5.1.2", f"<{forward_path}> Address literals are refused")
         if not self.directory.is_local(forward_path.domain):
             self.check_relaying(forward_path)
-        elif await self.directory.resolve(forward_path) is None:
-            raise MailError(550, "5.1.1", f"<{forward_path}> No such mailbox here")
+        else:
+            found = await self.directory.resolve(forward_path)
+            if found is None:
+                raise MailError(550, "5.1.1", f"<{forward_path}> No such mailbox here")
+            if found.account and await self._is_full(found.account):
+                raise MailError(452, "4.2.2", f"<{forward_path}> Mailbox is full")
 
     async def _write(self, content: bytes) -> None:
         if not content:  # skipped by the engine

@@ -1,0 +1,119 @@
+"""Annotations of mailboxes and of the server (RFC 5464): names, bounds, and the work in the account's lane.
+
+A mailbox's annotations are in its owner's index: shared ones, and private ones of each user who may see the
+mailbox. They follow it when it is renamed and go with it. The server's private ones are in their user's
+index; its shared ones are the operator's, and nobody can change them.
+
+`/private/specialuse` is the special use of the mailbox itself (RFC 6154 §5.4); its owner may change it, and
+then no other mailbox has that use any more.
+
+Left out on purpose: annotations of names that only have children.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from twisted_mta.store.changes import NONE, Step
+from twisted_mta.store.errors import AnnotationTooLong, BadAnnotation, BadSpecialUse, TooManyAnnotations
+from twisted_mta.store.home import Home
+from twisted_mta.store.index_rows import MailboxRow
+
+MAX_VALUE = 64 * 1024  # octets
+MAX_ENTRY = 255  # characters
+MAX_ENTRIES = 100  # of a mailbox, or of the server: so many shared ones, and so many of each user
+MAX_ENTRIES_IN_ALL = 2_000  # of a mailbox
+
+SERVER = 0  # in place of a mailbox's number
+_SHARED = ""  # in place of a user
+SPECIAL_USE = "/private/specialuse"
+SPECIAL_USES = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
+
+_ENTRY = re.compile(r"/(?:private|shared)(?:/[^%*/\x00-\x1f\x7f-\U0010ffff]+)*")
+_INCOMPLETE = re.compile(r"/(?:private|shared)(?:/vendor(?:/[^/]+)?)?")
+
+Values = dict[str, bytes]  # by entry
+
+
+def canonical_entry(name: str, to_set: bool = False) -> str:
+    """The one form of an entry's name: in lower case. `to_set`: it shall have a value, so it may not just
+    be the beginning of names (RFC 5464 §3.2). Raises BadAnnotation for what can be no name."""
+    entry = name.lower()
+    if len(entry) > MAX_ENTRY or not _ENTRY.fullmatch(entry) or (to_set and _INCOMPLETE.fullmatch(entry)):
+        raise BadAnnotation()
+    return entry
+
+
+def is_private(entry: str) -> bool:
+    """True for an entry that only its user sees."""
+    return entry.startswith("/private/")
+
+
+def chosen(values: Values, asked: Sequence[str], depth: int | None) -> Values:
+    """The values asked for, in the order of `asked`; `depth` as in `Viewpoint.annotations`."""
+    found: Values = {}
+    for wanted in asked:
+        for entry, value in values.items():
+            below = entry.startswith(wanted + "/") and entry.count("/", len(wanted))
+            if entry == wanted or (below and (depth is None or below <= depth)):
+                found[entry] = value
+    return found
+
+
+def read_values(home: Home, mailbox: str | None, user: str, own: bool) -> Values:
+    """In the lane: all values that the user sees, by entry, of the mailbox of that canonical name; None: of
+    the server. `own`: it is the user's own account. Raises NoSuchMailbox."""
+    if mailbox is None:
+        return {entry: value for _, entry, value in home.index.annotations.of(SERVER, [user])}
+    row = home.row(mailbox)
+    found = {entry: value for _, entry, value in home.index.annotations.of(row.id, [_SHARED, user])}
+    if own and row.special_use:
+        found[SPECIAL_USE] = row.special_use.encode()
+    return found
+
+
+def write_values(
+    home: Home, mailbox: str | None, user: str, own: bool, changes: Mapping[str, bytes | None]
+) -> None:
+    """In the lane: set all of these entries, canonical ones, or none; None removes one. The rest is as in
+    `read_values`.
+
+    Raises NoSuchMailbox, AnnotationTooLong, TooManyAnnotations, BadSpecialUse."""
+    if any(len(value) > MAX_VALUE for value in changes.values() if value is not None):
+        raise AnnotationTooLong(MAX_VALUE)
+    row = home.row(mailbox) if mailbox is not None else None
+    number = row.id if row is not None else SERVER
+    rows = home.index.annotations
+    told: list[tuple[int, str]] = []
+    with home.index.transaction():
+        for entry, value in changes.items():
+            if entry == SPECIAL_USE and own and row is not None:
+                told += _use(home, row, value)
+                continue
+            rows.set(number, user if is_private(entry) else _SHARED, entry, value)
+            if own or not is_private(entry):
+                told.append((number, entry))
+        of_user, shared = rows.count(number, user), rows.count(number, _SHARED)
+        if any(value is not None for value in changes.values()) and (
+            max(of_user, shared) > MAX_ENTRIES or rows.count(number) > MAX_ENTRIES_IN_ALL
+        ):
+            raise TooManyAnnotations()
+    for number, entry in told:
+        home.tell(Step(number if number != SERVER else NONE, annotation=entry))
+
+
+def _use(home: Home, row: MailboxRow, value: bytes | None) -> list[tuple[int, str]]:
+    """Give a mailbox its special use. Returns which mailboxes have another one now."""
+    use = ""
+    if value is not None:
+        use = SPECIAL_USES.get(value.decode("ascii", "replace").lower(), "")
+        if not use:
+            raise BadSpecialUse()
+    before = [
+        each for each in home.index.mailboxes() if use and each.special_use == use and each.id != row.id
+    ]
+    for each in before:
+        home.index.set_special_use(each.id, "")
+    home.index.set_special_use(row.id, use)
+    return [(each.id, SPECIAL_USE) for each in (*before, row)]

@@ -1,0 +1,294 @@
+"""The contents of a mailbox's messages: the octets themselves, and what is known of them.
+
+Message files are read beside the account's lane: a file never changes, so all that can go wrong is that it is
+no longer where the index has it; then the directory is looked through, in the lane, and the reading tried
+again. What is known of a content is looked up beside the lane, too. What is not known yet is found out from
+the octets, given to whoever asked, and kept in the lane afterwards, for all copies of the message.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_mta.store import fulltext
+from twisted_mta.store.columns import Columns
+from twisted_mta.store.errors import NoSuchMailbox, StorageFull, StoreError, disk_error
+from twisted_mta.store.folder import Folder
+from twisted_mta.store.fulltext import Found, Where
+from twisted_mta.store.home import Home
+from twisted_mta.store.knowledge import Knowledge, learn, render_alone
+from twisted_mta.store.reading import see_files
+
+if TYPE_CHECKING:
+    from twisted_mta.store.account import Account
+
+LOOKS = 3  # times a message whose file is not where it should be is looked for
+SLICE = 500  # messages that are learned in one go; they are kept in one visit to the lane
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Contents:
+    """What `Mailbox` knows of contents. The async methods raise StoreError, NoSuchMailbox once the mailbox
+    has been deleted."""
+
+    log = Logger(namespace="twisted_mta.store")
+
+    def __init__(self, account: Account, number: int, name: str, directory: str, columns: Columns) -> None:
+        self.number = number
+        self.name = name
+        self.deleted = False
+        self._account = account
+        self._directory = directory
+        self._columns = columns
+
+    # The octets
+
+    async def read(self, uids: Sequence[int]) -> list[bytes | None]:
+        """Whole messages with CRLF line ends, in the order asked for; None for one that is gone."""
+        return await self.examine(uids, lambda data: data)
+
+    async def examine(self, uids: Sequence[int], see: Callable[[bytes], T]) -> list[T | None]:
+        """What `see` makes of each message, in the order asked for; it is called in a thread with the whole
+        message, CRLF. None for one that is gone."""
+        wanted = list(uids)  # `Mailbox.uids` itself may grow meanwhile
+        found = await self._over_files(wanted, see)
+        return [found.get(uid) for uid in wanted]
+
+    async def matching(self, uids: Sequence[int], predicate: Callable[[bytes], bool]) -> list[int]:
+        """The UIDs, in the order asked for, of the messages for which `predicate` is true; it is called in
+        a thread with the whole message, CRLF."""
+        wanted = list(uids)
+        found = await self._over_files(wanted, predicate)
+        return [uid for uid in wanted if found.get(uid)]
+
+    # The full text
+
+    async def find_text(self, uids: Sequence[int], where: Where, wanted: str) -> tuple[list[int], list[int]]:
+        """The UIDs of the messages that have the text in their header, their body or either, and the UIDs of
+        those that are not in the full text yet, so that nobody knows; both in the order asked for."""
+        return await self._find(uids, partial(fulltext.find_text, where=where, wanted=wanted))
+
+    async def find_header(self, uids: Sequence[int], name: str, wanted: str) -> tuple[list[int], list[int]]:
+        """The same for the text in the value of a field with that name."""
+        return await self._find(uids, partial(fulltext.find_header, name=name, wanted=wanted))
+
+    async def _find(
+        self, uids: Sequence[int], question: Callable[[str, str, Collection[int]], Found]
+    ) -> tuple[list[int], list[int]]:
+        emails = self._emails(uids)
+        path, epoch = f"{self._account.home.path}/{fulltext.FULLTEXT}", self._account.epoch
+
+        def ask() -> Found:
+            try:
+                return question(path, epoch, set(emails.values()))
+            except sqlite3.Error as error:
+                if self._account.indexer is not None:
+                    self._account.indexer.broken(self._account, error)
+                return fulltext.NOTHING
+
+        found, covered = await self._beside(ask)
+        known = covered.within(emails.values())
+        there = [(uid, emails[uid]) for uid in uids if uid in emails]
+        return [uid for uid, email in there if email in found], [
+            uid for uid, email in there if email not in known
+        ]
+
+    # What is known
+
+    async def structures(self, uids: Sequence[int]) -> list[bytes | None]:
+        """What the store's `Render` makes of each message, in the order asked for; None for one that is
+        gone."""
+        wanted = list(uids)
+        found = await self._known(
+            wanted,
+            self._account.home.reader.structures,
+            partial(render_alone, render=self._account.render),
+            _keep_structures,
+            lambda rendered: rendered,
+        )
+        return [found.get(uid) for uid in wanted]
+
+    async def previews(self, uids: Sequence[int], *, only_known: bool = False) -> list[str | None]:
+        """The beginning of each message's text (RFC 8970), in the order asked for; None for one that is
+        gone, and with `only_known` for one whose text would have to be looked at first."""
+        wanted = list(uids)
+        look_up = self._account.home.reader.previews
+        if only_known:
+            emails = self._emails(wanted)
+            known = await self._beside(partial(look_up, list(emails.values())))
+            return [known.get(emails[uid]) if uid in emails else None for uid in wanted]
+        found = await self._known(wanted, look_up, self._learn, _keep, lambda known: known.preview)
+        return [found.get(uid) for uid in wanted]
+
+    async def overviews(self, uids: Sequence[int], fields: tuple[str, ...]) -> dict[int, tuple[Any, ...]]:
+        """UID -> the values of those fields of the message's `Overview`, without messages that are gone.
+        One scan of a table when all of them are known, so ask for many at once."""
+        look_up = partial(self._account.home.reader.overviews, fields=fields)
+        return await self._known(
+            list(uids),
+            look_up,
+            self._learn,
+            _keep,
+            lambda known: tuple(getattr(known.overview, field) for field in fields),
+        )
+
+    async def thread_ids(self, uids: Sequence[int]) -> list[str | None]:
+        """THREADID of each message (RFC 8474 §5.2), in the order asked for; None for one that is gone, and
+        as long as there is no space to keep it."""
+        wanted = list(uids)
+        emails = self._emails(wanted)
+        look_up = partial(self._account.home.reader.threads, list(emails.values()))
+        threads: dict[int, int] = {}
+        with suppress(StorageFull):
+            threads = await self._beside(look_up)
+            unknown = {email: uid for uid, email in emails.items() if email not in threads}
+            if unknown:
+                for some in _slices(unknown):
+                    await self._account.visit(partial(_keep, await self._over_emails(some, self._learn)))
+                threads = await self._beside(look_up)
+        epoch = self._account.epoch
+        return [f"T{epoch}-{threads[emails[uid]]}" if emails.get(uid) in threads else None for uid in wanted]
+
+    async def cached(
+        self, kind: str, uids: Sequence[int], compute: Callable[[bytes], bytes]
+    ) -> list[bytes | None]:
+        """A rendering of each message, in the order asked for; None for a message that is gone. `compute` is
+        called for a message that has none of this kind yet, in a thread, with the whole message, CRLF.
+        Without space in the index to keep it, or to look it up, it is computed each time."""
+        wanted = list(uids)
+        found = await self._known(
+            wanted,
+            partial(self._account.home.reader.renderings, kind),
+            compute,
+            partial(_keep_renderings, kind),
+            lambda rendered: rendered,
+        )
+        return [found.get(uid) for uid in wanted]
+
+    async def _known(
+        self,
+        uids: Sequence[int],
+        look_up: Callable[[Sequence[int]], dict[int, T]],
+        see: Callable[[bytes], S],
+        keep: Callable[[dict[int, S], Home], None],
+        part: Callable[[S], T],
+    ) -> dict[int, T]:
+        """UID -> what `look_up` has by emails, or else that `part` of what `see` makes of the message, all of
+        which is given to `keep`, by emails, in the lane."""
+        emails = self._emails(uids)
+        found: dict[int, T] = {}
+        with suppress(StorageFull):
+            found = await self._beside(partial(look_up, list(emails.values())))
+        if len(found) < len(emails):
+            unknown = {email: uid for uid, email in emails.items() if email not in found}
+            kept: Deferred[None] = succeed(None)
+            for some in _slices(unknown):
+                seen = await self._over_emails(some, see)
+                await kept  # so that no more than one slice ever waits for the lane
+                if seen:
+                    kept = self._later(partial(keep, seen))
+                found.update((email, part(each)) for email, each in seen.items())
+        return {uid: found[email] for uid, email in emails.items() if email in found}
+
+    async def _over_emails(self, uids: dict[int, int], see: Callable[[bytes], T]) -> dict[int, T]:
+        """Email -> what `see` makes of it, for those of `uids`, UIDs by email, that are there."""
+        seen = await self._over_files(list(uids.values()), see)
+        return {email: seen[uid] for email, uid in uids.items() if uid in seen}
+
+    def _learn(self, data: bytes) -> Knowledge:
+        return learn(data, self._account.render)
+
+    def _emails(self, uids: Sequence[int]) -> dict[int, int]:
+        """UID -> email, of the messages that are there."""
+        columns = self._columns
+        if len(uids) == len(columns.uids):
+            everything = dict(zip(columns.uids, columns.emails, strict=True))
+            if everything.keys() == set(uids):
+                return everything
+        return {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
+
+    async def _over_files(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
+        """What `see` makes of each message; it is called in a thread."""
+        seen: dict[int, T] = {}
+        for _ in range(LOOKS):
+            astray = await self._beside(
+                partial(see_files, self._account.home, self._directory, self.number, uids, see, seen)
+            )
+            if not astray:
+                break
+            await self._visit(Folder.scan)
+            uids = astray
+        return seen
+
+    # The ways to the disk
+
+    async def _visit(self, work: Callable[[Folder], T]) -> T:
+        """In the account's lane."""
+        if self.deleted:
+            raise NoSuchMailbox("The mailbox has been deleted")
+        return await self._account.visit(lambda home: work(home.folder_numbered(self.number)))
+
+    async def _beside(self, work: Callable[[], T]) -> T:
+        """In a thread, beside the account's lane."""
+        if self.deleted:
+            raise NoSuchMailbox("The mailbox has been deleted")
+        self._account.use()
+        done: Deferred[T] = Deferred()
+
+        def perform() -> Callable[[], None]:
+            try:
+                return partial(done.callback, work())
+            except (OSError, sqlite3.Error) as error:
+                self._account.home.report(f"{self._directory}: {error!r}")
+                return partial(done.errback, Failure(disk_error(error)))
+            except BaseException as error:
+                return partial(done.errback, Failure(error))
+
+        self._account.threads.run(perform)
+        return await done
+
+    def _later(self, work: Callable[[Home], None]) -> Deferred[None]:
+        """In the account's lane; nobody has to wait for it, and when it fails nothing is lost."""
+
+        async def attempt() -> None:
+            with suppress(StoreError):  # said already where it happened
+                await self._account.visit(work)
+
+        done = Deferred.fromCoroutine(attempt())
+        done.addErrback(
+            lambda failure: self.log.failure("work on {name} failed", failure=failure, name=self.name)
+        )
+        return done
+
+
+def _slices(uids: dict[int, int]) -> list[dict[int, int]]:
+    items = list(uids.items())
+    return [dict(items[start : start + SLICE]) for start in range(0, len(items), SLICE)]
+
+
+# Work in the lane
+
+
+def _keep(known: dict[int, Knowledge], home: Home) -> None:
+    with home.index.transaction():
+        home.index.emails.keep(known)
+
+
+def _keep_structures(structures: dict[int, bytes], home: Home) -> None:
+    with home.index.transaction():
+        home.index.emails.keep_structures(structures)
+
+
+def _keep_renderings(kind: str, renderings: dict[int, bytes], home: Home) -> None:
+    with home.index.transaction():
+        home.index.emails.keep_renderings(kind, renderings.items())

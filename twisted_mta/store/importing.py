@@ -1,0 +1,175 @@
+"""Mail of another program into an account, as any program that delivers into a Maildir does it: a file in `tmp`,
+synced, then renamed into `new` or `cur`. A running server notices it like everything else of that kind.
+
+To do it twice does no harm. A message from a Maildir keeps its base name; any other one gets a name that is
+derived from its octets, and counted among its like. So what is there already is recognised, by its name and its
+octets, and passed over. (A message of the mailbox that has come another way is not: from an mbox of mail that is
+in the mailbox, everything comes a second time.)
+
+What is complete stays when something goes wrong later; nothing partial is ever visible.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import NamedTuple
+
+from twisted_mta.store.flags import INFO, tail_with_bits
+from twisted_mta.store.inventory import mailbox_directories
+from twisted_mta.store.mail_source import Incoming, Source, chunks, open_file
+from twisted_mta.store.maildir import (
+    CUR,
+    NEW,
+    TMP,
+    Maildir,
+    NameSource,
+    Place,
+    TmpFile,
+    sizes,
+    sync_directory,
+)
+from twisted_mta.store.names import directory_of
+from twisted_mta.store.quota import Room
+from twisted_mta.store.space import require_space
+
+BATCH = 100  # messages that are renamed together, so that the directories are synced once
+_OURS = re.compile(r"\d+\.(I[0-9a-f]{32}N\d+)\.")
+_LAST_SECOND = 10**11 - 1
+
+Progress = Callable[[int], None]  # what has been read of the source, in its units
+
+
+class Imported(NamedTuple):
+    """How many messages are new, and how many were there already; keywords that could not be kept."""
+
+    new: int
+    known: int
+    lost: frozenset[str]
+
+
+class Importer:
+    """Brings mail into the account whose Maildir is `root`. room: what still fits into the account."""
+
+    def __init__(self, root: str, room: Room, names: NameSource) -> None:
+        self._root = root
+        self._room = room
+        self._names = names
+        self.made: list[str] = []  # mailboxes that were not there
+
+    def bring(self, source: Source, mailbox: str, progress: Progress) -> Imported:
+        """All messages of the source, into the mailbox of that canonical name, which is made when it is
+        missing.
+
+        Raises OverQuota, BadMailboxName, OSError; what came before is there then."""
+        target = _Target(self._maildir(mailbox), self._names)
+        try:
+            for message in source:
+                self._bring(message, target)
+                progress(message.position)
+        finally:
+            target.put()
+        return Imported(target.new, target.known, frozenset(target.lost))
+
+    def _maildir(self, mailbox: str) -> Maildir:
+        directory = mailbox_directories(self._root).get(mailbox)
+        if directory is None:
+            directory = directory_of(mailbox)
+            self.made.append(mailbox)
+            Maildir(f"{self._root}/{directory}").make(folder=True)
+            sync_directory(self._root)
+        return Maildir(f"{self._root}/{directory}" if directory else self._root)
+
+    def _bring(self, message: Incoming, target: _Target) -> None:
+        tmp = TmpFile(f"{target.maildir.path}/{TMP}/{self._names.fresh()}", verbatim=not message.crlf)
+        try:
+            digest = blake2b(digest_size=16)
+            for data in message.content:
+                require_space(tmp.path, len(data))
+                tmp.write(data)
+                digest.update(data)
+            name = target.name_for(message, digest.hexdigest())
+            if not name:
+                tmp.discard()
+                return
+            written = tmp.finish()
+            self._room.take(written.canonical)
+            date = message.marks.date
+            if date is not None:
+                with suppress(OverflowError):  # a date that no file can have
+                    os.utime(written.path, (date, date))
+            target.add(written.path, name, sizes(written), message)
+        except BaseException:
+            tmp.discard()
+            raise
+
+
+class _Target:
+    """A mailbox that mail is brought into."""
+
+    def __init__(self, maildir: Maildir, names: NameSource) -> None:
+        self.maildir = maildir
+        self.new = self.known = 0
+        self.lost: set[str] = set()
+        self._hostname = names.hostname
+        self._places = maildir.list()
+        self._ours = {match[1] for name in self._places if (match := _OURS.match(name))}
+        self._like: Counter[str] = Counter()  # messages met, by their octets
+        self._complete: list[tuple[str, str]] = []  # in tmp, and where they are to be
+
+    def name_for(self, message: Incoming, digest: str) -> str:
+        """The base name for a message with that digest; "" when it is here already."""
+        if message.name:
+            place = self._places.get(message.name)
+            if place is None:
+                return message.name
+            if self._digest(message.name, place) == digest:
+                self.known += 1
+                return ""
+        self._like[digest] += 1
+        unique = f"I{digest}N{self._like[digest]}"
+        if unique in self._ours:
+            self.known += 1
+            return ""
+        seconds = int(min(max(message.marks.date or 0, 0), _LAST_SECOND))
+        return f"{seconds}.{unique}.{self._hostname}"
+
+    def _digest(self, name: str, place: Place) -> str:
+        """Of the message that has the name; "" when it is gone."""
+        digest = blake2b(digest_size=16)
+        try:
+            file = open_file(self.maildir.file(name, place))
+        except FileNotFoundError:
+            return ""
+        try:
+            for data in chunks(file):
+                digest.update(data)
+        finally:
+            os.close(file)
+        return digest.hexdigest()
+
+    def add(self, tmp: str, name: str, fields: str, message: Incoming) -> None:
+        """The message is complete and synced."""
+        marks = message.marks
+        self.lost |= marks.keywords
+        place = Place(NEW, fields)
+        if marks.old or marks.bits:
+            place = Place(CUR, tail_with_bits(fields + INFO + message.capitals, marks.bits))
+        self._places[name] = place
+        self._complete.append((tmp, self.maildir.file(name, place)))
+        self.new += 1
+        if len(self._complete) >= BATCH:
+            self.put()
+
+    def put(self) -> None:
+        """Make what is complete visible. Raises OSError."""
+        complete, self._complete = self._complete, []
+        for tmp, path in complete:
+            os.rename(tmp, path)
+        if complete:
+            sync_directory(f"{self.maildir.path}/{NEW}")
+            sync_directory(f"{self.maildir.path}/{CUR}")
