@@ -17,6 +17,7 @@ from twisted_mta.access.imap4.access import ImapAccess, ImapLimits
 from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
+from twisted_mta.protocol.imap4.bodystructure import render_structures
 from twisted_mta.service.certificate import self_signed
 from twisted_mta.store.store import MessageStore
 from twisted_mta.wire.listener import Listener
@@ -54,6 +55,9 @@ class MemoryTransport(StringTransport):
 
     def startTLS(self, context):
         self.TLS = True
+
+    def setTcpNoDelay(self, enabled):
+        """There are no packets here to be held back."""
 
 
 class Talk:
@@ -101,7 +105,9 @@ class ImapCase(TestCase):
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.root = Path(directory.name)
-        self.store = MessageStore(self.root / "mail", reactor=reactor, hostname="mx.a.test")
+        self.store = MessageStore(
+            self.root / "mail", reactor=reactor, hostname="mx.a.test", render=render_structures
+        )
         await self.store.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.store.stop()))
         self.events = []

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.imap4.commands.appending import Append
+from twisted_mta.protocol.imap4.commands.appending import (
+    MAX_MESSAGES,
+    MAX_PARTS,
+    Append,
+    Appending,
+    AppendOptions,
+    Replace,
+    TextPart,
+    UrlPart,
+)
 from twisted_mta.protocol.imap4.commands.command import State
 from twisted_mta.protocol.imap4.commands.connection import Noop, StartTls
 from twisted_mta.protocol.imap4.commands.fetching import Fetch
@@ -31,14 +40,14 @@ def make(state=State.SELECTED):
 
 
 def events(engine, data, step=0):
-    """What comes out for these octets, fed at once or in pieces of `step`; Appends are accepted."""
+    """What comes out for these octets, fed at once or in pieces of `step`; parts of messages are accepted."""
     found = []
     for start in range(0, len(data), step or len(data)):
         engine.receive(data[start : start + (step or len(data))])
         while (event := engine.next_event()) is not None:
             found.append(event)
-            if isinstance(event, Append):
-                engine.accept_message()
+            if isinstance(event, Appending | TextPart | UrlPart):
+                engine.accept_part()
     return found
 
 
@@ -70,6 +79,164 @@ def test_the_message_of_an_append_is_streamed(step):
     assert engine.take_output() == b"+ Ready for the literal\r\n+ Ready for the message\r\n"
 
 
+def parts(found):
+    """The parts of messages among events, each TextPart with its octets."""
+    result = []
+    for event in found:
+        if isinstance(event, LiteralChunk):
+            result[-1][1] += event.data
+        elif isinstance(event, Appending | TextPart | UrlPart):
+            part = event.part if isinstance(event, Appending) else event
+            result.append([part, b""] if isinstance(part, TextPart) else [part, None])
+    return [tuple(each) for each in result]
+
+
+PLAIN = AppendOptions(frozenset(), None)
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_many_messages_in_one_command(step):
+    """MULTIAPPEND (RFC 3502)."""
+    engine = make()
+    data = (
+        b"a APPEND INBOX {3+}\r\none (\\Seen) {0+}\r\n"
+        b' "07-Feb-1994 22:43:04 -0800" {5}\r\nthree {6+}\r\n\r\nb x \r\nc NOOP\r\n'
+    )
+    found = events(engine, data, step)
+    assert parts(found) == [
+        (TextPart(3, PLAIN), b"one"),
+        (TextPart(0, AppendOptions(frozenset({"\\Seen"}), None)), b""),
+        (TextPart(5, AppendOptions(frozenset(), 760689784.0), waits=True), b"three"),
+        (TextPart(6, PLAIN), b"\r\nb x "),
+    ]
+    assert found[-2:] == [AppendEnd(), Noop("c")]
+    assert engine.take_output() == b"+ Ready for the message\r\n"
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_messages_put_together(step):
+    """CATENATE (RFC 4469), and in any mixture with MULTIAPPEND, BINARY and UTF8."""
+    engine = make()
+    data = (
+        b"a APPEND {5}\r\nINBOX catenate (Url /a/;UID=1 TEXT {2+}\r\nhi URL {9}\r\n/b/;UID=2"
+        b' URL "/c/;UID=3" UTF8 (~{3+}\r\n\xc3\xa9!)) ~{3+}\r\n\0\0\0'
+        b" (\\Seen) UTF8 (~{2}\r\nho) CATENATE (URL {9+}\r\n/d/;UID=4)\r\nb NOOP\r\n"
+    )
+    found = events(engine, data, step)
+    assert isinstance(found[0], Append) and found[0].mailbox == "INBOX"
+    assert parts(found) == [
+        (UrlPart(b"/a/;UID=1", PLAIN), None),
+        (TextPart(2, catenated=True), b"hi"),
+        (UrlPart(b"/b/;UID=2"), None),
+        (UrlPart(b"/c/;UID=3"), None),
+        (TextPart(3, catenated=True, utf8=True), b"\xc3\xa9!"),
+        (TextPart(3, PLAIN, binary=True), b"\0\0\0"),
+        (TextPart(2, AppendOptions(frozenset({"\\Seen"}), None), utf8=True, waits=True), b"ho"),
+        (UrlPart(b"/d/;UID=4", PLAIN), None),
+    ]
+    assert found[-2:] == [AppendEnd(), Noop("b")]
+    literal, message = b"+ Ready for the literal\r\n", b"+ Ready for the message\r\n"
+    assert engine.take_output() == literal * 2 + message
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_replace_brings_one_message(step):
+    """RFC 8508."""
+    data = b"a REPLACE 4 {5+}\r\nINBOX {2+}\r\nhi\r\nb UID REPLACE * x CATENATE (URL y)\r\n"
+    found = events(make(), data + b"c REPLACE 1 x {2+}\r\nhi {2+}\r\nho\r\nd NOOP\r\n", step)
+    replaces = [event for event in found if isinstance(event, Replace)]
+    assert [(each.by_uid, each.mailbox) for each in replaces] == [(False, "INBOX"), (True, "x"), (False, "x")]
+    assert parts(found)[:2] == [(TextPart(2, PLAIN), b"hi"), (UrlPart(b"y", PLAIN), None)]
+    ends = [event for event in found if isinstance(event, AppendEnd)]
+    assert [end.fault is None for end in ends] == [True, True, False] and found[-1] == Noop("d")
+    found = events(make(State.AUTHENTICATED), b"a REPLACE 1 x {2+}\r\nhi\r\nb UID REPLACE 1 x {2}\r\n", step)
+    assert [event.text for event in found] == ["Select a mailbox first"] * 2
+    for number in (b"0", b"1:2", b"1,2", b"$", b"", b"4294967296"):
+        (fault,) = events(make(), b"a REPLACE " + number + b" x {2}\r\n", step)
+        assert fault.condition == "BAD"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"INBOX",
+        b"INBOX ",
+        b"INBOX x",
+        b"INBOX {1+}\r\nx ",
+        b"INBOX {1+}\r\nx)",
+        b"INBOX {1+}\r\nx(\\Seen) {1+}\r\nx",
+        b"INBOX (\\Seen {1+}\r\nx",
+        b"INBOX CATENATE {1+}\r\nx",
+        b"INBOX CATENATE ()",
+        b"INBOX CATENATE (TEXT {1+}\r\nx",
+        b"INBOX CATENATE (TEXT {1+}\r\nxTEXT {1+}\r\nx)",
+        b"INBOX CATENATE (TEXT ~{1+}\r\nx)",
+        b"INBOX CATENATE (URL x) CATENATE ({1+}\r\nx)",
+        b"INBOX CATENATE (URL {3+}\r\na\0b)",
+        b"INBOX CATENATE (URL {100000+}\r\n" + b"x" * 100_000 + b")",
+        b'INBOX CATENATE ("/a/;UID=1")',
+        b"INBOX UTF8 ({1+}\r\nx)",
+        b"INBOX UTF8 (~{1+}\r\nx",
+        b"INBOX UTF8 (~{1+}\r\nx))",
+        b"INBOX UTF8 ~{1+}\r\nx",
+        b"INBOX ~~{1+}\r\nx",
+        b"INBOX ANNOTATION (x) {1+}\r\nx",
+        b"INBOX 111111111111111111111}",
+    ],
+)
+@pytest.mark.parametrize("step", [0, 1])
+def test_what_is_no_append(rest, step):
+    found = events(make(), b"a APPEND " + rest + b"\r\nb NOOP\r\n", step)
+    faults = [event.fault if isinstance(event, AppendEnd) else event for event in found[:-1]]
+    (fault,) = [fault for fault in faults if isinstance(fault, Fault)]
+    assert fault.condition == "BAD" and found[-1] == Noop("b")
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_command_whose_part_is_not_accepted_is_over(step):
+    for rest in (
+        b"CATENATE (URL x URL y TEXT {4+}\r\nab\r\n",
+        b"CATENATE (URL x URL y TEXT {4}",
+        b"~{3+}\r\nabc {1}",
+    ):
+        engine = make()
+        found = []
+        for octet in [b"a APPEND INBOX " + rest + b")\r\nb NOOP\r\n"]:
+            for start in range(0, len(octet), step or len(octet)):
+                engine.receive(octet[start : start + (step or len(octet))])
+                while (event := engine.next_event()) is not None:
+                    found.append(event)
+        assert isinstance(found[0], Append) and found[-1] == Noop("b")
+        assert engine.take_output() == b""
+
+
+def test_messages_and_parts_are_bounded():
+    found = events(make(), b"a APPEND INBOX" + b" {1+}\r\nx" * (MAX_MESSAGES + 1) + b"\r\nb NOOP\r\n")
+    assert len(parts(found)) == MAX_MESSAGES
+    assert found[-2].fault.code == "LIMIT" and found[-1] == Noop("b")
+    for url in (b" URL x", b" URL {1+}\r\nx"):
+        data = b"a APPEND INBOX CATENATE (URL x" + url * MAX_PARTS + b")\r\nb NOOP\r\n"
+        found = events(make(), data)
+        assert len(parts(found)) == MAX_PARTS
+        assert found[-2].fault.code == "LIMIT" and found[-1] == Noop("b")
+
+
+def test_messages_are_never_whole_in_memory():
+    engine = make()
+    piece = bytes(65536)
+    tracemalloc.start()
+    try:
+        events(engine, b"a APPEND INBOX {3276800+}\r\n")
+        for number in range(100):
+            if number == 50:
+                events(engine, b" ~{3276800+}\r\n")
+            events(engine, piece)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+    assert events(engine, b"\r\n") == [AppendEnd()]
+
+
 def test_an_append_that_is_not_accepted_is_thrown_away_or_not_asked_for():
     engine = make()
     engine.receive(b"a APPEND INBOX {9+}\r\nx LOGOUT\n {4+}\r\nlong\r\nb APPEND INBOX {9}\r\nc NOOP\r\n")
@@ -81,8 +248,8 @@ def test_an_append_that_is_not_accepted_is_thrown_away_or_not_asked_for():
 
 def test_after_an_unwanted_message_that_is_too_long_nothing_is_read():
     engine = make()
-    engine.receive(b"a APPEND INBOX {4000000000+}\r\n")
-    assert isinstance(engine.next_event(), Append)
+    engine.receive(b"a APPEND INBOX {40000000000000+}\r\n")
+    assert engine.next_event().part.size == 40_000_000_000_000
     fault = engine.next_event()
     assert fault.fatal and fault.code == "TOOBIG"
 
@@ -214,6 +381,22 @@ def test_continuation_lines():
     assert engine.next_event() == Noop("a")
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_literals_of_continuation_lines_and_of_bare_lf_lines_are_followed(step):
+    engine = make()
+    engine.request(b"idling")
+    found = events(engine, b"DONE {8+}\r\nb NOOP\r\n {2+}\r\nxx\r\nx {8+}\nc NOOP\r\n\r\nlast {4}\r\n", step)
+    assert found[0] == ContinuationLine(b"DONE {8+}") and found[1].text == "A line must end in CRLF"
+    assert found[2:] == [ContinuationLine(b"last {4}")]
+    engine.end_continuation()
+    found = events(engine, b"a NOOP {8+}\nb NOOP\r\n\r\nc NOOP\r\n", step)
+    assert [event.tag for event in found] == ["a", "c"]
+    found = events(engine, b"a APPEND INBOX {2+}\r\nhi {8+}\nb NOOP\r\n\r\nc NOOP\r\n", step)
+    assert found[-2].fault.text == "A line must end in CRLF" and found[-1] == Noop("c")
+    (first, second) = events(engine, b"a NOOP {9999999999+}\n", step)
+    assert first.tag == "a" and second.fatal
+
+
 def test_passwords_do_not_show():
     (event,) = events(make(State.NOT_AUTHENTICATED), b"a LOGIN alice hunter2\r\n")
     assert "hunter2" not in repr(event)
@@ -230,7 +413,8 @@ def test_nothing_after_the_end():
 
 WORDS = [
     *(b"a ", b"NOOP", b"LOGIN ", b"FETCH 1 ", b"APPEND INBOX ", b"UID ", b"SEARCH ", b"ALL", b"BODY"),
-    *(b"{3}", b"{3+}", b"{99999999}", b"\r\n", b"\n", b"\r"),
+    *(b"{3}", b"{3+}", b"~{3+}", b"{99999999}", b"\r\n", b"\n", b"\r"),
+    *(b"REPLACE 1 ", b"CATENATE (", b"TEXT ", b"URL ", b"UTF8 (", b"x"),
     *(b" ", b"(", b")", b'"', b"\\", b"\0", b"\xff", b"*", b"[", b"]"),
 ]
 

@@ -36,7 +36,8 @@ class ImapLimits:
 class ImapAccess:
     """Makes the sessions: `Listener(access.session, …)`.
 
-    allow_cleartext: login without TLS is allowed (LOGINDISABLED is not announced).
+    allow_cleartext: login without TLS is allowed (LOGINDISABLED is not announced). submitters: accounts of
+    servers that submit mail for others, and may fetch what is authorized for that (RFC 4467 §3.1).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ImapAccess:
         reactor: IReactorTime,
         allow_cleartext: bool = False,
         limits: ImapLimits = ImapLimits(),
+        submitters: frozenset[str] = frozenset(),
     ) -> None:
         self.directory = directory
         self.store = store
@@ -55,6 +57,7 @@ class ImapAccess:
         self.reactor = reactor
         self.allow_cleartext = allow_cleartext
         self.limits = limits
+        self.submitters = submitters
         self.messages = MessageCache(limits.partial_cache)
 
     def session(self) -> ImapSession:

@@ -1,28 +1,57 @@
-"""APPEND: a message streamed into a mailbox (RFC 3501 §6.3.11, RFC 4315 §3)."""
+"""APPEND: messages streamed into a mailbox, all or none (RFC 9051 §6.3.12; RFC 3502, 3516, 4469, 6855).
+
+What the client sends or names as parts of a message goes into a draft of the account whose mailbox it is.
+What speaks against the command is said as early as can be: before the first literal, before the next one,
+at the latest at its end. The engine sees to the literals of a command that is refused.
+
+8-bit headers are taken as they are whether UTF8=ACCEPT is enabled or not: clients send them, and a message
+that is refused is lost to its user.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4 import catenate
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.response_codes import code_of
+from twisted_mta.message.binary_body import NotKept, encode_binary
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.imap4.commands.appending import Append
+from twisted_mta.protocol.imap4.commands.appending import Append, Appending, AppendOptions, Part, TextPart
+from twisted_mta.protocol.imap4.imap_url import BadUrl, in_response_code
+from twisted_mta.protocol.imap4.sequence_set import render_uids
 from twisted_mta.protocol.imap4.server import AppendEnd, LiteralChunk
-from twisted_mta.store.draft import MessageDraft
-from twisted_mta.store.errors import NoSuchMailbox
+from twisted_mta.store.draft import IN_MEMORY, MessageDraft
+from twisted_mta.store.errors import NoSuchMailbox, NoSuchMessage
+from twisted_mta.store.mailbox import Mailbox
+from twisted_mta.store.viewpoint import Place
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
+OCTETS = 2**30  # of all messages that one command may bring
+_PIECE = 128 * 1024  # octets of a section that are written at a time
+
+
+class UnknownEncoding(MailError):
+    """Octets that no mailbox can keep (UNKNOWN-CTE of RFC 3516)."""
+
+    def __init__(self) -> None:
+        super().__init__(550, "5.6.1", "NUL is not allowed outside of bodies")
+
 
 @dataclass(slots=True)
-class Appending:
-    """An APPEND whose message is coming in. After an `error` the rest of it is read and thrown away."""
+class Incoming:
+    """An APPEND or REPLACE whose messages are coming in. `options`: those of the message at hand; `octets` of
+    the messages before it. After an `error` the rest of a literal is read and thrown away."""
 
-    command: Append
+    command: Appending
+    place: Place
     draft: MessageDraft
+    options: AppendOptions
+    replaced: tuple[Mailbox, int] | None = None
+    octets: int = 0
     error: MailError | None = None
 
     @property
@@ -32,69 +61,219 @@ class Appending:
 
 
 async def append(session: ImapSession, command: Append) -> None:
-    """The command up to its literal: decide whether that is worth sending. Where it is not, the engine
-    sees to the literal."""
-    limit = session.access.limits.message
-    if command.size > limit:
-        session.refuse_command(command, f"Messages may have {limit} octets at most", "LIMIT")
+    """APPEND up to its first part."""
+    await begin(session, command, None)
+
+
+async def begin(session: ImapSession, command: Appending, replaced: tuple[Mailbox, int] | None) -> None:
+    """The command up to its first part: decide whether that is worth sending."""
+    part = command.part
+    assert part is not None and part.options is not None
+    if isinstance(part, TextPart) and not _fits(session, command, part, 0):
         return
-    if not command.size:
-        session.refuse_command(command, "An empty message cannot be appended", "CANNOT")
-        return
-    account = session.require_account()
     try:
-        await account.require(command.mailbox)
+        place = await _find(session, command.mailbox, part)
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return
-    session.appending = Appending(command, await session.access.store.draft(account.name))
-    session.engine.accept_message()
+    store = session.access.store
+    await store.renew_limits()
+    draft = await store.draft(place.account.name)
+    session.appending = Incoming(command, place, draft, part.options, replaced)
+    await _take(session, session.appending, part)
+
+
+async def _find(session: ImapSession, mailbox: str, part: Part) -> Place:
+    """Where the messages go. A mailbox that was there is not looked for again, and a small literal that comes
+    anyhow is not worth a look: that there is no such mailbox, is then said at the end."""
+    place = await session.viewpoint.place(mailbox, "i")
+    if isinstance(part, TextPart) and not part.waits and part.size <= IN_MEMORY:
+        return place
+    if not place.account.home.knows(place.name):
+        await place.account.require(place.name)
+    return place
+
+
+async def take_part(session: ImapSession, part: Part) -> None:
+    """The next part of a message, or the first one of the next message."""
+    incoming = session.appending
+    assert incoming is not None
+    if incoming.error is not None:
+        _refuse(session, incoming, incoming.error.text, code_of(incoming.error))
+        return
+    try:
+        if part.options is not None:
+            if not await _end_message(session, incoming):
+                return
+            incoming.options = part.options
+    except BaseException:
+        abandon(session)
+        raise
+    if not isinstance(part, TextPart) or _fits(session, incoming.command, part, incoming.draft.size):
+        await _take(session, incoming, part)
+    else:
+        abandon(session)
+
+
+async def _take(session: ImapSession, incoming: Incoming, part: Part) -> None:
+    try:
+        if isinstance(part, TextPart):
+            await _take_text(session, incoming, part)
+        else:
+            await _take_url(session, incoming, part.url)
+    except BaseException:
+        abandon(session)
+        raise
+
+
+async def _take_text(session: ImapSession, incoming: Incoming, part: TextPart) -> None:
+    if incoming.octets + incoming.draft.size + part.size > OCTETS:
+        _refuse(session, incoming, f"A command may bring {OCTETS} octets at most", "TOOBIG")
+        return
+    if part.size > IN_MEMORY:
+        await session.viewpoint.require_room(incoming.place, incoming.octets + part.size - _freed(incoming))
+    if part.binary:
+        incoming.draft.begin_verbatim(_without_binary)
+    session.engine.accept_part()
+
+
+def _freed(incoming: Incoming) -> int:
+    """The octets that removing the message that is replaced sets free."""
+    if incoming.replaced is None:
+        return 0
+    mailbox, uid = incoming.replaced
+    try:
+        return mailbox.size(uid)
+    except NoSuchMessage:
+        return 0
+
+
+async def _take_url(session: ImapSession, incoming: Incoming, url: bytes) -> None:
+    """A part that is here already (RFC 4469)."""
+    draft = incoming.draft
+    try:
+        async with catenate.section(session, url) as octets:
+            if draft.size + len(octets) > session.access.limits.message:
+                _refuse(session, incoming, _too_big(session), "TOOBIG")
+                return
+            with memoryview(octets) as view:
+                for start in range(0, len(view), _PIECE):
+                    await draft.write(bytes(view[start : start + _PIECE]))
+    except BadUrl as error:
+        _refuse(session, incoming, str(error), f"BADURL {in_response_code(url)}")
+        return
+    session.engine.accept_part()
+
+
+def _fits(session: ImapSession, command: Appending, part: TextPart, before: int) -> bool:
+    """Whether a literal is fit for a message that has `before` octets. If not, the command is refused."""
+    if before + part.size > session.access.limits.message:
+        session.refuse_command(command, _too_big(session), "TOOBIG")
+    elif not part.size and not part.catenated:
+        session.refuse_command(command, "An empty message cannot be appended", "CANNOT")
+    elif part.utf8 and "UTF8=ACCEPT" not in session.enabled:
+        session.refuse_command(command, "Enable UTF8=ACCEPT first", "CANNOT")
+    else:
+        return True
+    return False
+
+
+def _too_big(session: ImapSession) -> str:
+    return f"Messages may have {session.access.limits.message} octets at most"
 
 
 async def take(session: ImapSession, chunk: LiteralChunk) -> None:
-    """More of the message."""
-    appending = session.appending
-    assert appending is not None
-    if appending.error is None:
+    """More of a literal."""
+    incoming = session.appending
+    assert incoming is not None
+    if incoming.error is None:
         try:
-            await appending.draft.write(chunk.data)
+            await incoming.draft.write(chunk.data)
         except MailError as error:
             fail(session, error)
 
 
 def fail(session: ImapSession, error: MailError) -> None:
-    """The message cannot be stored; its end is awaited to say so."""
+    """The message cannot be stored; the end of its literal is awaited to say so."""
     assert session.appending is not None
     session.appending.error = error
     session.appending.draft.abort()
 
 
-async def end(session: ImapSession, event: AppendEnd) -> None:
-    """The message is complete."""
-    appending = session.appending
-    assert appending is not None
-    command = appending.command
+async def _end_message(session: ImapSession, incoming: Incoming) -> bool:
+    """The message at hand is complete. False when it cannot be kept: then the command has been refused."""
+    draft, options = incoming.draft, incoming.options
+    if not draft.size:
+        _refuse(session, incoming, "An empty message cannot be appended", "CANNOT")
+        return False
+    incoming.octets += draft.size
+    flags = incoming.place.storable(options.flags)
     try:
-        if appending.error is not None:
-            session.refuse_command(command, appending.error.text, code_of(appending.error))
-        elif event.fault is not None:
-            session.engine.respond(command.tag, "BAD", event.fault.text)
+        if draft.is_verbatim:
+            portions, name = session.access.store.portions, incoming.place.account.name
+            async with portions.portion(name, draft.size):
+                await draft.end_message(flags, options.internal_date)
         else:
-            uid_validity, uid = await appending.draft.commit(
-                command.mailbox, command.flags, command.internal_date
-            )
-            session.complete(command, "APPEND completed", f"APPENDUID {uid_validity} {uid}")
-    except NoSuchMailbox as error:  # deleted while the message came in
-        session.refuse_command(command, error.text, "TRYCREATE")
+            await draft.end_message(flags, options.internal_date)
+    except UnknownEncoding as error:
+        _refuse(session, incoming, error.text, "UNKNOWN-CTE")
+        return False
+    return True
+
+
+def _without_binary(data: bytes) -> bytes:
+    """In a thread: the message in a form that a mailbox keeps."""
+    try:
+        return encode_binary(data)
+    except NotKept:
+        raise UnknownEncoding from None
+
+
+async def end(session: ImapSession, event: AppendEnd) -> None:
+    """All messages have come."""
+    incoming = session.appending
+    assert incoming is not None
+    try:
+        if incoming.error is not None:
+            session.refuse_command(incoming.command, incoming.error.text, code_of(incoming.error))
+        elif event.fault is not None:
+            session.fault(event.fault)
+        elif await _end_message(session, incoming):
+            await _commit(session, incoming)
     finally:
         abandon(session)
 
 
+async def _commit(session: ImapSession, incoming: Incoming) -> None:
+    place, command = incoming.place, incoming.command
+    try:
+        uid_validity, uids = await incoming.draft.commit(place.name, incoming.replaced)
+    except NoSuchMailbox as error:
+        session.refuse_command(command, error.text, "TRYCREATE")
+        return
+    # Who may not read the mailbox learns nothing of it (RFC 9051 §6.3.12).
+    code = f"APPENDUID {uid_validity} {render_uids(uids)}" if "r" in place.rights else ""
+    if incoming.replaced is None:
+        session.complete(command, "APPEND completed", code)
+    else:
+        if code:
+            session.engine.respond("*", "OK", "The new message is there", code)
+        if session.view is not None and not session.view.deleted:
+            for line in session.view.updates(expunges=True, exists_first=True):
+                session.engine.write(line)
+        session.complete(command, "REPLACE completed")
+
+
+def _refuse(session: ImapSession, incoming: Incoming, text: str, code: str) -> None:
+    session.refuse_command(incoming.command, text, code)
+    abandon(session)
+
+
 def abandon(session: ImapSession) -> None:
-    """The APPEND is over."""
-    appending, session.appending = session.appending, None
-    if appending is not None:
-        appending.draft.abort()
+    """The command is over."""
+    incoming, session.appending = session.appending, None
+    if incoming is not None:
+        incoming.draft.abort()
 
 
 COMMANDS: Rows = {Append: append}

@@ -1,14 +1,17 @@
-"""COPY and MOVE (RFC 3501 §6.4.7, RFC 6851, RFC 4315 §3)."""
+"""COPY and MOVE (RFC 9051 §6.4.7, §6.4.8; RFC 6851, RFC 4315 §3)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4.command import Rows
+from twisted_mta.access.imap4.expunge import modseq_code
+from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.protocol.imap4.commands.copying import Copy, Move
 from twisted_mta.protocol.imap4.sequence_set import render_uids
 from twisted_mta.store.errors import NoSuchMailbox
 from twisted_mta.store.mailbox import CopyResult
+from twisted_mta.store.viewpoint import PREFIX
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -16,15 +19,9 @@ if TYPE_CHECKING:
 
 async def copy(session: ImapSession, command: Copy) -> None:
     """COPY."""
-    uids = _chosen(session, command)
-    if uids is None:
-        return
-    try:
-        result = await session.require_view().mailbox.copy(uids, command.mailbox)
-    except NoSuchMailbox as error:
-        session.refuse_command(command, error.text, "TRYCREATE")
-        return
-    session.complete(command, "COPY completed", _copy_uid(result))
+    result = await _transfer(session, command, move=False)
+    if result is not None:
+        session.complete(command, "COPY completed", await _copy_uid(session, command, result))
 
 
 async def move(session: ImapSession, command: Move) -> None:
@@ -33,23 +30,21 @@ async def move(session: ImapSession, command: Move) -> None:
     if view.read_only:
         session.refuse_command(command, "The mailbox is read-only", "READ-ONLY")
         return
-    uids = _chosen(session, command)
-    if uids is None:
+    if not (view.may("t") and view.may("e")):
+        session.refuse_command(command, "No right to remove messages", "NOPERM")
         return
-    try:
-        result = await view.mailbox.move(uids, command.mailbox)
-    except NoSuchMailbox as error:
-        session.refuse_command(command, error.text, "TRYCREATE")
+    result = await _transfer(session, command, move=True)
+    if result is None:
         return
-    code = _copy_uid(result)
+    code = await _copy_uid(session, command, result)
     if code:
         session.engine.respond("*", "OK", "Moved", code)
-    session.complete(command, "MOVE completed")
+    session.complete(command, "MOVE completed", modseq_code(view) if result.source_uids else "")
 
 
-def _chosen(session: ImapSession, command: Copy | Move) -> list[int] | None:
-    """The UIDs to copy. None, and the command answered, when some of the numbers stand for messages that
-    are gone (RFC 2180 §4.4.1), or when there are none to copy."""
+async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> CopyResult | None:
+    """Copy or move. None, and the command answered, when some of the numbers stand for messages that are
+    gone (RFC 2180 §4.4.1), when there is nothing to copy, or no mailbox of that name."""
     view = session.require_view()
     uids = view.select_uids(command.set, command.by_uid)
     there = [uid for uid in uids if view.exists(uid)]
@@ -59,11 +54,19 @@ def _chosen(session: ImapSession, command: Copy | Move) -> list[int] | None:
     if not there:
         session.complete(command, "No messages were there to copy")
         return None
-    return there
+    work = session.viewpoint.copy(view.mailbox, there, command.mailbox, move)
+    try:
+        return await Progress(session, command.tag).during(work)
+    except NoSuchMailbox as error:
+        session.refuse_command(command, error.text, "TRYCREATE")
+        return None
 
 
-def _copy_uid(result: CopyResult) -> str:
+async def _copy_uid(session: ImapSession, command: Copy | Move, result: CopyResult) -> str:
+    """COPYUID; "" when nothing was copied, and for who may not read the target (RFC 9051 §6.4.7)."""
     if not result.source_uids:
+        return ""
+    if command.mailbox.startswith(PREFIX) and "r" not in await session.viewpoint.rights(command.mailbox):
         return ""
     return (
         f"COPYUID {result.uid_validity} {render_uids(result.source_uids)} {render_uids(result.target_uids)}"

@@ -1,4 +1,4 @@
-"""EXPUNGE and UID EXPUNGE (RFC 3501 §6.4.3, RFC 4315 §2.1)."""
+"""EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9; RFC 7162 §3.2.7)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4.command import Rows
+from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.view import View
 from twisted_mta.protocol.imap4.commands.storing import Expunge
 
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 async def expunge(session: ImapSession, command: Expunge) -> None:
     """Remove what is marked \\Deleted, of the messages this client knows."""
     view = session.require_view()
-    if view.read_only:
-        session.refuse_command(command, "The mailbox is read-only", "READ-ONLY")
+    if not view.may("e"):
+        text, code = (
+            ("The mailbox is read-only", "READ-ONLY") if view.read_only else ("No right to", "NOPERM")
+        )
+        session.refuse_command(command, text, code)
         return
     among = None if command.uids is None else view.select_uids(command.uids, by_uid=True)
-    await view.mailbox.expunge(marked(view, among))
-    session.complete(command, "EXPUNGE completed")
+    gone = await Progress(session, command.tag).during(view.mailbox.expunge(marked(view, among)))
+    session.complete(command, "EXPUNGE completed", modseq_code(view) if gone else "")
 
 
 def marked(view: View, among: Iterable[int] | None = None) -> list[int]:
@@ -31,6 +35,11 @@ def marked(view: View, among: Iterable[int] | None = None) -> list[int]:
         return found
     chosen = frozenset(among)
     return [uid for uid in found if uid in chosen]
+
+
+def modseq_code(view: View) -> str:
+    """HIGHESTMODSEQ for the tagged OK of a command that has removed messages and tells of it."""
+    return f"HIGHESTMODSEQ {view.mailbox.highest_modseq}" if view.tells_modseqs else ""
 
 
 COMMANDS: Rows = {Expunge: expunge}

@@ -1,149 +1,178 @@
-"""FETCH (RFC 3501 §6.4.5).
+"""FETCH (RFC 9051 §6.4.5), with CHANGEDSINCE and VANISHED (RFC 7162 §3.1.4, §3.2.6) and PARTIAL (RFC 9394
+§3.3).
 
 Works in slices of bounded octets, each followed by a look at whether the client keeps up and a turn for
-the others. Items that the index knows touch no file; ENVELOPE and BODYSTRUCTURE are rendered once in a
-message's life and kept by the store; only the rest reads messages. A large one waits until there is room
-for it among those that other sessions have in hand.
+the others. Items that the index knows touch no file; what is known of contents is looked up a slice at a
+time; only the rest reads messages. A large one waits until there is room for it among those that other
+sessions have in hand.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4 import fetch_response, synchronize
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.protocol.imap4 import responses
-from twisted_mta.protocol.imap4.bodystructure import render_basic_body, render_structures, split_structures
+from twisted_mta.access.imap4.fetch_contents import Lookup, Reader
+from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.protocol.imap4.commands.fetching import Fetch
-from twisted_mta.protocol.imap4.fetch_items import Attribute, Body, Item
+from twisted_mta.protocol.imap4.fetch_items import Attribute, Binary, Body, Item
 from twisted_mta.protocol.imap4.sections import Sections
-from twisted_mta.store.errors import NoSuchMessage
+from twisted_mta.protocol.imap4.sequence_set import SequenceSet
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
-# How much one slice is at most.
-_MESSAGES_KNOWN = 500  # messages of which only the index is asked
-_MESSAGES_RENDERED = 250
-_MESSAGES_READ = 100
-_OCTETS_READ = 1024 * 1024
+# How much one slice is at most: messages, and octets of the messages that it is about.
+_KNOWN = 4000  # what the mailbox itself knows, whatever the size of the messages
+_LOOKED_UP = 1000, 32 * 1024 * 1024
+_READ = 500, 1024 * 1024
+_READ_HEADERS = 250, 32 * 1024 * 1024
+_BULK = 4000  # messages that one FETCH reads, from which on they are not kept at hand
 _PIECE = 256 * 1024  # octets written at a time
-
-_STRUCTURES = "imap-structures"  # kinds of renderings in the store; a changed format needs a new name
-_BASIC_BODY = "imap-body"
 
 
 async def fetch(session: ImapSession, command: Fetch) -> None:
     """FETCH and UID FETCH."""
     view = session.require_view()
-    plan = _Plan(session, command)
-    complete = True
-    for number, positions in enumerate(plan.slices(view.positions(command.set, command.by_uid))):
-        if number:
+    if command.vanished:
+        synchronize.require_qresync(session)
+    positions = view.chosen(command.set, command.by_uid)
+    if command.changed_since is not None or Attribute.MODSEQ in command.items:
+        synchronize.enable_condstore(session)
+    if command.partial is not None:
+        positions = command.partial.of(positions)
+    if command.changed_since is not None:
+        if command.vanished:
+            await synchronize.tell_vanished(session, view, command.set, command.changed_since)
+        positions = synchronize.changed_since(view, positions, command.changed_since)
+    plan = _Plan(session, command, bulk=len(positions) > _BULK)
+    progress = Progress(session, command.tag, len(positions))
+    answered = reached = 0
+    for portion in plan.portions(positions):
+        if reached:
             await session.access.breathe()
         if session.gone:
             return
-        complete &= await plan.answer(positions)
-    if complete or command.by_uid:
+        answered += await plan.answer(portion)
+        reached += len(portion)
+        progress.tell(reached)
+    if plan.unknown_encoding:
+        session.refuse_command(
+            command, "A part has an unknown encoding", "UNKNOWN-CTE", expunges=command.by_uid
+        )
+    elif answered == len(positions) or command.by_uid:
         session.complete(command, "FETCH completed", expunges=command.by_uid)
     else:
         text = "Some of the messages no longer exist"
         session.refuse_command(command, text, "EXPUNGEISSUED", expunges=False)
 
 
-class _Plan:
-    """What one FETCH needs, and how its responses are made. The renderings and messages of the slice in
-    hand are kept by UID."""
+async def tell(session: ImapSession, items: tuple[Item, ...], positions: Sequence[int]) -> None:
+    """Untagged responses that no command has asked for (RFC 5465 §5.2)."""
+    plan = _Plan(session, Fetch("*", False, SequenceSet(()), items))
+    for portion in plan.portions(positions):
+        if session.gone:
+            return
+        await plan.answer(portion)
+        await session.access.breathe()
 
-    def __init__(self, session: ImapSession, command: Fetch) -> None:
+
+class _Plan:
+    """What one FETCH needs, and how its responses are made."""
+
+    def __init__(self, session: ImapSession, command: Fetch, *, bulk: bool = False) -> None:
         self._session = session
         self._view = session.require_view()
         items: list[Item] = list(command.items)
-        if command.by_uid and Attribute.UID not in items:
+        if command.by_uid and Attribute.UID not in items and not self._view.uid_only:
             items.insert(0, Attribute.UID)
-        self._words = [self._rendering(item) for item in items if isinstance(item, Attribute)]
-        self._bodies = [item for item in items if isinstance(item, Body)]
-        self._asks_parts = any(body.section.part for body in self._bodies)
-        self._tells_flags = Attribute.FLAGS in items
-        self._marks_seen = not self._view.read_only and not all(body.peek for body in self._bodies)
-        self._needs_structures = Attribute.ENVELOPE in items or Attribute.BODYSTRUCTURE in items
-        self._needs_basic_body = Attribute.BODY in items
-        self._structures: dict[int, tuple[bytes, bytes]] = {}
-        self._basic_bodies: dict[int, bytes] = {}
-        self._messages: dict[int, Sections] = {}
+        if command.changed_since is not None and Attribute.MODSEQ not in items:
+            items.append(Attribute.MODSEQ)
+        self._words = tuple(item for item in items if isinstance(item, Attribute))
+        # A message that becomes \Seen by this tells of it (RFC 9051 §6.4.5, RFC 7162 §3.2.4).
+        told = self._view.flag_items(command.by_uid)
+        self._words_when_marked = (*self._words, *(item for item in told if item not in self._words))
+        self._texts = [item for item in items if not isinstance(item, Attribute)]
+        self._marks_seen = self._view.may("s") and not all(text.peek for text in self._texts)
+        self._lookup = Lookup(self._view.mailbox, self._words)
+        self._reader = Reader(session.access.messages, self._view.mailbox, self._texts, bulk)
+        self.unknown_encoding = False
 
-    # Portions
-
-    def slices(self, ranges: list[range]) -> Iterator[list[int]]:
-        """The positions in portions that are bearable at a time."""
-        if self._bodies:
-            return self._slices_by_size(ranges)
-        rendered = self._needs_structures or self._needs_basic_body
-        return self._slices_by_number(ranges, _MESSAGES_RENDERED if rendered else _MESSAGES_KNOWN)
-
-    @staticmethod
-    def _slices_by_number(ranges: list[range], most: int) -> Iterator[list[int]]:
-        positions = itertools.chain.from_iterable(ranges)
-        while portion := list(itertools.islice(positions, most)):
+    def portions(self, positions: Sequence[int]) -> Iterator[Sequence[int]]:
+        """The positions in slices that are bearable at a time."""
+        if not self._texts and not self._lookup:
+            for start in range(0, len(positions), _KNOWN):
+                yield positions[start : start + _KNOWN]
+            return
+        most, octets = _LOOKED_UP
+        if self._texts:
+            most, octets = _READ_HEADERS if self._reader.headers_only else _READ
+        start = 0
+        while start < len(positions):
+            portion = self._within(positions[start : start + most], octets)
             yield portion
+            start += len(portion)
 
-    def _slices_by_size(self, ranges: list[range]) -> Iterator[list[int]]:
-        portion: list[int] = []
-        octets = 0
-        for position in itertools.chain.from_iterable(ranges):
-            size = self._size(position)
-            if portion and (len(portion) >= _MESSAGES_READ or octets + size > _OCTETS_READ):
-                yield portion
-                portion, octets = [], 0
-            portion.append(position)
-            octets += size
-        if portion:
-            yield portion
+    def _within(self, positions: Sequence[int], octets: int) -> Sequence[int]:
+        """The first of the positions, at least one, as many as have no more octets together."""
+        sizes = self._view.mailbox.columns.sizes
+        for position, place in zip(*self._view.places(positions), strict=True):
+            octets -= sizes[place]
+            if octets < 0 and position != positions[0]:
+                return positions[: positions.index(position)]
+        return positions
 
-    def _size(self, position: int) -> int:
-        try:
-            return self._view.mailbox.size(self._view.uids[position])
-        except NoSuchMessage:
-            return 0
-
-    # One portion
-
-    async def answer(self, positions: list[int]) -> bool:
-        """Write the responses for a portion; False when some of its messages are gone."""
-        if not self._bodies:
-            return await self._answer(positions)
+    async def answer(self, positions: Sequence[int]) -> int:
+        """Write the responses for a slice; how many of its messages were there."""
+        if not self._texts:
+            return await self._answer_words(positions)
         session = self._session
-        octets = sum(map(self._size, positions))
+        sizes = [self._view.mailbox.columns.sizes[place] for place in self._view.places(positions)[1]]
+        # Of messages whose headers are wanted, one after another is in memory.
+        octets = max(sizes, default=0) if self._reader.headers_only else sum(sizes)
         async with session.access.store.portions.portion(session.require_account().name, octets):
-            try:
-                return session.gone or await self._answer(positions)
-            finally:
-                self._messages = {}
+            return len(positions) if session.gone else await self._answer_texts(positions)
 
-    async def _answer(self, positions: list[int]) -> bool:
+    async def _answer_words(self, positions: Sequence[int]) -> int:
+        view, engine = self._view, self._session.engine
+        looked_up = await self._lookup.find([view.uids[position] for position in positions])
+        for line in view.flag_names():
+            engine.write(line)
+        there = _among(positions, view.uids, looked_up.values())
+        lines = list(fetch_response.responses(view, there, self._words, looked_up))
+        engine.write(b"".join(lines))
+        await self._session.drain()
+        return len(lines)
+
+    async def _answer_texts(self, positions: Sequence[int]) -> int:
         view, engine = self._view, self._session.engine
         uids = [view.uids[position] for position in positions]
         marked = await self._mark_seen(uids) if self._marks_seen else frozenset()
-        await self._gather(uids)
+        looked_up = await self._lookup.find(uids)
+        messages = await self._reader.read(uids)
         for line in view.flag_names():
             engine.write(line)
-        answered = 0
-        for position, uid in zip(positions, uids, strict=True):
-            try:
-                words = [render(uid) for render in self._words]
-                if uid in marked and not self._tells_flags:
-                    words.append(b"FLAGS " + view.flags(uid))
-                message = self._messages[uid] if self._bodies else None
-            except (NoSuchMessage, KeyError):
-                continue  # gone meanwhile
-            answered += 1
-            engine.write(b"* %d FETCH (%b" % (position + 1, b" ".join(words)))
-            if message is not None:
-                await self._write_bodies(message, bool(words))
-            engine.write(b")\r\n")
+        there = view.places(_among(positions, view.uids, [*looked_up.values(), messages]))[0]
+        heads = self._heads(there, marked, looked_up)
+        for position, head in zip(there, heads, strict=True):
+            await self._write(head, messages.pop(view.uids[position]))
         await self._session.drain()
-        return answered == len(positions)
+        return len(there)
+
+    def _heads(
+        self, positions: Sequence[int], marked: frozenset[int], looked_up: fetch_response.LookedUp
+    ) -> list[bytes]:
+        """The beginnings of the responses, up to the first text."""
+        view = self._view
+        if not marked:
+            return list(fetch_response.responses(view, positions, self._words, looked_up, end=b""))
+        heads: list[bytes] = []
+        for position in positions:
+            words = self._words_when_marked if view.uids[position] in marked else self._words
+            heads += fetch_response.responses(view, [position], words, looked_up, end=b"")
+        return heads
 
     async def _mark_seen(self, uids: list[int]) -> frozenset[int]:
         """Set \\Seen; the UIDs of the messages that did not have it."""
@@ -151,85 +180,60 @@ class _Plan:
         unseen = [uid for uid in filter(self._view.exists, uids) if "\\Seen" not in mailbox.flags(uid)]
         if not unseen:
             return frozenset()
-        changed = await mailbox.set_flags(unseen, "add", frozenset({"\\Seen"}))
+        changed = (await mailbox.set_flags(unseen, "add", frozenset({"\\Seen"}))).changed
         self._view.told_flags(changed)
         return frozenset(changed)
 
-    async def _gather(self, uids: list[int]) -> None:
-        """Get from the store what the responses for these messages need."""
-        mailbox = self._view.mailbox
-        if self._needs_structures:
-            found = await mailbox.cached(_STRUCTURES, uids, render_structures)
-            self._structures = {
-                uid: split_structures(rendered)
-                for uid, rendered in zip(uids, found, strict=True)
-                if rendered is not None
-            }
-        if self._needs_basic_body:
-            found = await mailbox.cached(_BASIC_BODY, uids, render_basic_body)
-            self._basic_bodies = {
-                uid: rendered for uid, rendered in zip(uids, found, strict=True) if rendered is not None
-            }
-        if self._bodies:
-            await self._read(uids)
+    # Texts
 
-    async def _read(self, uids: list[int]) -> None:
-        """Read the messages. One that is fetched in pieces stays at hand."""
-        mailbox, cache = self._view.mailbox, self._session.access.messages
-        key = (self._session.require_account().name, mailbox.uid_validity, uids[0])
-        in_pieces = len(uids) == 1 and any(body.partial for body in self._bodies)
-        message = cache.get(key) if in_pieces else None
-        if message is not None:
-            self._messages = {uids[0]: message}
-            return
-        found = await mailbox.examine(uids, self._see)
-        self._messages = {uid: seen for uid, seen in zip(uids, found, strict=True) if seen is not None}
-        if in_pieces and uids[0] in self._messages:
-            cache.put(key, self._messages[uids[0]])
-
-    def _see(self, data: bytes) -> Sections:
-        """In a thread: a message, with its structure when parts of it are asked for."""
-        return Sections(data, parts=self._asks_parts)
-
-    # One message
-
-    def _rendering(self, attribute: Attribute) -> Callable[[int], bytes]:
-        """How an item without text is rendered for a UID. The function raises NoSuchMessage or KeyError."""
-        view, mailbox = self._view, self._view.mailbox
-        match attribute:
-            case Attribute.UID:
-                return lambda uid: b"UID %d" % uid
-            case Attribute.FLAGS:
-                return lambda uid: b"FLAGS " + view.flags(uid)
-            case Attribute.INTERNALDATE:
-                return lambda uid: b"INTERNALDATE " + responses.date_time(mailbox.internal_date(uid))
-            case Attribute.SIZE:
-                return lambda uid: b"RFC822.SIZE %d" % mailbox.size(uid)
-            case Attribute.ENVELOPE:
-                return lambda uid: b"ENVELOPE " + self._structures[uid][0]
-            case Attribute.BODYSTRUCTURE:
-                return lambda uid: b"BODYSTRUCTURE " + self._structures[uid][1]
-            case Attribute.BODY:
-                return lambda uid: b"BODY " + self._basic_bodies[uid]
-
-    async def _write_bodies(self, message: Sections, behind_words: bool) -> None:
-        """Write the sections one after another, so that no two of them are in memory at a time."""
-        engine = self._session.engine
-        for body in self._bodies:
-            engine.write(b" " + body.label if behind_words else body.label)
-            behind_words = True
-            octets = message.extract(body.section)
-            if octets is None:
-                engine.write(b" NIL")
+    async def _write(self, head: bytes, message: Sections) -> None:
+        """Write a response with its texts, those of a large message one after another, so that no two of
+        them are in memory at a time."""
+        begin = b"" if head.endswith(b"(") else b" "
+        written, octets_written = [head], 0
+        for item in self._texts:
+            if isinstance(item, Body):
+                octets = message.extract(item.section)
+            elif message.is_decodable(item.part):
+                octets = message.decoded(item.part)
+            else:
+                self.unknown_encoding = True
                 continue
-            if body.partial is not None:
-                first, number = body.partial
-                octets = octets[first : first + number]
-            engine.write(b" {%d}\r\n" % len(octets))
+            written += begin + item.label, *_spelled(item, octets)
+            octets_written += len(written[-1])
+            begin = b" "
+            if octets_written > _PIECE:
+                await self._write_pieces(written)
+                written, octets_written = [], 0
+        if begin:
+            self._session.engine.write(b"".join(written) + b")\r\n")
+
+    async def _write_pieces(self, text: Sequence[bytes]) -> None:
+        for octets in text:
             for offset in range(0, len(octets), _PIECE):
-                engine.write(octets[offset : offset + _PIECE])
-                if len(octets) > _PIECE:
-                    await self._session.drain()
+                self._session.engine.write(octets[offset : offset + _PIECE])
+                await self._session.drain()
+
+
+def _spelled(item: Body | Binary, octets: bytes | None) -> tuple[bytes, ...]:
+    """The value of a data item, with the space before it."""
+    if isinstance(item, Binary) and item.size:
+        return (b" %d" % len(octets or b""),)
+    if octets is None:
+        return (b" NIL",)
+    if item.partial is not None:
+        first, number = item.partial
+        octets = octets[first : first + number]
+    # Only a literal8 may hold NUL (RFC 3516 §4.3), and only BINARY is answered with one.
+    mark = b"~" if isinstance(item, Binary) and b"\0" in octets else b""
+    return b" %b{%d}\r\n" % (mark, len(octets)), octets
+
+
+def _among(positions: Sequence[int], uids: Sequence[int], found: Collection[Container[int]]) -> Sequence[int]:
+    """Those of the positions whose UIDs are in everything that was found."""
+    if not found:
+        return positions
+    return [position for position in positions if all(uids[position] in some for some in found)]
 
 
 COMMANDS: Rows = {Fetch: fetch}

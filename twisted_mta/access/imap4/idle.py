@@ -37,6 +37,9 @@ async def idle(session: ImapSession, command: Idle) -> None:
 
 def notice(session: ImapSession) -> None:
     """The selected mailbox has changed."""
+    if session.notifications is not None:
+        session.notifications.selected_changed()
+        return
     idling = session.idling
     if idling is not None and not idling.pushing:
         idling.pushing = True

@@ -1,36 +1,45 @@
-"""Messages at hand for clients that fetch a large one in many small pieces (BODY[]<0.65536> and so on).
+"""Messages at hand, for all sessions: several clients that fetch the same new message read it once, and one
+that fetches a large message in many small pieces (BODY[]<0.65536> and so on) does not have it read for each.
 
-Without it every piece would cost a read of the whole message. Shared by all sessions, bounded in octets.
+Small messages are always kept, large ones only when a piece of them is asked for. Bounded in octets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from twisted_mta.protocol.imap4.sections import Sections
 
-Key = tuple[str, int, int]  # account, UIDVALIDITY, UID: this names one content for ever
+SMALL = 64 * 1024  # octets of a message that is kept whatever is asked for
+_OVERHEAD = 400  # octets that a message takes besides its own
 
 
 class MessageCache:
-    """The messages used last, together at most `capacity` octets."""
+    """The messages used last, together at most `capacity` octets. A key names one content for ever."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._size = 0
-        self._messages: dict[Key, Sections] = {}  # least recently used first
+        self._messages: dict[Hashable, tuple[Sections, int]] = {}  # least recently used first
 
-    def get(self, key: Key) -> Sections | None:
+    def get(self, key: Hashable) -> Sections | None:
         """The message, when it is at hand."""
-        message = self._messages.pop(key, None)
-        if message is not None:
-            self._messages[key] = message
-        return message
+        found = self._messages.pop(key, None)
+        if found is None:
+            return None
+        self._messages[key] = found
+        return found[0]
 
-    def put(self, key: Key, message: Sections) -> None:
+    def put(self, key: Hashable, message: Sections) -> None:
         """Keep a message, in place of others that were used longer ago."""
-        if len(message) > self._capacity or key in self._messages:
+        size = len(message) + _OVERHEAD
+        if size > self._capacity:
             return
-        self._messages[key] = message
-        self._size += len(message)
+        before = self._messages.pop(key, None)
+        if before is not None:
+            self._size -= before[1]
+        self._messages[key] = message, size
+        self._size += size
         while self._size > self._capacity:
             oldest = next(iter(self._messages))
-            self._size -= len(self._messages.pop(oldest))
+            self._size -= self._messages.pop(oldest)[1]

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from twisted_mta.access.imap4 import append, authentication, idle
+from twisted_mta.access.imap4 import append, authentication, context, idle, notify
 from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.access.imap4.table import COMMANDS
 from twisted_mta.access.imap4.view import View
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.imap4 import responses
+from twisted_mta.protocol.imap4.commands.appending import TextPart, UrlPart
 from twisted_mta.protocol.imap4.commands.command import Command, OnMessages
+from twisted_mta.protocol.imap4.commands.copying import Move
+from twisted_mta.protocol.imap4.commands.storing import Expunge
 from twisted_mta.protocol.imap4.grammar import CommandError
 from twisted_mta.protocol.imap4.server import (
     AppendEnd,
@@ -30,6 +33,7 @@ from twisted_mta.protocol.imap4.server import (
     LiteralChunk,
 )
 from twisted_mta.store.account import Account
+from twisted_mta.store.viewpoint import Viewpoint
 from twisted_mta.wire.connection import Connection
 
 if TYPE_CHECKING:
@@ -41,10 +45,12 @@ class ImapSession(Connection[Event]):
 
     engine: ImapServer
     account: Account | None = None
+    viewpoint: Viewpoint  # from login on: the mailboxes, as this user sees them
     view: View | None = None
     login: authentication.Login | None = None  # until somebody is logged in
-    appending: append.Appending | None = None
+    appending: append.Incoming | None = None
     idling: idle.Idling | None = None
+    notifications: notify.Notifications | None = None  # from the first NOTIFY on
     _began = False
     _faults = 0
     _handling = False
@@ -62,13 +68,22 @@ class ImapSession(Connection[Event]):
         self.login = authentication.Login(self)
         self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {capabilities(self)}")
 
+    async def _next_event(self) -> Event | None:
+        """What the client says goes before what it is to be told of its own accord."""
+        event = await super()._next_event()
+        if event is None and self.notifications is not None and self.notifications.due:
+            return notify.Due("*")
+        if event is None and self.view is not None and self.view.contexts is not None:
+            return context.Due("*") if self.view.contexts.due else None
+        return event
+
     async def handle(self, event: Event) -> None:
         self._handling = True
         self._tag = self._tag_for(event)
         try:
             await self._decide(event)
         except CommandError as error:
-            self._fault(Fault(self._tag, error.condition, error.text, error.code))
+            self.fault(Fault(self._tag, error.condition, error.text, error.code))
         finally:
             self._handling = False
             if self.gone:
@@ -80,6 +95,8 @@ class ImapSession(Connection[Event]):
             await COMMANDS[type(event)](self, event)
         elif isinstance(event, LiteralChunk):
             await append.take(self, event)
+        elif isinstance(event, TextPart | UrlPart):
+            await append.take_part(self, event)
         elif isinstance(event, AppendEnd):
             await append.end(self, event)
         elif isinstance(event, ContinuationLine):
@@ -88,14 +105,15 @@ class ImapSession(Connection[Event]):
             else:
                 await authentication.respond(self, event.line)
         else:
-            self._fault(event)
+            self.fault(event)
 
     def refuse(self, event: Event, error: MailError) -> None:
         if isinstance(event, LiteralChunk):
             append.fail(self, error)
             return
         self.engine.respond(self._tag, "NO", error.text, code_of(error))
-        self._abandon()
+        if self._tag != "*":  # else it was nobody's command
+            self._abandon()
         if self.view is not None and self.view.deleted:
             self.tell_updates(expunges=False)
 
@@ -120,7 +138,11 @@ class ImapSession(Connection[Event]):
 
     def complete(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
         """Tell what has changed meanwhile, then that the command has been carried out."""
-        self.tell_updates(expunges=expunges, with_uid=isinstance(command, OnMessages) and command.by_uid)
+        self.tell_updates(
+            expunges=expunges,
+            with_uid=isinstance(command, OnMessages) and command.by_uid,
+            result=isinstance(command, Expunge | Move),
+        )
         if not self.engine.finished:
             self.engine.respond(command.tag, "OK", text, code)
 
@@ -130,14 +152,18 @@ class ImapSession(Connection[Event]):
         if not self.engine.finished:
             self.engine.respond(command.tag, "NO", text, code)
 
-    def tell_updates(self, *, expunges: bool, with_uid: bool = False) -> None:
-        """Untagged responses for what has changed in the selected mailbox. A mailbox that is gone ends the
-        session: there is no other way to tell (RFC 2180 §3)."""
+    def tell_updates(self, *, expunges: bool, with_uid: bool = False, result: bool = False) -> None:
+        """Untagged responses for what has changed in the selected mailbox, as a `result` of what the client
+        has asked for or otherwise. A mailbox that is gone ends the session: there is no other way to tell
+        (RFC 2180 §3)."""
         view = self.view
         if view is None:
             return
         if view.deleted:
             self.bye("The selected mailbox has been deleted")
+            return
+        if self.notifications is not None:
+            self.notifications.tell_selected(view, expunges=expunges, result=result)
             return
         for line in view.updates(expunges=expunges, with_uid=with_uid):
             self.engine.write(line)
@@ -150,6 +176,7 @@ class ImapSession(Connection[Event]):
     def logged_in(self, account: Account) -> None:
         """The client has proved who it is."""
         self.account = account
+        self.viewpoint = Viewpoint(self.access.store, account)
         self.login = None
         self.idle_limit = self.access.limits.idle_time
         self.engine.log_in()
@@ -189,14 +216,15 @@ class ImapSession(Connection[Event]):
 
     def _tag_for(self, event: Event) -> str:
         """The tag of the command that an event belongs to, "*" when there is none."""
-        if isinstance(event, Command | Fault) and event.tag != "*":
+        if isinstance(event, Command) or (isinstance(event, Fault) and event.tag != "*"):
             return event.tag
         for pending in (self.appending, self.idling, self.login):
             if pending is not None and pending.tag:
                 return pending.tag
         return "*"
 
-    def _fault(self, fault: Fault) -> None:
+    def fault(self, fault: Fault) -> None:
+        """Answer what is no command, or none that can be carried out."""
         self.engine.respond(self._tag, fault.condition, fault.text, fault.code)
         self._abandon()
         self._faults += fault.condition == "BAD"
@@ -214,8 +242,10 @@ class ImapSession(Connection[Event]):
 
     async def _release(self) -> None:
         self.idling = None
-        if self.appending is not None:
-            append.abandon(self)
+        if self.notifications is not None:
+            self.notifications.close()
+            self.notifications = None
+        append.abandon(self)
         await self.leave_mailbox()
         account, self.account = self.account, None
         if account is not None:

@@ -1,10 +1,10 @@
-"""The commands of any state, ENABLE and COMPRESS (RFC 9051 §6.1, §6.3.1; RFC 2971, 4978, 5161), and NAMESPACE
-(RFC 2342)."""
+"""The commands of any state, ENABLE and COMPRESS (RFC 9051 §6.1, §6.3.1; RFC 2971, 4978, 5161)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4 import synchronize
 from twisted_mta.access.imap4.capabilities import ENABLED_BY_REQUEST, capabilities
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.protocol.imap4.commands.connection import (
@@ -15,7 +15,6 @@ from twisted_mta.protocol.imap4.commands.connection import (
     Logout,
     Noop,
 )
-from twisted_mta.protocol.imap4.commands.mailboxes import Namespace
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -47,23 +46,17 @@ async def identify(session: ImapSession, command: Id) -> None:
     session.complete(command, "ID completed")
 
 
-async def namespace(session: ImapSession, command: Namespace) -> None:
-    """NAMESPACE (RFC 2342): everybody has their own mailboxes and sees no others."""
-    session.engine.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
-    session.complete(command, "NAMESPACE completed")
-
-
 async def enable(session: ImapSession, command: Enable) -> None:
     """ENABLE (RFC 5161): what is not known, or needs no enabling, is passed over. QRESYNC brings CONDSTORE
     along (RFC 7162 §3.2.3)."""
     names = [name for name in dict.fromkeys(command.capabilities) if name in ENABLED_BY_REQUEST]
     new = [name for name in names if name not in session.enabled]
-    session.enabled.update(names)
-    if "QRESYNC" in session.enabled:
-        session.enabled.add("CONDSTORE")
+    session.enabled.update(name for name in names if name != "CONDSTORE")
     session.engine.utf8 = not session.enabled.isdisjoint({"UTF8=ACCEPT", "IMAP4REV2"})
     spelled = "".join(f" {ENABLED_BY_REQUEST[name]}" for name in new)
     session.engine.write(f"* ENABLED{spelled}\r\n".encode("ascii"))
+    if not {"CONDSTORE", "QRESYNC"}.isdisjoint(names):
+        synchronize.enable_condstore(session)
     session.complete(command, "ENABLE completed")
 
 
@@ -81,7 +74,6 @@ COMMANDS: Rows = {
     Noop: noop,
     Logout: logout,
     Id: identify,
-    Namespace: namespace,
     Enable: enable,
     Compress: compress,
 }

@@ -1,4 +1,5 @@
-"""What a FETCH asks for (RFC 3501 §6.4.5, grammar in §9 fetch-att and section)."""
+"""What a FETCH asks for (RFC 9051 §6.4.5, grammar in §9 fetch-att and section; RFC 3501 for RFC822 and its
+kin; RFC 3516, 7162, 8474, 8514, 8970)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from twisted_mta.protocol.imap4.responses import astring
 _PARTIAL = re.compile(rb"<([0-9]{1,10})\.([1-9][0-9]{0,9})>")
 _PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
 _ATT = re.compile(rb"[A-Za-z0-9.]+")
+_PREVIEW_MODIFIERS = re.compile(rb" \(LAZY(?: LAZY)*\)", re.IGNORECASE)
 MAX_PART_DEPTH = 128  # numbers in one part specifier; deeper parts than that are never told apart
 MAX_ITEMS = 250  # data items in one FETCH
 MAX_FIELDS = 250  # field names in one section
@@ -40,15 +42,21 @@ class Section:
 
 
 class Attribute(enum.Enum):
-    """Data items without arguments. All but the last three are known without a look at the message."""
+    """Data items without arguments. A LAZY_PREVIEW is told when it is known already."""
 
     UID = "UID"
     FLAGS = "FLAGS"
+    MODSEQ = "MODSEQ"
     INTERNALDATE = "INTERNALDATE"
+    SAVEDATE = "SAVEDATE"
     SIZE = "RFC822.SIZE"
+    EMAILID = "EMAILID"
+    THREADID = "THREADID"
     ENVELOPE = "ENVELOPE"
     BODY = "BODY"
     BODYSTRUCTURE = "BODYSTRUCTURE"
+    PREVIEW = "PREVIEW"
+    LAZY_PREVIEW = "PREVIEW (LAZY)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,25 @@ class Body:
     partial: tuple[int, int] | None = None
     peek: bool = False
 
+    @property
+    def is_header(self) -> bool:
+        """True when it is in the header of the message itself."""
+        return not self.section.part and self.section.text not in (Text.ALL, Text.TEXT)
 
-Item = Attribute | Body
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """A part without its transfer encoding, () for the whole message; its `size` only, or its octets with the
+    rest as in Body (RFC 3516)."""
+
+    part: tuple[int, ...]
+    label: bytes
+    partial: tuple[int, int] | None = None
+    peek: bool = False
+    size: bool = False
+
+
+Item = Attribute | Body | Binary
 
 _FAST = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.SIZE)
 MACROS: dict[str, tuple[Item, ...]] = {
@@ -71,7 +96,7 @@ MACROS: dict[str, tuple[Item, ...]] = {
     "FULL": (*_FAST, Attribute.ENVELOPE, Attribute.BODY),
 }
 _WORDS: dict[str, Item] = {
-    **{attribute.value: attribute for attribute in Attribute},
+    **{attribute.value: attribute for attribute in Attribute if attribute is not Attribute.LAZY_PREVIEW},
     "RFC822": Body(Section(), b"RFC822"),
     "RFC822.HEADER": Body(Section(text=Text.HEADER), b"RFC822.HEADER", peek=True),
     "RFC822.TEXT": Body(Section(text=Text.TEXT), b"RFC822.TEXT"),
@@ -102,10 +127,31 @@ def _item(cursor: Cursor) -> Item:
         partial = _partial(cursor)
         origin = b"<%d>" % partial[0] if partial else b""
         return Body(section, b"BODY[" + section.label + b"]" + origin, partial, peek=word == "BODY.PEEK")
+    if word in _BINARY:
+        return _binary(cursor, word)
+    if word == "PREVIEW":
+        found = _PREVIEW_MODIFIERS.match(cursor.data, cursor.position)
+        if found is not None:
+            cursor.position = found.end()
+            return Attribute.LAZY_PREVIEW
     item = _WORDS.get(word)
     if item is None:
         cursor.fail("a data item")
     return item
+
+
+_BINARY = frozenset({"BINARY", "BINARY.PEEK", "BINARY.SIZE"})
+
+
+def _binary(cursor: Cursor, word: str) -> Binary:
+    cursor.expect(b"[")
+    part, label = _part(cursor)
+    cursor.expect(b"]")
+    if word == "BINARY.SIZE":
+        return Binary(part, b"BINARY.SIZE[" + label + b"]", peek=True, size=True)
+    partial = _partial(cursor)
+    origin = b"<%d>" % partial[0] if partial else b""
+    return Binary(part, b"BINARY[" + label + b"]" + origin, partial, peek=word == "BINARY.PEEK")
 
 
 def _partial(cursor: Cursor) -> tuple[int, int] | None:
@@ -118,19 +164,26 @@ def _partial(cursor: Cursor) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
+def _part(cursor: Cursor) -> tuple[tuple[int, ...], bytes]:
+    """`section-part`, if there is one: its numbers, and as it is written."""
+    found = _PART.match(cursor.data, cursor.position)
+    if found is None:
+        return (), b""
+    part = tuple(int(number) for number in found[0].split(b"."))
+    if len(part) > MAX_PART_DEPTH:
+        cursor.fail("a shorter part specifier")
+    cursor.position = found.end()
+    return part, found[0]
+
+
 def _section(cursor: Cursor) -> Section:
     """`section-spec`, up to the closing bracket."""
-    part: tuple[int, ...] = ()
+    part, label = _part(cursor)
     prefix = b""
-    found = _PART.match(cursor.data, cursor.position)
-    if found is not None:
-        part = tuple(int(number) for number in found[0].split(b"."))
-        if len(part) > MAX_PART_DEPTH:
-            cursor.fail("a shorter part specifier")
-        cursor.position = found.end()
+    if part:
         if not cursor.accept(b"."):
-            return Section(part, label=found[0])
-        prefix = found[0] + b"."
+            return Section(part, label=label)
+        prefix = label + b"."
     elif cursor.peek() == b"]":
         return Section()
     word = cursor.match(_ATT, "a section").decode("ascii").upper()

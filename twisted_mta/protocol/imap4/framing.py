@@ -1,7 +1,8 @@
 """Lines and literals, before anybody knows what they mean (RFC 3501 §4.3, RFC 7888 §3).
 
-Every line is checked for a literal announced at its end, also one that is refused and skipped, because
-the octets of a non-synchronizing literal come whatever we say. Nothing is stored of what is skipped.
+Every line is checked for a literal announced at its end, also one that is refused and skipped or that ends in
+a bare LF, because the octets of a non-synchronizing literal come whatever we say. Nothing is stored of what
+is skipped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Mailbox names: modified UTF-7 (RFC 3501 §5.1.3) and the wildcards of LIST (RFC 3501 §6.3.8).
+"""Mailbox names: modified UTF-7 (RFC 3501 §5.1.3) and the wildcards of LIST (RFC 3501 §6.3.8,
+RFC 5258 §3).
 
 What a name may be called on disk is the store's affair.
 """
@@ -11,7 +12,8 @@ import re
 from collections.abc import Callable
 
 SEPARATOR = "/"
-MAX_PATTERN = 1000  # characters other than wildcards; no name of ours is as long
+MAX_PATTERN = 1000  # characters, runs of wildcards counting as one; no name of ours is as long
+MAX_PATTERNS = 4000  # characters of all patterns of a command that have several wildcards
 
 _DIRECT = re.compile(rb"[\x20-\x25\x27-\x7e]*")  # printable ASCII without "&"
 _SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
@@ -77,34 +79,74 @@ def _encode_shifted(match: re.Match[str]) -> str:
     return "&-".join(shift(run) if run else "" for run in match[0].split("&"))
 
 
-def list_matcher(pattern: str) -> Callable[[str], bool]:
-    """A test for names against a LIST pattern: `*` matches anything, `%` anything but the separator.
+def list_matcher(*patterns: str) -> Callable[[str], bool]:
+    """A test for names against LIST patterns, true when one of them matches: `*` matches anything, `%`
+    anything but the separator. Patterns longer than MAX_PATTERN, and those beyond MAX_PATTERNS together,
+    match nothing (RFC 9051 §6.3.9: what is not accepted is silently ignored).
 
-    The pattern runs as a set of states in the bits of one integer, so that a hostile one costs no more
-    than the length of the name.
+    Patterns with at most one wildcard, which nearly all are, become comparisons. The others run together
+    as a set of states in the bits of one integer, so that a hostile one costs no more than the length of the
+    name.
     """
-    pattern = re.sub(r"%*\*[*%]*", "*", re.sub(r"%+", "%", pattern))
-    if len(pattern) > MAX_PATTERN:
-        return lambda name: False
+    exact: set[str] = set()
+    simple: list[tuple[str, str, bool]] = []  # what is before and behind the wildcard; it is `*`
+    general: list[str] = []
+    for pattern in dict.fromkeys(re.sub(r"%*\*[*%]*", "*", re.sub(r"%+", "%", each)) for each in patterns):
+        wildcards = pattern.count("*") + pattern.count("%")
+        if len(pattern) > MAX_PATTERN:
+            continue
+        if not wildcards:
+            exact.add(pattern)
+        elif wildcards == 1:
+            before, wildcard, behind = re.split(r"([*%])", pattern)
+            simple.append((before, behind, wildcard == "*"))
+        else:
+            general.append(pattern)
+    runs = _automaton(general) if general else None
+
+    def matches(name: str) -> bool:
+        if name in exact:
+            return True
+        for before, behind, anything in simple:
+            if name.startswith(before) and name.endswith(behind):
+                end = len(name) - len(behind)
+                if len(before) <= end and (anything or name.find(SEPARATOR, len(before), end) < 0):
+                    return True
+        return runs is not None and runs(name)
+
+    return matches
+
+
+def _automaton(patterns: list[str]) -> Callable[[str], bool]:
+    """The patterns, in which no two wildcards stand side by side, one behind the other in the bits."""
     advance: dict[str, int] = {}  # character -> the states it leads on from
     stays = stays_within = 0  # states of "*", and of both wildcards
-    for state, character in enumerate(pattern):
-        bit = 1 << state
-        if character == "*":
-            stays |= bit
-            stays_within |= bit
-        elif character == "%":
-            stays_within |= bit
-        else:
-            advance[character] = advance.get(character, 0) | bit
-    accepting = 1 << len(pattern)
+    starts = accepting = 0
+    bit = 1
+    room = MAX_PATTERNS
+    for pattern in patterns:
+        room -= len(pattern)
+        if room < 0:
+            break
+        starts |= bit
+        for character in pattern:
+            if character == "*":
+                stays |= bit
+                stays_within |= bit
+            elif character == "%":
+                stays_within |= bit
+            else:
+                advance[character] = advance.get(character, 0) | bit
+            bit <<= 1
+        accepting |= bit
+        bit <<= 1
 
     def skip_wildcards(states: int) -> int:
         # Two wildcards never stand side by side, so one step is enough.
         return states | (states & stays_within) << 1
 
     def matches(name: str) -> bool:
-        states = skip_wildcards(1)
+        states = skip_wildcards(starts)
         for character in name:
             loops = states & (stays if character == SEPARATOR else stays_within)
             states = skip_wildcards((states & advance.get(character, 0)) << 1 | loops)

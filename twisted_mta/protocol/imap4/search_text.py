@@ -1,36 +1,35 @@
-"""The search keys that need a look at the message itself, as one test for its octets (RFC 3501 §6.4.4).
+"""The search keys that need a look at the message itself, as one test for its octets (RFC 9051 §6.4.4).
 
-Field values are compared after RFC 2047 decoding, bodies after content-transfer and charset decoding,
-both without regard to case. Only text parts and the headers of enclosed messages are searched in bodies.
+Texts are compared as message/folding has it (RFC 5255 §4.2): fields after RFC 2047 decoding, bodies after
+content-transfer and charset decoding. What the text of a body is says message/body_text. The keys mean the
+same whether a test is made here or the store answers from what it knows of the message.
 """
 
 from __future__ import annotations
 
-import binascii
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 
-from twisted_mta.message.charset import decode_text
+from twisted_mta.message.body_text import MAX_TEXT, folded_body, folded_header
 from twisted_mta.message.date import parse_calendar_date
 from twisted_mta.message.encoded_word import decode
-from twisted_mta.message.headers import fields, first_value, header_end, values
-from twisted_mta.message.mime import Part, scan
-from twisted_mta.message.parameters import parameter
+from twisted_mta.message.folding import fold
+from twisted_mta.message.headers import first_value, header_end, values
+from twisted_mta.message.mime import scan
 from twisted_mta.protocol.imap4.search_keys import (
+    All,
     AllText,
     And,
     BodyText,
     Content,
+    Envelope,
     Header,
     Not,
     Or,
     SentDate,
 )
 
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-
-ContentKey = Content | Not | And | Or  # a tree with nothing but content keys at its leaves
+ContentKey = Content | All | Not | And | Or  # a tree with content keys and All at its leaves
 
 
 class _Searched:
@@ -42,50 +41,21 @@ class _Searched:
     @cached_property
     def block(self) -> bytes:
         end = header_end(self._data)
-        return self._data if end < 0 else self._data[:end]
+        return self._data[: MAX_TEXT if end < 0 else min(end, MAX_TEXT)]
 
     @cached_property
     def header(self) -> str:
-        return _decoded_header(self.block)
+        """The folded lines of the header."""
+        return "\n".join(folded_header(self._data, len(self.block)))
 
     @cached_property
     def texts(self) -> list[str]:
-        """The decoded text of the body, one string a part."""
-        texts: list[str] = []
-        waiting = [scan(self._data)]
-        while waiting:
-            part = waiting.pop()
-            waiting.extend(part.children)
-            if part.message is not None:
-                inner = part.message
-                texts.append(_decoded_header(self._data[inner.header_start : inner.header_end]))
-                waiting.append(inner)
-            elif part.type == b"text":
-                texts.append(_decoded_text(self._data, part))
-        return texts
+        """The folded texts of the body."""
+        return folded_body(self._data, scan(self._data))
 
-
-def _decoded_header(block: bytes) -> str:
-    lines: Iterator[str] = (
-        f"{field.name.decode('latin-1')}: {decode(field.value)}" for field in fields(block)
-    )
-    return "\n".join(lines).casefold()
-
-
-def _decoded_text(data: bytes, part: Part) -> str:
-    octets = data[part.header_end : part.body_end]
-    if part.encoding == b"quoted-printable":
-        octets = binascii.a2b_qp(octets)
-    elif part.encoding == b"base64":
-        octets = _decode_base64(octets)
-    charset = parameter(part.params, b"charset") or b"us-ascii"
-    return decode_text(octets, charset.decode("latin-1")).casefold()
-
-
-def _decode_base64(octets: bytes) -> bytes:
-    digits = _NOT_BASE64.sub(b"", octets)
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
+    def has(self, wanted: str) -> bool:
+        """True when the folded text is in the body. "" is in every body, also in one without text."""
+        return not wanted or any(wanted in text for text in self.texts)
 
 
 _Test = Callable[[_Searched], bool]
@@ -99,16 +69,18 @@ def content_test(key: ContentKey) -> Callable[[bytes], bool]:
 
 def _compile(key: ContentKey) -> _Test:
     match key:
+        case All():
+            return lambda message: True
+        case Envelope(field, text):
+            return _envelope_test(field.encode("ascii"), fold(text))
         case Header(name, text):
-            return _header_test(name.encode("latin-1"), text.casefold())
+            return _header_test(name.encode("latin-1"), fold(text))
         case BodyText(text):
-            wanted = text.casefold()
-            if not wanted:  # which is in every body, also in one without text
-                return lambda message: True
-            return lambda message: any(wanted in part for part in message.texts)
+            wanted = fold(text)
+            return lambda message: message.has(wanted)
         case AllText(text):
-            wanted = text.casefold()
-            return lambda message: wanted in message.header or any(wanted in part for part in message.texts)
+            wanted = fold(text)
+            return lambda message: wanted in message.header or message.has(wanted)
         case SentDate(first, end):
             return _sent_test(first, end)
         case Not(inner):
@@ -122,9 +94,20 @@ def _compile(key: ContentKey) -> _Test:
             return lambda message: one(message) or other(message)
 
 
+def _envelope_test(name: bytes, wanted: str) -> _Test:
+    def test(message: _Searched) -> bool:
+        if name == b"subject":
+            value = first_value(message.block, name)
+            return value is not None and wanted in fold(decode(value))
+        found = values(message.block, name)
+        return bool(found) and wanted in fold(decode(b", ".join(found)))
+
+    return test
+
+
 def _header_test(name: bytes, wanted: str) -> _Test:
     def test(message: _Searched) -> bool:
-        return any(wanted in decode(value).casefold() for value in values(message.block, name))
+        return any(wanted in fold(decode(value)) for value in values(message.block, name))
 
     return test
 

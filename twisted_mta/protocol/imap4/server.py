@@ -4,6 +4,9 @@ Octets go in, commands come out; the session decides and answers through the eng
 lines and literals to commands, holds the connection's state and refuses what has no place in it. It says
 nothing of its own accord but `+` to a literal: faults are events, and the session words the answer.
 
+A command that brings messages (APPEND, REPLACE) comes out as soon as its first part is known. The session
+accepts one part after the other; the literals among them are streamed, so that nothing of them is held here.
+
 Non-synchronizing literals (LITERAL+) are taken up to the limits. What is over them, or belongs to a
 command that is refused already, is read and thrown away, so that the stream stays in step; when that
 would be too much, the fault is fatal and the session ends the connection (RFC 7888 §4).
@@ -13,9 +16,19 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from twisted_mta.protocol.imap4.commands.appending import Append, read_append
+from twisted_mta.protocol.imap4.commands.appending import (
+    Append,
+    Appending,
+    AppendReader,
+    MailboxDue,
+    Part,
+    TextPart,
+    UrlDue,
+    UrlPart,
+    brings_messages,
+)
 from twisted_mta.protocol.imap4.commands.command import Command, Reader, State
 from twisted_mta.protocol.imap4.commands.connection import Compress, StartTls
 from twisted_mta.protocol.imap4.commands.table import find_reader
@@ -29,7 +42,6 @@ from twisted_mta.protocol.imap4.framing import (
 )
 from twisted_mta.protocol.imap4.grammar import MAX_TAG, CommandError, Cursor
 from twisted_mta.protocol.imap4.responses import status_line
-from twisted_mta.protocol.imap4.sequence_set import MAX_NUMBER
 
 _TAG = re.compile(rb"([!#$&',-\[^-z|}~\]]{1,%d})(?: |\Z)" % MAX_TAG)
 
@@ -72,42 +84,57 @@ class ContinuationLine:
 
 @dataclass(frozen=True, slots=True)
 class LiteralChunk:
-    """The next octets of the message of an Append that was accepted."""
+    """The next octets of the TextPart that was accepted."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AppendEnd:
-    """The Append that was accepted has come to its end. `fault` says what was wrong behind its literal."""
+    """The Append or Replace whose parts were accepted has come to its end. `fault` says what was wrong with
+    the rest of it."""
 
     fault: Fault | None = None
 
 
-Event = Command | Fault | ContinuationLine | LiteralChunk | AppendEnd
+Event = Command | Fault | ContinuationLine | TextPart | UrlPart | LiteralChunk | AppendEnd
 
 
 class _Reading(enum.Enum):
     COMMAND = enum.auto()  # a line of a command
     LITERAL = enum.auto()  # a literal that becomes part of the command
-    MESSAGE = enum.auto()  # the literal of an accepted Append
-    MESSAGE_END = enum.auto()  # the end of the line behind it
+    MESSAGE = enum.auto()  # the literal of an accepted TextPart
     CONTINUATION = enum.auto()  # lines for the session
+
+
+class _Bringing:
+    """A command that brings messages. `line`: what is there to be read, and `literal` what it ends in; None
+    for a line that has still to come. `head`: the command, until it has been given out."""
+
+    __slots__ = ("given", "head", "line", "literal", "reader")
+
+    def __init__(self, head: Appending, line: Cursor, literal: Literal | None) -> None:
+        self.head: Appending | None = head
+        self.line: Cursor | None = line
+        self.literal = literal
+        self.reader = AppendReader(many=isinstance(head, Append))
+        self.given: Part | None = None  # the part that the session is to decide about
 
 
 class ImapServer:
     """One connection. `state` is moved on by the session, through `log_in`, `select` and `deselect`."""
 
     __slots__ = (
+        "_bringing",
         "_command",
         "_expected",
         "_finished",
         "_framer",
-        "_is_append",
         "_limits",
-        "_message",
+        "_mailbox_due",
         "_output",
         "_reading",
+        "_unwanted",
         "state",
         "utf8",
     )
@@ -119,9 +146,10 @@ class ImapServer:
         self._framer = Framer(BEFORE_LOGIN.line, BEFORE_LOGIN.skip)
         self._command = bytearray()  # the lines and literals of the command so far
         self._reading = _Reading.COMMAND
-        self._is_append = False
+        self._mailbox_due = False  # the command so far ends where a literal with its mailbox begins
+        self._bringing: _Bringing | None = None
         self._expected = 0  # octets of the literal still to come
-        self._message: Literal | None = None  # of the Append that the session is to decide about
+        self._unwanted: Literal | None = None  # announced, and to be declined before anything else is read
         self._output: list[bytes] = []
         self._finished = False
 
@@ -152,6 +180,7 @@ class ImapServer:
             except LineTooLong as error:
                 progress = self._on_bad_line(error.start, "Line too long")
             except BareLineFeed as error:
+                self._unwanted = announced(error.line)
                 progress = self._on_bad_line(error.line, "A line must end in CRLF")
             except OutOfStep:
                 progress = Fault("*", "BAD", "The literal is too long to be skipped", "TOOBIG", fatal=True)
@@ -178,15 +207,22 @@ class ImapServer:
         if self._reading is _Reading.CONTINUATION:
             self._reading = _Reading.COMMAND
 
-    def accept_message(self) -> None:
-        """Take the literal of the Append just given out: it comes as LiteralChunk events and an AppendEnd.
-        Without this call the literal is unwanted: it is not asked for, or thrown away if it comes anyhow."""
-        assert self._message is not None
-        self._expected = self._message.size
-        if self._message.synchronizing:
-            self._output.append(b"+ Ready for the message\r\n")
-        self._message = None
-        self._reading = _Reading.MESSAGE
+    def accept_part(self) -> None:
+        """Take the part just given out, as an event or with its command, and go on with the command. The
+        literal of a TextPart comes as LiteralChunk events, then comes the next part or an AppendEnd.
+
+        Without this call the command is over: what is left of it is not asked for, or thrown away if it comes
+        anyhow."""
+        bringing = self._bringing
+        assert bringing is not None
+        part, bringing.given = bringing.given, None
+        if isinstance(part, TextPart):
+            assert bringing.literal is not None
+            self._expected = part.size
+            if bringing.literal.synchronizing:
+                self._output.append(b"+ Ready for the message\r\n")
+            bringing.line = bringing.literal = None
+            self._reading = _Reading.MESSAGE
 
     def log_in(self) -> None:
         """The client has proved who it is."""
@@ -214,12 +250,15 @@ class ImapServer:
         self._finished = True
         self._framer.clear()
         self._command.clear()
+        self._bringing = None
 
     # From octets to events. A step gives an event, True for progress without one, False for want of octets.
 
     def _step(self) -> Event | bool:
-        if self._message is not None:
-            unwanted, self._message = self._message, None
+        if self._bringing is not None and self._bringing.given is not None:
+            self._end_bringing()
+        if self._unwanted is not None:
+            unwanted, self._unwanted = self._unwanted, None
             self._decline(unwanted)
         if not self._framer.skip():
             return False
@@ -227,14 +266,20 @@ class ImapServer:
             return self._on_literal()
         if self._reading is _Reading.MESSAGE:
             return self._on_message()
+        if self._bringing is not None and self._bringing.line is not None:
+            return self._next_part(self._bringing, self._bringing.line)
         line = self._framer.line()
         if line is None:
             return False
-        if self._reading is _Reading.CONTINUATION:
-            return ContinuationLine(line)
         literal = announced(line)
-        if self._reading is _Reading.MESSAGE_END:
-            return self._on_message_end(line, literal)
+        if self._reading is _Reading.CONTINUATION:
+            self._unwanted = literal
+            return ContinuationLine(line)
+        if self._bringing is not None:
+            self._command += line
+            self._bringing.line, self._bringing.literal = self._cursor(literal), literal
+            self._command.clear()
+            return True
         if literal is not None:
             return self._on_announcement(line, literal)
         self._command += line
@@ -246,16 +291,18 @@ class ImapServer:
         in_command = self._reading is _Reading.COMMAND
         fault = Fault(_tag_of(self._command or start) if in_command else "*", "BAD", text)
         self._command.clear()
-        if self._reading is _Reading.MESSAGE_END:
-            self._reading = _Reading.COMMAND
-            return AppendEnd(fault)
+        if self._bringing is not None:
+            return self._spoilt(self._bringing, fault)
         return fault
 
-    def _parse(self, command: bytes) -> Event:
+    def _parse(self, command: bytes) -> Event | bool:
         cursor = Cursor(command, utf8=self.utf8)
         try:
-            tag, _, reader = self._read_start(cursor)
+            tag, name, reader = self._read_start(cursor)
+            brings = brings_messages(name, cursor)
             parsed = reader(cursor, tag)
+            if brings:
+                return self._bring(parsed, cursor, None)
             cursor.end()
         except CommandError as error:
             return Fault(_tag_of(command), error.condition, error.text, error.code)
@@ -269,21 +316,75 @@ class ImapServer:
         cursor.space()
         return tag, *find_reader(cursor, self.state)
 
+    def _cursor(self, literal: Literal | None) -> Cursor:
+        """The command so far, without the announcement of the literal that it ends in."""
+        end = len(self._command)
+        if literal is not None:
+            end = max(0, self._command.rfind(b"{"))  # there may be none before a number out of all reason
+        return Cursor(bytes(self._command[:end]), utf8=self.utf8)
+
+    # Commands that bring messages
+
+    def _bring(self, command: Command, line: Cursor, literal: Literal | None) -> Event | bool:
+        """A command whose messages follow, from the cursor on."""
+        assert isinstance(command, Appending)
+        self._command.clear()
+        self._bringing = _Bringing(command, line, literal)
+        return self._next_part(self._bringing, line)
+
+    def _next_part(self, bringing: _Bringing, line: Cursor) -> Event | bool:
+        literal = bringing.literal
+        try:
+            part = bringing.reader.next_part(line, literal)
+        except UrlDue as error:
+            assert literal is not None
+            if literal.size > self._limits.literal:
+                return self._spoilt(bringing, Fault("*", error.condition, "URL too long", "TOOBIG"))
+            bringing.line = bringing.literal = None
+            self._command += b"{%d}\r\n" % literal.size
+            self._await_literal(literal)
+            return True
+        except CommandError as error:
+            return self._spoilt(bringing, Fault("*", error.condition, error.text, error.code))
+        if part is None:
+            self._bringing = None
+            return AppendEnd()
+        bringing.given = part
+        if bringing.head is None:
+            return part
+        head, bringing.head = bringing.head, None
+        return head.with_part(part)
+
+    def _spoilt(self, bringing: _Bringing, fault: Fault) -> Event:
+        """The rest of the command makes no sense."""
+        self._end_bringing()
+        if bringing.head is not None:
+            return replace(fault, tag=bringing.head.tag)
+        return AppendEnd(fault)
+
+    def _end_bringing(self) -> None:
+        """The command is over. What is left of it, the next step declines."""
+        if self._bringing is not None and self._bringing.literal is not None:
+            self._unwanted = self._bringing.literal
+        self._bringing = None
+        self._reading = _Reading.COMMAND
+
     # Literals
 
     def _on_announcement(self, line: bytes, literal: Literal) -> Event | bool:
-        """A line ends in a literal: take it, put it before the session (APPEND), or refuse the command."""
+        """A line ends in a literal: take it, put it before the session, or refuse the command."""
         first = not self._command
         self._command += line
         try:
-            if literal.size > MAX_NUMBER:
-                raise CommandError("Literal too long", code="TOOBIG")
-            if first or self._is_append:
-                append = self._read_append(literal)
-                if append is not None:
-                    self._command.clear()
-                    self._message = literal
-                    return append
+            if first or self._mailbox_due:
+                self._mailbox_due = False
+                cursor = self._cursor(literal)
+                tag, name, reader = self._read_start(cursor)  # no literal for a bad command (RFC 3501 §7.5)
+                if brings_messages(name, cursor):
+                    try:
+                        return self._bring(reader(cursor, tag), cursor, literal)
+                    except MailboxDue:
+                        self._mailbox_due = True
             if (
                 literal.size > self._limits.literal
                 or len(self._command) + literal.size > self._limits.command
@@ -298,21 +399,14 @@ class ImapServer:
                 return Fault(tag, error.condition, error.text, error.code, fatal=True)
             return Fault(tag, error.condition, error.text, error.code)
         self._command += b"\r\n"
+        self._await_literal(literal)
+        return True
+
+    def _await_literal(self, literal: Literal) -> None:
         self._expected = literal.size
         self._reading = _Reading.LITERAL
         if literal.synchronizing:
             self._output.append(b"+ Ready for the literal\r\n")
-        return True
-
-    def _read_append(self, literal: Literal) -> Append | None:
-        """The Append whose message this literal is; None when it is another command's, or APPEND's mailbox
-        name. Raises CommandError for a command that does not deserve its literal (RFC 3501 §7.5)."""
-        cursor = Cursor(bytes(self._command[: self._command.rindex(b"{")]), utf8=self.utf8)
-        tag, name, _ = self._read_start(cursor)
-        self._is_append = name == "APPEND"
-        if not self._is_append or cursor.data[cursor.position :] == b" ":
-            return None
-        return read_append(cursor, tag, literal.size)
 
     def _decline(self, literal: Literal) -> None:
         """The command of this literal is refused. A synchronizing one the client keeps to itself when it sees
@@ -329,22 +423,11 @@ class ImapServer:
 
     def _on_message(self) -> Event | bool:
         if not self._expected:
-            self._reading = _Reading.MESSAGE_END
+            self._reading = _Reading.COMMAND
             return True
         chunk = self._framer.take(self._expected)
         self._expected -= len(chunk)
         return LiteralChunk(chunk) if chunk else False
-
-    def _on_message_end(self, line: bytes, literal: Literal | None) -> Event:
-        """Behind the message there may be nothing. A client that takes MULTIAPPEND for granted
-        puts another one there, which must not be read as commands."""
-        self._reading = _Reading.COMMAND
-        if not line:
-            return AppendEnd()
-        fault = Fault("*", "BAD", "Only one message can be appended")
-        if literal is not None:
-            self._message = literal  # declined before the next event, as every unwanted literal
-        return AppendEnd(fault)
 
 
 def _tag_of(start: bytes | bytearray) -> str:

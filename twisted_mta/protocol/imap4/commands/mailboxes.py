@@ -1,18 +1,23 @@
-"""Commands on mailboxes by name, but for the lists (RFC 9051 §6.3; RFC 2342)."""
+"""Commands on mailboxes by name, but for the lists (RFC 9051 §6.3; CREATE … (USE …) of RFC 6154 §3; the items
+of STATUS of RFC 3501, RFC 7162, RFC 7889, RFC 8438, RFC 8474 and RFC 9208)."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from twisted_mta.protocol.imap4.commands.command import LOGGED_IN, Command, Rows, on_mailbox, plain
+from twisted_mta.protocol.imap4.commands.modifiers import parse_modifiers
 from twisted_mta.protocol.imap4.grammar import Cursor
 
 
 @dataclass(frozen=True, slots=True)
 class Create(Command):
-    """CREATE. A trailing hierarchy separator has been taken off."""
+    """CREATE. A trailing hierarchy separator has been taken off. `uses` are attributes as the client wrote
+    them, such as `\\Sent`; None without USE."""
 
     mailbox: str
+    uses: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,21 @@ class Namespace(Command):
     """NAMESPACE (RFC 2342)."""
 
 
+_USE = re.compile(rb"\\[!#$&'+-\[^-z|}~]+")  # use-attr
+
+
 def _create(cursor: Cursor, tag: str) -> Command:
     cursor.space()
-    return Create(tag, cursor.mailbox().removesuffix("/"))
+    mailbox = cursor.mailbox().removesuffix("/")
+    if not cursor.accept(b" "):
+        return Create(tag, mailbox)
+    return Create(tag, mailbox, parse_modifiers(cursor, {"USE": _uses}).get("USE"))
+
+
+def _uses(cursor: Cursor) -> tuple[str, ...]:
+    cursor.space()
+    uses = cursor.parenthesized(lambda: cursor.match(_USE, "an attribute").decode("ascii"), empty=True)
+    return tuple(dict.fromkeys(uses))
 
 
 def _rename(cursor: Cursor, tag: str) -> Command:
@@ -69,17 +86,36 @@ def _rename(cursor: Cursor, tag: str) -> Command:
     return Rename(tag, old, cursor.mailbox().removesuffix("/"))
 
 
-STATUS_ITEMS = frozenset({"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN"})
+STATUS_ITEMS = frozenset(
+    {
+        "MESSAGES",
+        "RECENT",  # of IMAP4rev1 only; nobody is hurt by the answer
+        "UIDNEXT",
+        "UIDVALIDITY",
+        "UNSEEN",
+        "DELETED",
+        "SIZE",
+        "HIGHESTMODSEQ",
+        "MAILBOXID",
+        "APPENDLIMIT",
+        "DELETED-STORAGE",
+    }
+)
+
+
+def status_items(cursor: Cursor) -> tuple[str, ...]:
+    """`(status-att SP …)`: each once, in order. Raises CommandError."""
+    items = cursor.parenthesized(cursor.keyword)
+    if not STATUS_ITEMS.issuperset(items):
+        cursor.fail("a status data item")
+    return tuple(dict.fromkeys(items))
 
 
 def _status(cursor: Cursor, tag: str) -> Command:
     cursor.space()
     mailbox = cursor.mailbox()
     cursor.space()
-    items = cursor.parenthesized(cursor.keyword)
-    if not STATUS_ITEMS.issuperset(items):
-        cursor.fail("a status data item")
-    return Status(tag, mailbox, tuple(dict.fromkeys(items)))
+    return Status(tag, mailbox, status_items(cursor))
 
 
 COMMANDS: Rows = {

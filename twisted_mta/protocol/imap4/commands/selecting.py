@@ -1,10 +1,26 @@
-"""Selecting a mailbox and leaving it (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; CHECK of RFC 3501 §6.4.1)."""
+"""Selecting a mailbox and leaving it (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2; CHECK of RFC 3501 §6.4.1),
+with the parameters CONDSTORE and QRESYNC (RFC 7162 §3.1.8, §3.2.5)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_mta.protocol.imap4.commands.command import LOGGED_IN, Command, Rows, State, on_mailbox, plain
+from twisted_mta.protocol.imap4.commands.command import LOGGED_IN, Command, Reader, Rows, State, plain
+from twisted_mta.protocol.imap4.commands.modifiers import Values, flag, parse_modifiers
+from twisted_mta.protocol.imap4.grammar import Cursor
+from twisted_mta.protocol.imap4.mod_sequence import parse_mod_sequence
+from twisted_mta.protocol.imap4.sequence_set import SequenceSet, parse_known_set
+
+
+@dataclass(frozen=True, slots=True)
+class Qresync:
+    """What the client knows: UIDVALIDITY, mod-sequence, perhaps its UIDs, and a sample of message numbers
+    with their UIDs, in this order."""
+
+    uid_validity: int
+    modseq: int
+    known: SequenceSet | None = None
+    sample: tuple[SequenceSet, SequenceSet] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +29,8 @@ class Select(Command):
 
     mailbox: str
     read_only: bool
+    condstore: bool = False
+    qresync: Qresync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +48,46 @@ class Unselect(Command):
     """UNSELECT (RFC 3691)."""
 
 
+def _qresync(cursor: Cursor) -> Qresync:
+    cursor.space()
+    cursor.expect(b"(")
+    uid_validity = cursor.number()
+    if not uid_validity:
+        cursor.fail("a UIDVALIDITY")
+    cursor.space()
+    modseq = parse_mod_sequence(cursor)
+    known = sample = None
+    if cursor.accept(b" "):
+        if cursor.peek() != b"(":
+            known = parse_known_set(cursor)
+        if known is None or cursor.accept(b" "):
+            cursor.expect(b"(")
+            numbers = parse_known_set(cursor)
+            cursor.space()
+            sample = numbers, parse_known_set(cursor)
+            cursor.expect(b")")
+    cursor.expect(b")")
+    return Qresync(uid_validity, modseq, known, sample)
+
+
+_PARAMETERS: Values = {"CONDSTORE": flag, "QRESYNC": _qresync}
+
+
+def _select(read_only: bool) -> Reader:
+    def read(cursor: Cursor, tag: str) -> Command:
+        cursor.space()
+        mailbox = cursor.mailbox()
+        if not cursor.accept(b" "):
+            return Select(tag, mailbox, read_only)
+        found = parse_modifiers(cursor, _PARAMETERS)
+        return Select(tag, mailbox, read_only, "CONDSTORE" in found, found.get("QRESYNC"))
+
+    return read
+
+
 COMMANDS: Rows = {
-    "SELECT": (LOGGED_IN, on_mailbox(lambda tag, name: Select(tag, name, False))),
-    "EXAMINE": (LOGGED_IN, on_mailbox(lambda tag, name: Select(tag, name, True))),
+    "SELECT": (LOGGED_IN, _select(False)),
+    "EXAMINE": (LOGGED_IN, _select(True)),
     "CHECK": (State.SELECTED, plain(Check)),
     "CLOSE": (State.SELECTED, plain(Close)),
     "UNSELECT": (State.SELECTED, plain(Unselect)),

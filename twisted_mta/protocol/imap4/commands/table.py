@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from twisted_mta.protocol.imap4.commands import (
     appending,
+    authorizing,
     connection,
     copying,
     fetching,
     idling,
     listing,
     mailboxes,
+    metadata,
+    notifying,
+    quota,
+    rights,
     searching,
     selecting,
     storing,
@@ -21,8 +26,13 @@ COMMANDS: dict[str, tuple[State, Reader]] = {
     **connection.COMMANDS,
     **mailboxes.COMMANDS,
     **listing.COMMANDS,
+    **rights.COMMANDS,
+    **metadata.COMMANDS,
+    **notifying.COMMANDS,
+    **quota.COMMANDS,
     **selecting.COMMANDS,
     **appending.COMMANDS,
+    **authorizing.COMMANDS,
     **idling.COMMANDS,
     **searching.COMMANDS,
     **fetching.COMMANDS,
@@ -31,6 +41,7 @@ COMMANDS: dict[str, tuple[State, Reader]] = {
 }
 
 UID_COMMANDS: dict[str, Reader] = {
+    **appending.UID_COMMANDS,
     **searching.UID_COMMANDS,
     **fetching.UID_COMMANDS,
     **storing.UID_COMMANDS,

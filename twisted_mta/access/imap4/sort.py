@@ -1,0 +1,40 @@
+"""SORT (RFC 5256 §3), with return options (RFC 5267 §3) and by relevancy (RFC 6203 §6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted_mta.access.imap4 import relevancy
+from twisted_mta.access.imap4.command import Rows
+from twisted_mta.access.imap4.ordering import ordered
+from twisted_mta.access.imap4.progress import Progress
+from twisted_mta.access.imap4.search_program import Found
+from twisted_mta.access.imap4.search_result import answer, find, requested, saving
+from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.protocol.imap4.commands.searching import Sort
+
+if TYPE_CHECKING:
+    from twisted_mta.access.imap4.session import ImapSession
+
+
+async def sort(session: ImapSession, command: Sort) -> None:
+    """SORT and UID SORT."""
+    with saving(session, command.returning):
+        mailbox = session.require_view().mailbox
+        since = mailbox.highest_modseq
+        key = await requested(session, command)
+        progress = Progress(session, command.tag)
+        found = await progress.during(find(session, key))
+        score_of: dict[int, int] = {}
+        by_score = any(criterion.key == "RELEVANCY" for criterion in command.criteria)
+        if by_score or (command.returning is not None and "RELEVANCY" in command.returning.words):
+            scores = await relevancy.scores(session, Searched(mailbox, session.view), key, found.uids)
+            score_of = dict(zip(found.uids, scores, strict=True))
+        number_of = dict(zip(found.uids, found.numbers, strict=True))
+        uids = await progress.during(ordered(session, mailbox, found.uids, command.criteria, score_of))
+        found = Found(uids, [number_of[uid] for uid in uids])
+        await answer(session, command, key, found, since, [score_of[uid] for uid in uids if score_of])
+    session.complete(command, "SORT completed", expunges=command.by_uid)
+
+
+COMMANDS: Rows = {Sort: sort}
