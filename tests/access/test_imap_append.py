@@ -9,6 +9,7 @@ from dataclasses import replace
 from imap_house import ALICE, ImapCase, literal_of
 from twisted.internet.defer import Deferred, gatherResults
 
+from twisted_mta.access.imap4 import append
 from twisted_mta.store.draft import MessageDraft
 from twisted_mta.store.errors import StorageFull
 from twisted_mta.store.quota import Limits
@@ -109,6 +110,15 @@ class TroubleTests(AppendCase):
         validity = re.search(r"APPENDUID (\d+) 1", await self.append(talk, b"x"))[1]
         url = f"/INBOX;UIDVALIDITY={validity}/;UID=1"
         assert (await talk.say(f'a APPEND INBOX CATENATE (URL "{url}")'))[-1].startswith("a OK ")
+
+    async def test_more_than_one_command_may_bring(self):
+        self.patch(append, "OCTETS", 1000)
+        talk = await self.logged_in()
+        await self.append(talk, b"x" * 600)
+        for rest in (b"{401}", b'CATENATE (URL "/INBOX/;UID=1")', b"{1+}\r\nx CATENATE (TEXT {400}"):
+            answer = await talk.send(b"a APPEND INBOX {600+}\r\n" + b"x" * 600 + b" " + rest + b"\r\n")
+            assert answer == b"a NO [TOOBIG] A command may bring 1000 octets at most\r\n"
+        assert await self.count(talk, "INBOX") == 1 and not self.left_over()
 
 
 class MemoryTests(AppendCase):

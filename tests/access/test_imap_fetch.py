@@ -8,22 +8,22 @@ from twisted.internet.task import Clock
 from twisted_mta.access.imap4.message_cache import MessageCache
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.protocol.imap4.sections import Sections
-from twisted_mta.store.contents import Contents
+from twisted_mta.store.mailbox import Mailbox
 
 MESSAGE = b"From: a@a.test\r\nSubject: number %d\r\n\r\nbody %d\r\n"
 
 
 class FetchTests(ImapCase):
-    def count_reads(self):
+    def count_reads(self, method="examine"):
         """How many messages the store has read, from now on."""
         read = []
-        examine = Contents.examine
+        original = getattr(Mailbox, method)
 
         async def counting(self, uids, see):
             read.extend(uids)
-            return await examine(self, uids, see)
+            return await original(self, uids, see)
 
-        self.patch(Contents, "examine", counting)
+        self.patch(Mailbox, method, counting)
         return read
 
     async def fill(self, count):
@@ -78,21 +78,31 @@ class FetchTests(ImapCase):
         assert literal_of(await talk.send(b"f FETCH 1 BODY[]\r\n")) == MESSAGE
         assert len(read) == 2  # the copy has the same content
 
-    async def test_headers_alone_are_kept_apart(self):
+    async def test_headers_are_read_alone_and_once_for_each_question(self):
         await self.deliver(MESSAGE)
+        await self.deliver(b"Subject: long\r\n" + b"X: y\r\n" * 12_000 + b"\r\nbody\r\n")
         talk = await self.logged_in("INBOX")
-        read = self.count_reads()
+        read, headers = self.count_reads(), self.count_reads("examine_headers")
         header = MESSAGE[: MESSAGE.index(b"body")]
         for _ in range(2):
             assert literal_of(await talk.send(b"a FETCH 1 BODY.PEEK[HEADER]\r\n")) == header
+            assert literal_of(await talk.send(b"a FETCH 1 BODY.PEEK[HEADER]<3.7>\r\n")) == header[3:10]
+            assert literal_of(await talk.send(b"a FETCH 1 BODY.PEEK[HEADER]<3.8>\r\n")) == header[3:11]
             answer = await talk.send(b"a FETCH 1 (BODY.PEEK[HEADER.FIELDS.NOT (FROM)] RFC822.HEADER)\r\n")
             assert literal_of(answer) == header[header.index(b"Subject") :]
+            assert answer.endswith(
+                b" RFC822.HEADER {%d}\r\n%b)\r\na OK FETCH completed\r\n" % (len(header), header)
+            )
+        assert headers == [1, 1, 1, 1]
+        answer = await talk.send(b"b FETCH 1:2 BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n")
+        assert b"* 2 FETCH (BODY[HEADER.FIELDS (SUBJECT)] {17}\r\nSubject: long\r\n\r\n)\r\nb OK" in answer
+        large = literal_of(await talk.send(b"b FETCH 2 (FLAGS BODY.PEEK[HEADER])\r\n"))
+        assert large.startswith(b"Subject: long\r\nX: y") and large.endswith(b"y\r\n\r\n")
+        assert len(large) == 15 + 6 * 12_000 + 2
+        assert not read
+        answer = await talk.send(b"b FETCH 1 (BODY.PEEK[TEXT] BODY.PEEK[HEADER])\r\n")
+        assert literal_of(answer) == b"body %d\r\n"
         assert read == [1]
-        assert (
-            literal_of(await talk.send(b"b FETCH 1 (BODY.PEEK[TEXT] BODY.PEEK[HEADER])\r\n"))
-            == b"body %d\r\n"
-        )
-        assert read == [1, 1]
 
     async def test_large_parts_in_pieces(self):
         """A large encoded part is read and decoded once, however many pieces it is fetched in."""

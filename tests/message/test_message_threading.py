@@ -17,7 +17,8 @@ Tree = list[object]  # of a number or None, and the trees of the children
 
 
 def message(number: int, date: float, subject: str = "", name: str = "", *above: str) -> Message:
-    return Message(number, date, *base_subject(subject), name, above)
+    base, is_reply = base_subject(subject)
+    return Message(number, date, casemap(base), is_reply, name, above)
 
 
 def trees(threads: list[Thread]) -> list[Tree]:

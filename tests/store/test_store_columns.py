@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted_mta.store.columns import Columns
 from twisted_mta.store.errors import NoSuchMessage
 from twisted_mta.store.flags import DELETED, SEEN
-from twisted_mta.store.index_rows import Message, rows_of_uids
+from twisted_mta.store.index_rows import Marked, Message, rows_of_uids
 
 BITS = st.integers(0, 31)
 KEYWORDS = st.sampled_from(["", "a", "a b", "c"])
@@ -84,10 +84,10 @@ def test_columns_are_what_was_done_to_them(steps):
             bits, keywords, uid = how
             if uid in model:
                 model[uid] = model[uid]._replace(flags=bits, keywords=keywords, modseq=modseq)
-                columns.change(model[uid])
+                columns.mark(Marked(bits, keywords, [uid]), modseq)
             else:
                 with pytest.raises(NoSuchMessage):
-                    columns.change(message(uid, bits, keywords, 1, modseq))
+                    columns.mark(Marked(bits, keywords, [uid]), modseq)
         else:
             gone = how[0] & model.keys()
             columns.expunge(gone)
@@ -106,8 +106,8 @@ def test_more_combinations_than_an_octet_counts():
     agree(columns, model)
     assert not columns.cluttered
     for uid in range(1, 601, 3):
-        model[uid] = model[uid]._replace(flags=SEEN, keywords="")
-        columns.change(model[uid])
+        model[uid] = model[uid]._replace(flags=SEEN, keywords="", modseq=700)
+    columns.mark(Marked(SEEN, "", range(1, 601, 3)), 700)
     columns.expunge(range(2, 601, 3))
     agree(columns, {uid: each for uid, each in model.items() if uid % 3 != 2})
     columns.expunge([uid for uid in columns.uids if uid > 5])

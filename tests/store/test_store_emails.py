@@ -9,6 +9,7 @@ from twisted.internet import reactor
 
 from twisted_mta.message.content import Content
 from twisted_mta.store import contents
+from twisted_mta.store.overview_columns import Look
 from twisted_mta.store.store import MessageStore
 
 OBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
@@ -61,16 +62,19 @@ class KnowledgeTests(EmailCase):
         assert await mailbox.structures([1, 9]) == [b"%d octets" % mailbox.size(1), None]
         assert await mailbox.previews([9, 1]) == [None, "Good morning"]
         fields = ("sent", "sent_day", "base_subject", "is_reply", "from_", "message_id", "references")
-        learned = await mailbox.overviews([1, 9], fields)
-        assert learned.keys() == {1}
-        sent, sent_day, base_subject, is_reply, from_, *_ = learned[1]
+        looks = [Look(field) for field in fields]
+        learned = await mailbox.overviews([1, 9], looks)
+        assert list(learned.uids) == [1] and list(learned.places) == [0]
+        values = tuple(value for (value,) in learned.values)
+        sent, sent_day, base_subject, is_reply, from_, *_ = values
         assert sent == datetime(2025, 7, 1, 8, tzinfo=UTC).timestamp()
         assert sent_day == date(2025, 7, 1).toordinal()
         assert base_subject.lower() == "tea" and is_reply and "Jürgen" in from_
-        assert learned[1][5:] == ("1@a.test", ("0@a.test",))
+        assert values[5:] == ("1@a.test", ("0@a.test",))
         await mailbox.refresh()  # behind the keeping, in the lane
         self.rendered.clear()
-        assert await mailbox.overviews([1], fields) == learned
+        self.account.upkeep.overviews.forget(mailbox.overview_columns)
+        assert (await mailbox.overviews([1], looks)).values == learned.values
         assert await mailbox.structures([1]) == [b"%d octets" % mailbox.size(1)]
         assert await mailbox.previews([1]) == ["Good morning"]
         assert self.rendered == []
@@ -89,7 +93,7 @@ class KnowledgeTests(EmailCase):
         await self.put(mail(1))
         mailbox, _ = await self.open()
         with self.assertRaises(ValueError):
-            await mailbox.overviews([1], ("subject FROM emails --",))
+            await mailbox.overviews([1], [Look("subject FROM emails --")])
 
     async def test_copies_share_what_is_known_and_their_ids(self):
         await self.put(mail(1))
@@ -115,10 +119,11 @@ class KnowledgeTests(EmailCase):
         for number in range(30):
             await self.put(mail(number))
         mailbox, _ = await self.open()
-        known = await mailbox.overviews(mailbox.uids, ("message_id",))
-        assert known == {uid: (f"{uid - 1}@a.test",) for uid in mailbox.uids}
+        known = await mailbox.overviews(mailbox.uids, [Look("message_id")])
+        assert list(known.uids) == list(mailbox.uids)
+        assert known.values == [[f"{uid - 1}@a.test" for uid in mailbox.uids]]
         await mailbox.refresh()
-        assert await mailbox.overviews([3, 17], ("subject",)) == {3: ("2",), 17: ("16",)}
+        assert (await mailbox.overviews([3, 17], [Look("subject")])).values == [["2", "16"]]
         assert len(self.rendered) == 30
         assert len(set(await mailbox.thread_ids(mailbox.uids))) == 30
 

@@ -25,7 +25,7 @@ class FlagTests(StoreCase):
         assert [change.modseq for change in changes] == sorted({change.modseq for change in changes})
         assert mailbox.modseq(3) == changes[1].modseq and mailbox.highest_modseq == changes[-1].modseq
         infos = [name.rsplit(":", 1)[1] for name in self.files()]
-        assert sorted(infos) == ["2,", "2,S", "2,T"]
+        assert sorted(infos) == ["2,S", "2,T", "2,a"]
 
     async def test_keywords_differ_in_more_than_case(self):
         await self.deliver(1, 2)

@@ -69,10 +69,10 @@ class OutsideTests(StoreCase):
         await mailbox.refresh()
         assert changes[-1].flags == (1,) and mailbox.flags(1) == {"\\Seen"}
         await mailbox.set_flags([1], "add", frozenset({"kept"}))
-        os.rename(self.maildir("cur") / "1.a.h:2,S", self.maildir("cur") / "1.a.h:2,FS")
+        os.rename(self.maildir("cur") / "1.a.h:2,Sa", self.maildir("cur") / "1.a.h:2,FSa")
         await mailbox.refresh()
         assert mailbox.flags(1) == {"\\Seen", "\\Flagged", "kept"}
-        os.unlink(self.maildir("cur") / "1.a.h:2,FS")
+        os.unlink(self.maildir("cur") / "1.a.h:2,FSa")
         await mailbox.refresh()
         assert changes[-1].expunged == (1,) and list(mailbox.uids) == []
         count = len(changes)

@@ -325,16 +325,16 @@ def test_flags_that_are_refused_are_never_set(bench, how):
     folder = bench.folder()
     before = [bench.home.index.messages(folder.id), sorted(folder.maildir.list().items())]
     index = bench.home.index
-    update = index.update
+    mark = index.mark
 
-    def full(mailbox, messages):
-        update(mailbox, messages)
+    def full(*details):
+        mark(*details)
         raise sqlite3.OperationalError("database or disk is full")
 
-    index.update = full
+    index.mark = full
     with pytest.raises(sqlite3.OperationalError):
         set_flags(folder, [1, 2, 3], how, SEEN if how == "remove" else DELETED, frozenset())
-    index.update = update
+    index.mark = mark
     folder.refresh()
     assert [index.messages(folder.id), sorted(folder.maildir.list().items())] == before
 

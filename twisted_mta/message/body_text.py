@@ -34,7 +34,7 @@ _PREVIEW_MARKUP = 128 * 1024  # the same for HTML, which often begins with its s
 _PREVIEW_PARTS = 8  # parts that are tried until one has text
 # The line, or the two, before quoted ones.
 _ATTRIBUTION = re.compile(
-    r"^(?:On [^\n]{1,200}\n)?+[^\n]{1,200}:[ \t\r]*+\n(?:[ \t\r]*+\n)*+(?=>)", re.MULTILINE
+    r"^(?:On [^\n]{1,200}\n)?[^\n]{1,200}:[ \t\r]*+\n(?:[ \t\r]*+\n)*+(?=>)", re.MULTILINE
 )
 _SIGNATURE = re.compile(r"^-- \r?$", re.MULTILINE)
 _QUOTED = re.compile(r"^[ \t]*>[^\n]*$", re.MULTILINE)

@@ -30,6 +30,8 @@ _USUAL = re.compile(
 )
 _USUAL_MONTHS = {name.encode("ascii"): number for number, name in enumerate(_MONTHS, 1)}
 _EPOCH_DAY = datetime.date(1970, 1, 1).toordinal()
+_FIRST = (datetime.date.min.toordinal() - _EPOCH_DAY) * 86400  # seconds: what four digits of a year can say
+_END = (datetime.date.max.toordinal() + 1 - _EPOCH_DAY) * 86400
 
 _MAX_VALUE = 256  # octets of a Date field that are looked at
 _NAME = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
@@ -90,7 +92,8 @@ def parse_calendar_date(value: bytes) -> datetime.date | None:
 
 
 def parse_internal_date(value: bytes) -> float | None:
-    """The epoch seconds of an IMAP date-time without its quotes, or None when it is not one."""
+    """The epoch seconds of an IMAP date-time without its quotes, or None when it is not one, or one that
+    has no such form in UTC."""
     match = _INTERNAL.match(value.decode("latin-1"))
     if match is None:
         return None
@@ -98,7 +101,8 @@ def parse_internal_date(value: bytes) -> float | None:
     second = _make_second(match[4], match[5], match[6])
     if day is None or second is None:
         return None
-    return _sent_date(day, second, _make_offset(match[7], match[8], match[9])).epoch
+    epoch = _sent_date(day, second, _make_offset(match[7], match[8], match[9])).epoch
+    return epoch if _FIRST <= epoch < _END else None
 
 
 def read_date(value: bytes) -> SentDate | None:

@@ -7,12 +7,14 @@ Only the names in `_FIELD` are found; of these, the first MAX_FIELDS fields. For
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import islice
 
 from twisted_mta.message.address_list import Mailbox, parse_addresses
 from twisted_mta.message.headers import FOLDED, unfold
 
 MAX_FIELDS = 10_000
+SHORT = 200  # octets of the value of an address field that is remembered
 
 _SMALL = 32 * 1024  # octets of a header block, too few for MAX_FIELDS fields
 
@@ -60,8 +62,16 @@ class HeaderBlock:
             return []
         found = self._addresses.get(name)
         if found is None:
-            found = self._addresses[name] = parse_addresses(value)
+            known = len(value) <= SHORT
+            found = self._addresses[name] = parse_short_addresses(value) if known else parse_addresses(value)
         return found
+
+
+@lru_cache(maxsize=2048)
+def parse_short_addresses(value: bytes) -> list[Mailbox]:
+    """`parse_addresses` of a SHORT value: much mail comes from few people and goes to few. The list is
+    not to be changed."""
+    return parse_addresses(value)
 
 
 NO_FIELDS = HeaderBlock(b"")

@@ -5,16 +5,15 @@ Three ways to find them: by base subjects alone, by References and then base sub
 number of messages and references.
 
 Messages are given in the order of the mailbox, which decides between equal dates. What a message's date is,
-the caller chooses: the sent date (RFC 5256 §2.2), or INTERNALDATE for REFS.
+the caller chooses: the sent date (RFC 5256 §2.2), or INTERNALDATE for REFS. What stands for a message-id may
+be anything that tells them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
-
-from twisted_mta.message.collation import casemap
 
 # Loops are looked for by walking up from a message to the beginning of its thread, a few steps in real mail.
 # Where somebody has made threads for the purpose, links are no longer made when all these are spent.
@@ -25,14 +24,15 @@ _NONE = -1
 
 
 class Message(NamedTuple):
-    """What is asked of a message: `number` is what the client calls it; all but `date` is as in Overview."""
+    """What is asked of a message: `number` is what the client calls it, `base_subject` is as subjects are
+    compared (see collation), a `message_id` that is not true is none; the rest is as in Overview."""
 
     number: int
     date: float
     base_subject: str
     is_reply: bool
-    message_id: str
-    references: tuple[str, ...]
+    message_id: Hashable
+    references: Sequence[Hashable]
 
 
 class Thread:
@@ -57,7 +57,7 @@ def ordered_subject(messages: Sequence[Message]) -> list[Thread]:
     for place, index in enumerate(_by_date(messages)):
         message = messages[index]
         thread = Thread(message.number, place)
-        first = firsts.setdefault(casemap(message.base_subject), thread)
+        first = firsts.setdefault(message.base_subject, thread)
         if first is not thread:
             first.children.append(thread)
     return list(firsts.values())
@@ -138,7 +138,7 @@ class _Links:
         self.parents = [_NONE] * count
         self._children = [0] * count  # how many
         self._steps = _STEPS + _STEPS_PER_MESSAGE * count
-        self._places: dict[str, int] = {}
+        self._places: dict[Hashable, int] = {}
         for place, message in enumerate(messages):
             if message.message_id:
                 self._places.setdefault(message.message_id, place)
@@ -148,7 +148,7 @@ class _Links:
             elif self.parents[place] != _NONE:
                 self._link(place, _NONE)
 
-    def _chain(self, identifiers: tuple[str, ...]) -> int:
+    def _chain(self, identifiers: Sequence[Hashable]) -> int:
         """Link messages one after another where they have no parents yet; the place of the last one (A)."""
         places, parents, children = self._places, self.parents, self._children
         above = _NONE
@@ -190,7 +190,7 @@ class _Links:
 
 def _merge_subjects(roots: list[Thread], dated: Sequence[Message]) -> list[Thread]:
     """Steps 5 and 6: make threads with one base subject one, and put all in order again."""
-    subjects = [casemap(dated[root.place].base_subject) for root in roots]
+    subjects = [dated[root.place].base_subject for root in roots]
     chosen = _choose(roots, subjects, dated)
     grown: dict[int, Thread] = {}
     for root, subject in zip(roots, subjects, strict=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
-from twisted_mta.service import data_dir, queue_commands, quota_commands
+from twisted_mta.service import data_dir, mailbox_commands, queue_commands, quota_commands
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("targets", nargs="+", metavar="target")
     _command(alias, "remove", alias_remove, "remove an alias with all its targets").add_argument("address")
 
+    mailbox_commands.add_commands(groups.add_parser("mailbox", help="the mail of accounts"))
     queue_commands.add_commands(groups.add_parser("queue", help="messages on their way"))
     _command(
         groups, "check", check, "validate the configuration, say what would listen and what is risky"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import gc
 import os
 import resource
 import signal
@@ -130,6 +131,9 @@ class MailServer(Service):
             bound.listen(BACKLOG)
             self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
             bound.close()
+        # What has been made so far will stay: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
         if self._config.demo.accounts:

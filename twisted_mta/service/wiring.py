@@ -31,6 +31,7 @@ from twisted_mta.service import quota_commands
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Domain
+from twisted_mta.service.reindexing import ReindexRequests
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
@@ -123,6 +124,7 @@ def build(
         ("directory", directory),
         ("resolver", resolver),
         ("store", store),
+        ("reindexing", ReindexRequests(data, store, reactor=reactor)),
         ("queue", queue),
         ("relay", relay),
         ("dispatcher", dispatcher),

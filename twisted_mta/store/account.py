@@ -49,6 +49,7 @@ class _Visit:
     value: object = None
     error: BaseException | None = None
     steps: list[Step] | None = None
+    behind: bool = False  # there are files whose names are to follow
 
 
 class Account:
@@ -79,6 +80,7 @@ class Account:
         self.indexer: Indexer | None = None  # set by the store
         self._used = used
         self._lane = Lane(threads)
+        self._catching_up = False
         self._mailboxes: dict[int, Mailbox] = {}  # those in memory, by number
         self._watchers: list[AccountWatcher] = []
         self._deposits: deque[tuple[Deposit, Deferred[Deposited]]] = deque()
@@ -186,6 +188,7 @@ class Account:
         """Nobody has the mailbox open, or it is no more: it need not be in memory."""
         self.upkeep.let_go(mailbox)
         self.upkeep.unwatch(mailbox)
+        self.upkeep.overviews.forget(mailbox.overview_columns)
         if self._mailboxes.get(mailbox.number) is mailbox:
             del self._mailboxes[mailbox.number]
 
@@ -268,14 +271,35 @@ class Account:
         except BaseException as error:
             visit.error = error
         visit.steps = self.home.take_steps()
+        visit.behind = self.home.is_behind
         return visit
 
     def _arrive(self, visit: _Visit, done: Deferred[T]) -> None:
-        self._apply(visit.steps or ())
+        self._finish(visit)
         if visit.error is not None:
             done.errback(Failure(visit.error))
         else:
             done.callback(visit.value)  # type: ignore[arg-type]
+
+    def _finish(self, visit: _Visit) -> None:
+        self._apply(visit.steps or ())
+        if visit.behind and not self._catching_up:
+            self._catching_up = True
+            Deferred.fromCoroutine(self._catch_up()).addErrback(self._unexpected)
+
+    async def _catch_up(self) -> None:
+        """Have the names of files follow, a slice at a time behind whatever else is asked for."""
+        try:
+            with suppress(StoreError):  # said already where it happened
+                while await self._queue(Home.catch_up):
+                    pass
+                if self.home.is_behind:
+                    self.upkeep.untidy(self)  # once more after the next tick
+        finally:
+            self._catching_up = False
+
+    def _unexpected(self, failure: Failure) -> None:
+        self.log.failure("unexpected error in an account", failure=failure)
 
     def _apply(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -321,7 +345,7 @@ class Account:
 
     def _deposited(self, visit: _Visit, waiting: list[Deferred[Deposited]]) -> None:
         self._put_down()
-        self._apply(visit.steps or ())
+        self._finish(visit)
         results = visit.value if isinstance(visit.value, list) else [visit.error] * len(waiting)
         for done, result in zip(waiting, results, strict=True):
             if isinstance(result, Deposited):
@@ -332,7 +356,7 @@ class Account:
     async def shut(self) -> None:
         """Close the index after all work that was asked for before; later work opens it again."""
         try:
-            await self._queue(Home.close)
+            await self._queue(Home.shut)
         except StoreError:
             self.log.failure("the index of {account} did not close cleanly", account=self.name)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from twisted_mta.store.index_rows import Message
+from twisted_mta.store.index_rows import Marked, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,13 @@ class Step:
     """A committed change of the index, on its way from the account's lane to those who watch.
 
     mailbox: its number in the index, or NONE. name: of the mailbox after this step; it is put in by
-    `Home.tell`. renamed: its new name and directory, and its old name. subscribed, annotation: as in
-    `AccountChange`."""
+    `Home.tell`. changed: messages with other flags, whose mod-sequence is this step's. renamed: its new name
+    and directory, and its old name. subscribed, annotation: as in `AccountChange`."""
 
     mailbox: int
     modseq: int = 0
     added: Sequence[Message] = ()
-    changed: Sequence[Message] = ()
+    changed: Sequence[Marked] = ()
     expunged: Sequence[int] = ()
     name: str = ""
     renamed: tuple[str, str, str] | None = None
@@ -69,7 +70,7 @@ class Step:
         """As the watchers of the mailbox are told."""
         return Change(
             added=tuple(message.uid for message in self.added),
-            flags=tuple(message.uid for message in self.changed),
+            flags=tuple(sorted(chain.from_iterable(marked.uids for marked in self.changed))),
             expunged=tuple(self.expunged),
             modseq=highest_modseq,
             deleted=self.deleted,

@@ -25,13 +25,15 @@ from twisted_mta.store.folder import Folder
 from twisted_mta.store.fulltext import Found, Where
 from twisted_mta.store.home import Home
 from twisted_mta.store.knowledge import Knowledge, learn, render_alone
-from twisted_mta.store.reading import see_files
+from twisted_mta.store.overview_columns import Look, OverviewColumns, Overviews
+from twisted_mta.store.reading import read_header, read_message, see_files
 
 if TYPE_CHECKING:
     from twisted_mta.store.account import Account
 
 LOOKS = 3  # times a message whose file is not where it should be is looked for
 SLICE = 500  # messages that are learned in one go; they are kept in one visit to the lane
+LOOKED_UP = 4000  # overviews that are looked up in one go
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -50,6 +52,7 @@ class Contents:
         self._account = account
         self._directory = directory
         self._columns = columns
+        self.overview_columns = OverviewColumns()
 
     # The octets
 
@@ -63,6 +66,11 @@ class Contents:
         wanted = list(uids)  # `Mailbox.uids` itself may grow meanwhile
         found = await self._over_files(wanted, see)
         return [found.get(uid) for uid in wanted]
+
+    async def examine_headers(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
+        """UID -> what `see` makes of the message's header block, with the empty line; it is called in a
+        thread. Messages that are gone are left out."""
+        return await self._over_files(list(uids), see, read_header)
 
     async def matching(self, uids: Sequence[int], predicate: Callable[[bytes], bool]) -> list[int]:
         """The UIDs, in the order asked for, of the messages for which `predicate` is true; it is called in
@@ -85,23 +93,28 @@ class Contents:
     async def _find(
         self, uids: Sequence[int], question: Callable[[str, str, Collection[int]], Found]
     ) -> tuple[list[int], list[int]]:
-        emails = self._emails(uids)
+        wanted, there, emails = uids[:], self._columns.uids[:], self._columns.emails[:]
         path, epoch = f"{self._account.home.path}/{fulltext.FULLTEXT}", self._account.epoch
 
-        def ask() -> Found:
+        def ask() -> tuple[list[int], list[int]]:
+            asked: Sequence[tuple[int, int]] = list(zip(there, emails, strict=True))
+            if wanted != there:
+                by_uid = dict(asked)
+                asked = [(uid, by_uid[uid]) for uid in wanted if uid in by_uid]
+            numbers = {email for _, email in asked}
             try:
-                return question(path, epoch, set(emails.values()))
+                found, covered = question(path, epoch, numbers)
             except sqlite3.Error as error:
                 if self._account.indexer is not None:
                     self._account.indexer.broken(self._account, error)
-                return fulltext.NOTHING
+                found, covered = fulltext.NOTHING
+            unknown = numbers - covered.within(numbers)
+            return (
+                [uid for uid, email in asked if email in found] if found else [],
+                [uid for uid, email in asked if email in unknown] if unknown else [],
+            )
 
-        found, covered = await self._beside(ask)
-        known = covered.within(emails.values())
-        there = [(uid, emails[uid]) for uid in uids if uid in emails]
-        return [uid for uid, email in there if email in found], [
-            uid for uid, email in there if email not in known
-        ]
+        return await self._beside(ask)
 
     # What is known
 
@@ -130,17 +143,36 @@ class Contents:
         found = await self._known(wanted, look_up, self._learn, _keep, lambda known: known.preview)
         return [found.get(uid) for uid in wanted]
 
-    async def overviews(self, uids: Sequence[int], fields: tuple[str, ...]) -> dict[int, tuple[Any, ...]]:
-        """UID -> the values of those fields of the message's `Overview`, without messages that are gone.
-        One scan of a table when all of them are known, so ask for many at once."""
-        look_up = partial(self._account.home.reader.overviews, fields=fields)
-        return await self._known(
-            list(uids),
-            look_up,
-            self._learn,
-            _keep,
-            lambda known: tuple(getattr(known.overview, field) for field in fields),
-        )
+    async def overviews(self, uids: Sequence[int], looks: Sequence[Look]) -> Overviews:
+        """What the messages' overviews tell, in the order of `uids`, without messages that are gone. Found
+        out once, and then remembered as long as there is room."""
+        if self.deleted:
+            raise NoSuchMailbox("The mailbox has been deleted")
+        wanted, columns = uids[:], self.overview_columns
+        with self._account.upkeep.overviews.using(columns):
+            columns.align(self._columns.uids, looks)
+            unknown = columns.lacking(columns.places(wanted), looks)
+            for start in range(0, len(unknown), LOOKED_UP):
+                rows = await self._look_up(unknown[start : start + LOOKED_UP], looks)
+                columns.align(self._columns.uids, looks)
+                columns.take(rows, looks)
+            return columns.seen(columns.places(wanted), looks)
+
+    async def _look_up(self, uids: Sequence[int], looks: Sequence[Look]) -> dict[int, tuple[Any, ...]]:
+        fields = tuple({look.field: None for look in looks})
+        sees = [(fields.index(look.field), look.see) for look in looks]
+
+        def seen(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple([see(row[at]) for at, see in sees])
+
+        def look_up(emails: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+            rows = self._account.home.reader.overviews(emails, fields)
+            return {email: seen(row) for email, row in rows.items()}
+
+        def part(known: Knowledge) -> tuple[Any, ...]:
+            return seen(tuple([getattr(known.overview, field) for field in fields]))
+
+        return await self._known(uids, look_up, self._learn, _keep, part)
 
     async def thread_ids(self, uids: Sequence[int]) -> list[str | None]:
         """THREADID of each message (RFC 8474 §5.2), in the order asked for; None for one that is gone, and
@@ -217,12 +249,17 @@ class Contents:
                 return everything
         return {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
 
-    async def _over_files(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
+    async def _over_files(
+        self,
+        uids: Sequence[int],
+        see: Callable[[bytes], T],
+        read: Callable[[str, int], bytes] = read_message,
+    ) -> dict[int, T]:
         """What `see` makes of each message; it is called in a thread."""
         seen: dict[int, T] = {}
         for _ in range(LOOKS):
             astray = await self._beside(
-                partial(see_files, self._account.home, self._directory, self.number, uids, see, seen)
+                partial(see_files, self._account.home, self._directory, self.number, uids, see, seen, read)
             )
             if not astray:
                 break

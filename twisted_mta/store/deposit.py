@@ -183,7 +183,9 @@ def _write(
         return disk_error(error)
     keywords = folder.spelled(each.keywords)
     fields = sizes(written)
-    place = Place(CUR, tail_with_bits(fields, each.bits)) if each.bits else Place(NEW, fields)
+    place = Place(NEW, fields)
+    if each.bits or keywords:
+        place = Place(CUR, tail_with_bits(fields, each.bits, folder.letters.of(each.keywords)))
     row = Message(0, each.name, *place, each.bits, keywords, written.canonical, date, 0)
     pending.append(_Pending(number, written.path, folder.maildir.file(each.name, place), row))
     return None

@@ -1,25 +1,28 @@
 r"""Setting flags and keywords, and taking note that messages have been seen as recent.
 
-File names follow the flags: first the files are renamed, then the index is committed. A crash between
-is seen later as a change of flags by another program, so what was set stays set. An index that cannot
-be committed (the disk is full) gives the files their old names back: what was refused never takes effect.
+Only the index is changed; then whoever asked is answered. The names of the files follow (see `file_names`),
+at once when they are few. What an index refuses (the disk is full) is refused as a whole.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import CannotDo
-from twisted_mta.store.flags import MAX_KEYWORDS, tail_with_bits
-from twisted_mta.store.folder import Folder, replaced
-from twisted_mta.store.index_rows import Message
-from twisted_mta.store.maildir import CUR
+from twisted_mta.store.file_names import follow
+from twisted_mta.store.flags import MAX_KEYWORDS
+from twisted_mta.store.folder import Folder
+from twisted_mta.store.index_rows import Marked
 
 How = Literal["add", "remove", "replace"]
+
+_FEW = 8  # a combination that fewer than one in so many messages have is changed message by message
+_GAP = 50  # UIDs between two messages that are remembered as behind together
+_ANY_MODSEQ = 2**63 - 1
+
+Combination = tuple[int, str]  # bits, and keywords as the index holds them
 
 
 class Flagged(NamedTuple):
@@ -28,6 +31,15 @@ class Flagged(NamedTuple):
 
     changed: list[int]
     refused: list[int]
+
+
+class _Wanted(NamedTuple):
+    """Messages by their combination of flags, and those that are refused; UIDs ascending. `whole`: no other
+    message has a UID between the first and the last of all."""
+
+    combinations: dict[Combination, list[int]]
+    refused: list[int]
+    whole: bool
 
 
 def set_flags(
@@ -40,81 +52,45 @@ def set_flags(
 ) -> Flagged:
     """Change flags of messages, only of those without a higher mod-sequence than `unchanged_since`.
 
-    Raises CannotDo; sqlite3.Error, and nothing is done; OSError, and what was done before stays done."""
+    Raises CannotDo, OSError, sqlite3.Error, and nothing is done."""
     folder.refresh()
-    refused: list[int] = []
-    if unchanged_since is not None:
-        messages = folder.index.messages(folder.id, uids)
-        refused = [message.uid for message in messages if message.modseq > unchanged_since]
-        uids = [message.uid for message in messages if message.modseq <= unchanged_since]
-    keywords = frozenset(folder.spelled(keywords).split())
-    return Flagged(sorted(_set_flags(folder, uids, how, bits, keywords, again=True)), refused)
+    limit = _ANY_MODSEQ if unchanged_since is None else unchanged_since
+    spelled = frozenset(folder.spelled(keywords).split())
+    wanted = _look_up(folder, uids, limit)
+    changes = [
+        (before, Marked(*after, found))
+        for before, found in wanted.combinations.items()
+        if (after := _combined(*before, how, bits, spelled)) != before
+    ]
+    if not changes:
+        return Flagged([], wanted.refused)
+    changed = sorted(uid for _, marked in changes for uid in marked.uids)
+    with folder.index.transaction():
+        modseq = folder.index.next_modseq(folder.id)
+        for before, marked in changes:
+            many = wanted.whole and len(marked.uids) * _FEW >= len(changed)
+            folder.index.mark(folder.id, marked, modseq, (*before, limit) if many else None)
+        for first, last in _spans(changed):
+            folder.index.behind.add(folder.id, first, last)
+    folder.tell(Step(folder.id, modseq, changed=[marked for _, marked in changes]))
+    follow(folder, len(changed))
+    return Flagged(changed, wanted.refused)
 
 
-def _set_flags(
-    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str], again: bool
-) -> list[int]:
-    undisturbed = folder.undisturbed()
-    modseq = folder.index.marks(folder.id)[2] + 1
-    pairs: list[tuple[Message, Message]] = []  # before, after
-    astray: list[int] = []
-    failure: OSError | None = None
-    for message, (flags, words) in _plan(folder, uids, how, bits, keywords):
-        directory, tail = message.directory, message.tail
-        if flags != message.flags:
-            directory, tail = CUR, tail_with_bits(tail, flags)
-            try:
-                if not folder.rename(message, tail):
-                    astray.append(message.uid)
-                    continue
-            except OSError as error:
-                failure = error
-                break
-        pairs.append((message, replaced(message, directory, tail, flags, words, modseq)))
-    changed = [after for _, after in pairs]
-    if changed:
-        try:
-            with folder.committing(undisturbed):
-                folder.index.next_modseq(folder.id)
-                folder.index.update(folder.id, changed)
-        except BaseException:
-            _undo(folder, pairs)
-            raise
-        folder.tell(Step(folder.id, modseq, changed=changed))
-    if failure:
-        raise failure
-    done = [message.uid for message in changed]
-    if astray and again:  # renamed by another program this very moment
-        folder.scan()
-        done += _set_flags(folder, astray, how, bits, keywords, again=False)
-    return done
-
-
-def _undo(folder: Folder, pairs: Sequence[tuple[Message, Message]]) -> None:
-    """Give the files their names back; a rename needs no space."""
-    for before, after in pairs:
-        with suppress(OSError):  # removed, or renamed by another program: its change is taken over
-            os.rename(folder.file(after), folder.file(before))
-
-
-def _plan(
-    folder: Folder, uids: Sequence[int], how: How, bits: int, keywords: frozenset[str]
-) -> list[tuple[Message, tuple[int, str]]]:
-    """The messages whose flags will be other ones, with those flags."""
-    plan = []
-    combinations: dict[tuple[int, str], tuple[int, str]] = {}
-    for message in folder.index.messages(folder.id, uids):
-        before = message.flags, message.keywords
-        if before not in combinations:
-            combinations[before] = _combined(*before, how, bits, keywords)
-        if combinations[before] != before:
-            plan.append((message, combinations[before]))
-    return plan
+def _look_up(folder: Folder, uids: Sequence[int], limit: int) -> _Wanted:
+    rows = folder.index.flags(folder.id, uids)
+    refused = [uid for uid, _, _, modseq in rows if modseq > limit]
+    combinations: dict[Combination, list[int]] = {}
+    for uid, flags, words, modseq in rows:
+        if modseq <= limit:
+            combinations.setdefault((flags, words), []).append(uid)
+    whole = bool(rows) and folder.index.count_between(folder.id, rows[0][0], rows[-1][0]) == len(rows)
+    return _Wanted(combinations, refused, whole)
 
 
 def _combined(
     bits: int, keywords: str, how: How, change: int, change_keywords: frozenset[str]
-) -> tuple[int, str]:
+) -> Combination:
     words = set(keywords.split())
     if how == "add":
         bits, words = bits | change, words | change_keywords
@@ -127,16 +103,23 @@ def _combined(
     return bits, " ".join(sorted(words))
 
 
+def _spans(ascending: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges, (first, last), that hold all of the UIDs, and others where these are close together."""
+    first = last = ascending[0]
+    for uid in ascending:
+        if uid - last > _GAP:
+            yield first, last
+            first = uid
+        last = uid
+    yield first, last
+
+
 def claim_recent(folder: Folder, below: int) -> None:
     """Messages below that UID are recent no more: their files move from `new` to `cur`, as every Maildir
-    reader expects. Raises OSError, sqlite3.Error."""
-    undisturbed = folder.undisturbed()
+    reader expects. Raises sqlite3.Error."""
     _, recent_from, _ = folder.index.marks(folder.id)
-    moved = []
-    for message in folder.index.in_new(folder.id, recent_from):
-        tail = tail_with_bits(message.tail, message.flags)
-        if message.uid < below and folder.rename(message, tail):
-            moved.append(replaced(message, CUR, tail, message.flags, message.keywords, message.modseq))
-    with folder.committing(undisturbed):
+    with folder.index.transaction():
         folder.index.set_recent_from(folder.id, below)
-        folder.index.update(folder.id, moved)
+        if recent_from < below:
+            folder.index.behind.add(folder.id, recent_from, below - 1)
+    follow(folder, below - recent_from)

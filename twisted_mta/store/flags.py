@@ -1,14 +1,14 @@
 r"""Flags of messages: their names, their bits in the index, their letters in a Maildir file name.
 
 The five system flags of RFC 3501 §2.3.2 that last; `\Recent` is no flag of a message but a mark of the
-mailbox (`Mailbox.recent_from`). Keywords have no letters and live in the index alone. Letters of others
-(Maildir's P, Dovecot's a-z) stay in the file name as they are.
+mailbox (`Mailbox.recent_from`). Keywords have small letters, see `keyword_letters`. Letters of others
+(Maildir's P, small ones without a meaning) stay in the file name as they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from twisted_mta.store.errors import CannotDo
 
@@ -59,6 +59,16 @@ def split_flags(flags: Iterable[str]) -> tuple[int, frozenset[str]]:
     return bits, frozenset(keywords)
 
 
+def is_keyword(name: str) -> bool:
+    """True for what can be a keyword here."""
+    return _KEYWORD.match(name) is not None
+
+
+def small_letters(tail: str) -> set[str]:
+    """The letters at the end of a file name that stand for keywords."""
+    return {letter for letter in tail.partition(INFO)[2] if "a" <= letter <= "z"}
+
+
 def tail_bits(tail: str) -> int:
     """The bits that the letters at the end of a file name, such as `,S=7:2,FS`, stand for."""
     bits = 0
@@ -67,24 +77,23 @@ def tail_bits(tail: str) -> int:
     return bits
 
 
-def tail_with_bits(tail: str, bits: int) -> str:
-    """The end of a file name with the letters of these flags in place of its own; letters of others stay."""
+def tail_with_bits(tail: str, bits: int, small: str = "", known: Collection[str] = "") -> str:
+    """The end of a file name with the letters of these flags, and these small ones, in place of its own;
+    small ones that are not `known`, and those of others, stay."""
     fields, _, letters = tail.partition(INFO)
     fields = fields.partition(":")[0]  # an experimental ":1," is given up
     others = letters.strip(_OURS)
-    if others:
-        return (
-            fields
-            + INFO
-            + "".join(sorted({letter for letter in letters if letter not in _OURS} | set(_WORDS[bits])))
-        )
+    if others or small:
+        kept = {letter for letter in others if letter not in _OURS and letter not in known}
+        return fields + INFO + "".join(sorted({*kept, *small, *_WORDS[bits]}))
     return fields + INFO + _WORDS[bits]
 
 
-def tail_elsewhere(tail: str, bits: int) -> str:
-    """The end of the file name for a copy in another mailbox: the sizes, the letters of these flags, and
-    capital letters of others. Small ones, and mbsync's `U=`, mean something in their own mailbox only."""
+def tail_elsewhere(tail: str, bits: int, small: str = "") -> str:
+    """The end of the file name for a copy in another mailbox: the sizes, the letters of these flags, these
+    small ones, and capital letters of others. Small ones of its own, and mbsync's `U=`, mean something in
+    their own mailbox only."""
     fields, _, letters = tail.partition(INFO)
     sizes = "".join(_SIZES.findall(fields))
     capitals = "".join(letter for letter in letters if "A" <= letter <= "Z")
-    return tail_with_bits(sizes + INFO + capitals, bits)
+    return tail_with_bits(sizes + INFO + capitals, bits, small)

@@ -15,14 +15,15 @@ import itertools
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from twisted_mta.store.changes import Step
 from twisted_mta.store.columns import Counts
-from twisted_mta.store.flags import tail_bits
+from twisted_mta.store.flags import small_letters, tail_bits, tail_with_bits
 from twisted_mta.store.index import Index
-from twisted_mta.store.index_rows import MailboxRow, Message, is_full
+from twisted_mta.store.index_rows import MailboxRow, Marked, Message, is_full
+from twisted_mta.store.keyword_letters import KeywordLetters
 from twisted_mta.store.maildir import CUR, NEW, Maildir, NameSource, Place, canonical_size
 
 SETTLING = (
@@ -54,10 +55,12 @@ class Folder:
         self.index = index
         self.names = names
         self.tell = tell
+        self.report = report
         self._stamp = row.stamp
         self._settled = row.settled
         self._look_again = 0.0  # when an unsettled folder is due
         self._scan_cost = 0.0
+        self._letters: KeywordLetters | None = None
         self._spellings: dict[str, str] | None = None  # keywords in use, by their lower case
 
     # Agreement of directory and index
@@ -84,6 +87,7 @@ class Folder:
         """Read the directory and take over what others did. Raises OSError, sqlite3.Error."""
         started = self.names.seconds()
         stamp = self.maildir.stamp()
+        self._see_letters(self.letters.look)
         strange, moved, missing = self._compare()
         complete = self._adopt(strange)
         self._follow(moved, missing)
@@ -166,7 +170,7 @@ class Folder:
             directory=place.directory,
             tail=place.tail,
             flags=tail_bits(place.tail),
-            keywords="",
+            keywords=self._keywords_in(place.tail),
             size=size,
             internal_date=found.st_mtime,
             modseq=0,
@@ -182,18 +186,93 @@ class Folder:
         with self.index.transaction():
             modseq = self.index.marks(self.id)[2] + 1
             for message, place in sorted(moved):
-                touched = tail_bits(message.tail) ^ tail_bits(place.tail)
-                flags = message.flags & ~touched | tail_bits(place.tail) & touched
-                if flags == message.flags:
-                    renamed.append(replaced(message, *place, flags, message.keywords, message.modseq))
+                flags, keywords = self._merged(message, place.tail)
+                if (flags, keywords) == (message.flags, message.keywords):
+                    renamed.append(replaced(message, *place, flags, keywords, message.modseq))
                 else:
-                    changed.append(replaced(message, *place, flags, message.keywords, modseq))
+                    changed.append(replaced(message, *place, flags, keywords, modseq))
             self.index.update(self.id, renamed + changed)
             self.index.remove(self.id, expunged, modseq)
             if changed or expunged:
                 self.index.next_modseq(self.id)
         if changed or expunged:
-            self.tell(Step(self.id, modseq, changed=changed, expunged=expunged))
+            self.tell(Step(self.id, modseq, changed=_by_flags(changed), expunged=expunged))
+
+    def _merged(self, message: Message, tail: str) -> tuple[int, str]:
+        """The flags and keywords of a message whose file has this tail now."""
+        touched = tail_bits(message.tail) ^ tail_bits(tail)
+        flags = message.flags & ~touched | tail_bits(tail) & touched
+        small = small_letters(tail)
+        keywords = message.keywords
+        if touched_small := small_letters(message.tail) ^ small:
+            gone = {self.letters.names.get(letter, "").lower() for letter in touched_small - small}
+            words = {keyword for keyword in keywords.split() if keyword.lower() not in gone}
+            new = (self.letters.names[each] for each in touched_small & small if each in self.letters.names)
+            keywords = self.spelled({*words, *new})
+        return flags, keywords
+
+    # Keywords
+
+    @property
+    def letters(self) -> KeywordLetters:
+        """The letters of keywords in file names, as of the last look."""
+        if self._letters is None:
+            self._letters = KeywordLetters(self.maildir.path, self.index.letters(self.id))
+        return self._letters
+
+    def give_letters(self, keywords: Iterable[str]) -> bool:
+        """Keywords get letters if they can. True when any letter has another meaning now, which may have
+        changed keywords of messages. Raises as `KeywordLetters.give`, sqlite3.Error."""
+        before = self.letters.names
+        if lacking := self.letters.lacking(keywords):
+            self._see_letters(lambda: self.letters.give(lacking))
+        return self.letters.names != before
+
+    def _see_letters(self, look: Callable[[], None]) -> None:
+        """Letters that mean something else now change the keywords of the messages that have them."""
+        letters = self.letters
+        before = letters.names
+        look()
+        if letters.names == before:
+            return
+        new = [each for each in letters.names if letters.names[each] != before.get(each)]
+        marked = []
+        try:
+            with self.index.transaction():
+                self.index.set_letters(self.id, letters.names)
+                messages = self.index.with_letters(self.id, new)
+                changed = [
+                    message._replace(keywords=keywords)
+                    for message in messages
+                    if (keywords := self._renamed(message, before, new)) != message.keywords
+                ]
+                if changed:
+                    modseq = self.index.next_modseq(self.id)
+                    marked = _by_flags(changed)
+                    for each in marked:
+                        self.index.mark(self.id, each, modseq)
+        except BaseException:
+            self._letters = None
+            raise
+        if marked:
+            self.tell(Step(self.id, modseq, changed=marked))
+
+    def _renamed(self, message: Message, before: Mapping[str, str], new: Iterable[str]) -> str:
+        """The keywords of a message when those letters have new meanings."""
+        there = small_letters(message.tail) & set(new)
+        words = set(message.keywords.split()) - {before.get(letter, "") for letter in there}
+        return self.spelled(words | {self.letters.names[letter] for letter in there})
+
+    def _keywords_in(self, tail: str) -> str:
+        small = small_letters(tail)
+        return self.spelled({self.letters.names[each] for each in small if each in self.letters.names})
+
+    def tail_for(self, message: Message) -> str:
+        """How the message's file should end."""
+        letters = self.letters
+        return tail_with_bits(
+            message.tail, message.flags, letters.of(message.keywords.split()), letters.names.keys()
+        )
 
     def number(self, rows: Iterable[Message]) -> list[Message]:
         """Give rows their UIDs, and emails of their own unless they have some, and add them to the index,
@@ -213,7 +292,34 @@ class Folder:
             for uid, row in enumerate(rows, first)
         ]
         self.index.add(self.id, added)
+        if any(row.keywords and self.letters.lacking(row.keywords.split()) for row in added):
+            self.index.behind.add(self.id, first, first + len(added) - 1)
         return added
+
+    def take_over(self, uids: Mapping[str, int], keywords: Mapping[str, frozenset[str]]) -> None:
+        """Messages that have no row yet get these UIDs, by base name, and these keywords besides those that
+        their letters tell. Raises OSError, sqlite3.Error."""
+        self._see_letters(self.letters.look)
+        rows = []
+        for name, place in self.maildir.list().items():
+            if name in uids:
+                with suppress(OSError):  # a later scan finds it again, as a new message
+                    row = self._row_of(name, place)
+                    if row is not None:
+                        words = self.spelled({*row.keywords.split(), *keywords.get(name, ())})
+                        rows.append(row._replace(uid=uids[name], keywords=words))
+        rows.sort()
+        if not rows:
+            return
+        recent = min((row.uid for row in rows if row.directory == NEW), default=rows[-1].uid + 1)
+        with self.index.transaction(durable=True):
+            modseq = self.index.next_modseq(self.id)
+            emails = itertools.count(self.index.emails.take(len(rows)))
+            added = [row._replace(modseq=modseq, email=next(emails)) for row in rows]
+            self.index.add(self.id, added)
+            self.index.set_recent_from(self.id, recent)
+            self.index.behind.add(self.id, added[0].uid, added[-1].uid)
+        self.tell(Step(self.id, modseq, added=added))
 
     def spelled(self, keywords: Iterable[str]) -> str:
         """Keywords as the index holds them. They differ in more than case (RFC 9051 §2.3.2): the spelling
@@ -284,7 +390,7 @@ class Folder:
                 for message in astray
                 if message.name in places
             ]
-            removed += self._expunge(found)[0]
+            removed = [*removed, *self._expunge(found)[0]]  # the step that was told keeps its own
         return sorted(removed)
 
     def _expunge(self, messages: Sequence[Message]) -> tuple[list[int], list[Message]]:
@@ -316,6 +422,13 @@ def replaced(message: Message, directory: str, tail: str, flags: int, keywords: 
     """The message with other flags at another place."""
     uid, name, _, _, _, _, size, date, _, email, saved = message
     return Message(uid, name, directory, tail, flags, keywords, size, date, modseq, email, saved)
+
+
+def _by_flags(messages: Iterable[Message]) -> list[Marked]:
+    found: dict[tuple[int, str], list[int]] = {}
+    for message in sorted(messages):
+        found.setdefault((message.flags, message.keywords), []).append(message.uid)
+    return [Marked(*combination, uids) for combination, uids in found.items()]
 
 
 def _seconds_in(name: str, modified: float) -> int:

@@ -16,21 +16,31 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twisted_mta.store import names as mailbox_names
 from twisted_mta.store.changes import Step
-from twisted_mta.store.errors import NoSuchMailbox, StorageFault
+from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
+from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.folder import SETTLING, Folder
 from twisted_mta.store.index import Index
 from twisted_mta.store.index_reader import Reader
 from twisted_mta.store.index_rows import MailboxRow, is_corruption
 from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory, write_all
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
+from twisted_mta.store.take_over import (
+    BadList,
+    UidList,
+    find_uid_list,
+    read_courier_keywords,
+    read_subscriptions,
+    read_uid_list,
+)
 
 if TYPE_CHECKING:
     from twisted_mta.store.listing import MailboxInfo
@@ -45,6 +55,7 @@ SPECIAL_USES = {  # the mailboxes of a new account besides INBOX (RFC 6154)
 }
 
 _UNKNOWN = -1
+_TAKING_OVER = "take-over"  # in the file of numbers
 
 
 class Home:
@@ -96,6 +107,38 @@ class Home:
         self.open()
         assert self._index is not None
         return self._index
+
+    @property
+    def is_behind(self) -> bool:
+        """True while there are files whose names are still to follow the index, which is open."""
+        return self._index is not None and bool(self._index.behind.mailboxes)
+
+    def catch_up(self) -> bool:
+        """Have the names of some files follow. False when there are none left, or another program has locked
+        the folder for now. Raises OSError, sqlite3.Error, and then leaves the mailbox alone until it has
+        changed again, or the index is opened the next time."""
+        if self._index is None or not self._index.behind.mailboxes:
+            return False
+        waiting = self._index.behind.mailboxes
+        number = next(iter(waiting))
+        try:
+            catch_up(self.folder_numbered(number))
+        except BlockingIOError:
+            return False
+        except BaseException:
+            waiting.discard(number)
+            raise
+        return bool(waiting)
+
+    def shut(self) -> None:
+        """Have all names follow, and close the index; the next use opens it again. Raises sqlite3.Error."""
+        more = True
+        while more:
+            try:
+                more = self.catch_up()
+            except (StoreError, OSError, sqlite3.Error) as error:
+                self.report(f"{self.path}: {error!r}")
+        self.close()
 
     def close(self) -> None:
         """Close the index; the next use opens it again."""
@@ -201,20 +244,52 @@ class Home:
         for row in lost:  # their numbers mean nothing any more
             self.tell(Step(row.id, name=row.name, deleted=True))
         begun = self.index.fact("begun") is None  # by this opening, or one that a crash cut short
-        self.notice(new=begun)
+        taking_over = begun and not new_account and self._last_number()[1]
+        self.notice(new=begun, taking_over=taking_over)
+        if taking_over:
+            self._take_over()
         if begun:
             # The subscriptions are lost with an index; to see everything is the safe side.
+            subscribed = read_subscriptions(self.root) if taking_over else None
             with self.index.transaction():
-                self.index.subscribe(row.name for row in self.index.mailboxes())
+                if subscribed is None:
+                    subscribed = {row.name for row in self.index.mailboxes()}
+                self.index.subscribe(sorted(subscribed))
                 self.index.set_fact("begun", str(int(self.names.seconds())))
+        if taking_over:
+            self._take_numbers(0)
         for row in self.index.mailboxes():
             with suppress(OSError):
                 Maildir(f"{self.root}/{row.directory}").sweep(self.names.seconds())
-        if fresh and not new_account:
+        if fresh and not new_account and not taking_over:
             self.report(f"{self.path}: index built anew from the Maildir, with a new UIDVALIDITY")
 
-    def notice(self, new: bool = False) -> None:
+    def _take_over(self) -> None:
+        """Messages get the UIDs that another server has given them. All of a mailbox or none, and only what
+        has been found when the mailbox was added: a crash in between leads here again."""
+        for row in self.index.mailboxes():
+            path = f"{self.root}/{row.directory}"
+            uid_list = self._uid_list(row.directory)
+            if uid_list is not None and uid_list.uid_validity == row.uid_validity:
+                folder = self._folder(row)
+                if not self.index.count_between(row.id, 1, uid_list.uid_next):
+                    folder.take_over(uid_list.uids, read_courier_keywords(path))
+                    self.report(f"{path}: taken over with its UIDs")
+
+    def _uid_list(self, directory: str) -> UidList | None:
+        """What another server has left in that directory of the Maildir."""
+        path = find_uid_list(f"{self.root}/{directory}")
+        if path is None:
+            return None
+        try:
+            return read_uid_list(path)
+        except (BadList, OSError) as error:
+            self.report(f"{path} cannot be taken over: {error}; the mailbox has a new UIDVALIDITY")
+            return None
+
+    def notice(self, new: bool = False, taking_over: bool = False) -> None:
         """Take over mailboxes that others made or removed. `new`: known names get their special use.
+        `taking_over`: the UIDVALIDITY that another server has given stays.
 
         The Maildir is not read again as long as its modification time says that nothing has come or gone."""
         self.open()
@@ -246,7 +321,8 @@ class Home:
             found.append((name, directory, SPECIAL_USES.get(name, "") if new else ""))
             taken.add(name)
         if found:
-            self.add(found)
+            lists = {directory: self._uid_list(directory) for _, directory, _ in found} if taking_over else {}
+            self.add(found, {each: found for each, found in lists.items() if found is not None})
         settled = not unfinished and abs(self.names.seconds() - stamp / 1e9) > SETTLING
         self._root_stamp = stamp if settled else _UNKNOWN
 
@@ -332,12 +408,22 @@ class Home:
                 anew = True
         return numbers, anew
 
-    def add(self, mailboxes: Sequence[tuple[str, str, str]]) -> None:
-        """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably."""
-        first = self._take_numbers(len(mailboxes))
+    def add(
+        self,
+        mailboxes: Sequence[tuple[str, str, str]],
+        uid_lists: Mapping[str, UidList] = MappingProxyType({}),
+    ) -> None:
+        """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably.
+        uid_lists: by directory, those whose UIDVALIDITY and UIDs are to be taken over."""
+        above = max((each.uid_validity for each in uid_lists.values()), default=0)
+        first = self._take_numbers(len(mailboxes), above, taking_over=bool(uid_lists))
         with self.index.transaction(durable=True):
             for number, mailbox in enumerate(mailboxes, first):
-                self.index.add_mailbox(number, *mailbox)
+                uid_list = uid_lists.get(mailbox[1])
+                if uid_list is None:
+                    self.index.add_mailbox(number, *mailbox)
+                else:
+                    self.index.add_mailbox(number, *mailbox, uid_list.uid_validity, uid_list.uid_next)
         for number, mailbox in enumerate(mailboxes, first):
             self.tell(Step(number, name=mailbox[0], created=True))
 
@@ -353,17 +439,28 @@ class Home:
         self._folders.pop(row.id, None)
         self.tell(Step(row.id, renamed=(name, directory, row.name)))
 
-    def _take_numbers(self, count: int) -> int:
-        """The first of `count` numbers that no mailbox of this account has ever had."""
+    def _last_number(self) -> tuple[int, bool]:
+        """The last number given, 0 for none, and whether what other servers have given may be taken over:
+        nobody has been told of any number of ours."""
+        try:
+            number, _, rest = Path(f"{self.path}/numbers").read_text("ascii").partition(" ")
+            return int(number), rest.strip() == _TAKING_OVER
+        except FileNotFoundError:
+            return 0, True
+        except ValueError:
+            return 0, False
+
+    def _take_numbers(self, count: int, above: int = 0, *, taking_over: bool = False) -> int:
+        """The first of `count` numbers, greater than `above`, that no mailbox of this account has ever had.
+        taking_over: another opening may still take over what there is."""
         path = f"{self.path}/numbers"
-        last = 0
-        with suppress(FileNotFoundError, ValueError):
-            last = int(Path(path).read_text("ascii"))
-        first = max(last + 1, int(self.names.seconds()))
+        last, _ = self._last_number()
+        first = max(last + 1, above + 1, int(self.names.seconds()))
         unfinished = f"{path}.new"
         file = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            write_all(file, b"%d\n" % (first + count - 1))
+            mark = f" {_TAKING_OVER}" if taking_over else ""
+            write_all(file, f"{first + count - 1}{mark}\n".encode("ascii"))
             os.fsync(file)
         finally:
             os.close(file)

@@ -16,14 +16,15 @@ All methods block and belong to one thread at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from twisted_mta.store.index_annotations import AnnotationRows
+from twisted_mta.store.index_behind import BehindRows
 from twisted_mta.store.index_emails import Emails
 from twisted_mta.store.index_keys import AccessKeyRows
-from twisted_mta.store.index_rows import MailboxRow, Message, connect, rows_of_uids
+from twisted_mta.store.index_rows import MailboxRow, Marked, Message, connect, rows_of_uids
 from twisted_mta.store.index_schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
@@ -56,6 +57,7 @@ class Index:
             self.emails = Emails(self._db)
             self.annotations = AnnotationRows(self._db)
             self.access_keys = AccessKeyRows(self._db)
+            self.behind = BehindRows(self._db)
         except BaseException:
             self._db.close()
             raise
@@ -133,13 +135,23 @@ class Index:
         row = self._one(_MAILBOX + " WHERE id = ?", number)
         return None if row is None else _mailbox(row)
 
-    def add_mailbox(self, number: int, name: str, directory: str, special_use: str) -> None:
-        """A new, empty mailbox; `number` is its identity here and its UIDVALIDITY."""
+    def add_mailbox(
+        self,
+        number: int,
+        name: str,
+        directory: str,
+        special_use: str,
+        uid_validity: int | None = None,
+        uid_next: int = 1,
+    ) -> None:
+        """A new, empty mailbox; `number` is its identity here, and its UIDVALIDITY unless it has one."""
         self.generation += 1
+        if uid_validity is None:
+            uid_validity = number
         self._db.execute(
-            "INSERT INTO mailboxes SELECT ?, ?, ?, ?, 1, ?, 1, 1, ?, NULL, 0, 0, 0,"
-            " 'F' || lower(hex(randomblob(8))), 1",
-            (number, name, directory, number, 1 + UID_BLOCK, special_use),
+            "INSERT INTO mailboxes SELECT ?, ?, ?, ?, ?, ?, 1, 1, ?, NULL, 0, 0, 0,"
+            " 'F' || lower(hex(randomblob(8))), 1, ''",
+            (number, name, directory, uid_validity, uid_next, uid_next + UID_BLOCK, special_use),
         )
 
     def remove_mailbox(self, mailbox: int) -> None:
@@ -148,7 +160,12 @@ class Index:
         self._db.execute(
             "INSERT OR IGNORE INTO loose SELECT email FROM messages WHERE mailbox = ?", (mailbox,)
         )
-        for table, column in (("vanished", "mailbox"), ("messages", "mailbox"), ("mailboxes", "id")):
+        for table, column in (
+            ("vanished", "mailbox"),
+            ("behind", "mailbox"),
+            ("messages", "mailbox"),
+            ("mailboxes", "id"),
+        ):
             self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (mailbox,))
         self.annotations.forget(mailbox)
 
@@ -192,6 +209,16 @@ class Index:
         """Take a name off; False when it was not there."""
         self.generation += 1
         return self._db.execute("DELETE FROM subscriptions WHERE name = ?", (name,)).rowcount > 0
+
+    def letters(self, mailbox: int) -> dict[str, str]:
+        """The keywords by their letters in file names."""
+        (lines,) = self._one("SELECT letters FROM mailboxes WHERE id = ?", mailbox)
+        return {line[0]: line[2:] for line in lines.splitlines()}
+
+    def set_letters(self, mailbox: int, letters: Mapping[str, str]) -> None:
+        """Remember the letters of keywords."""
+        lines = "".join(f"{letter} {keyword}\n" for letter, keyword in letters.items())
+        self._db.execute("UPDATE mailboxes SET letters = ? WHERE id = ?", (lines, mailbox))
 
     # Numbers
 
@@ -269,17 +296,59 @@ class Index:
         )
         return None if row is None else int(row[0])
 
-    def in_new(self, mailbox: int, first: int) -> list[Message]:
-        """The messages from that UID on whose files are still in `new`."""
+    def messages_between(self, mailbox: int, first: int, last: int, most: int) -> list[Message]:
+        """The first `most` of the messages with UIDs from `first` to `last`."""
         rows = self._db.execute(
-            _MESSAGE + " WHERE mailbox = ? AND uid >= ? AND directory = 'new' ORDER BY uid", (mailbox, first)
+            _MESSAGE + " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid LIMIT ?",
+            (mailbox, first, last, most),
         )
         return list(map(Message._make, rows))
+
+    def with_letters(self, mailbox: int, letters: Iterable[str]) -> list[Message]:
+        """The messages whose files' names have one of these letters."""
+        rows = self._db.execute(
+            _MESSAGE + " WHERE mailbox = ? AND tail GLOB ? ORDER BY uid",
+            (mailbox, f"*:2,*[{''.join(letters)}]*"),
+        )
+        return list(map(Message._make, rows))
+
+    def flags(self, mailbox: int, uids: Sequence[int]) -> list[tuple[int, int, str, int]]:
+        """(uid, flags, keywords, modseq) of the messages with these UIDs, in ascending order."""
+        sql = "SELECT uid, flags, keywords, modseq FROM messages WHERE mailbox = ?"
+        return list(rows_of_uids(self._db, sql, (mailbox,), uids))
+
+    def count_between(self, mailbox: int, first: int, last: int) -> int:
+        """How many messages have UIDs from `first` to `last`."""
+        sql = "SELECT count(*) FROM messages WHERE mailbox = ? AND uid BETWEEN ? AND ?"
+        return int(self._one(sql, mailbox, first, last)[0])
 
     def add(self, mailbox: int, messages: Iterable[Message]) -> None:
         """New messages, with UIDs from `take_uids`."""
         self._db.executemany(
             f"INSERT INTO messages VALUES ({mailbox}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", messages
+        )
+
+    def mark(
+        self, mailbox: int, marked: Marked, modseq: int, among: tuple[int, str, int] | None = None
+    ) -> None:
+        """Other flags and keywords for messages. among: they are all of the messages between the first and
+        the last of them that have these flags and keywords, and no higher mod-sequence: that is faster."""
+        if among is not None:
+            self._db.execute(
+                "UPDATE messages SET flags = ?, keywords = ?, modseq = ? WHERE mailbox = ?"
+                " AND uid BETWEEN ? AND ? AND flags = ? AND keywords = ? AND modseq <= ?",
+                (marked.bits, marked.keywords, modseq, mailbox, marked.uids[0], marked.uids[-1], *among),
+            )
+            return
+        self._db.executemany(
+            "UPDATE messages SET flags = ?, keywords = ?, modseq = ? WHERE mailbox = ? AND uid = ?",
+            ((marked.bits, marked.keywords, modseq, mailbox, uid) for uid in marked.uids),
+        )
+
+    def place(self, mailbox: int, places: Iterable[tuple[str, str, int]]) -> None:
+        """Where files are now: (directory, tail, uid)."""
+        self._db.executemany(
+            f"UPDATE messages SET directory = ?, tail = ? WHERE mailbox = {mailbox} AND uid = ?", places
         )
 
     def update(self, mailbox: int, messages: Iterable[Message]) -> None:

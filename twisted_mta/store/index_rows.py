@@ -44,6 +44,15 @@ class Message(NamedTuple):
     save_date: float = 0.0
 
 
+class Marked(NamedTuple):
+    """Messages that have one combination of flags now: the bits, the keywords as the index holds them, the
+    UIDs in ascending order."""
+
+    bits: int
+    keywords: str
+    uids: Sequence[int]
+
+
 class FileRow(NamedTuple):
     """Where the octets of a message are, and how many they are with CRLF line ends."""
 

@@ -56,6 +56,7 @@ MIGRATIONS = (
     ALTER TABLE mailboxes ADD COLUMN object_id TEXT NOT NULL DEFAULT '';  -- RFC 8474
     ALTER TABLE mailboxes ADD COLUMN vanished_from INTEGER NOT NULL DEFAULT 0;  -- `vanished` has all after it
     UPDATE mailboxes SET object_id = 'F' || lower(hex(randomblob(8))), vanished_from = highest_modseq;
+    ALTER TABLE mailboxes ADD COLUMN letters TEXT NOT NULL DEFAULT '';  -- of keywords: lines `a keyword`
     ALTER TABLE messages ADD COLUMN email INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE messages ADD COLUMN save_date REAL NOT NULL DEFAULT 0;  -- RFC 8514; 0: not known
     UPDATE messages SET email = numbered.email FROM
@@ -104,6 +105,13 @@ MIGRATIONS = (
         thread INTEGER NOT NULL
     );
     CREATE INDEX message_ids_by_thread ON message_ids (thread);
+    CREATE TABLE behind (                   -- ranges of UIDs with files whose names are still to follow
+        mailbox INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (mailbox, first)
+    ) WITHOUT ROWID;
+    INSERT INTO behind SELECT mailbox, min(uid), max(uid) FROM messages WHERE keywords != '' GROUP BY mailbox;
     CREATE TABLE loose (email INTEGER PRIMARY KEY);  -- perhaps without a message, to be looked after
     DROP TABLE renderings;                  -- were kept by UID; they are made again when they are asked for
     CREATE TABLE renderings (

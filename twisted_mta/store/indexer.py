@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 
 from twisted_mta.message.mime import scan
 from twisted_mta.store.account import Account
-from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
+from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError, disk_error
 from twisted_mta.store.fulltext import FULLTEXT, Fulltext, Texts, discard, read_texts
 from twisted_mta.store.home import Home
 from twisted_mta.store.index_reader import Content
@@ -48,8 +48,11 @@ SLICE = 64  # emails
 SLICE_TEXT = 2 * 1024 * 1024  # characters after which a slice ends
 REST = 1.0  # times what a message took
 REST_BUSY = 30.0  # the same while the store has other work
+MOST_REST = 1.0  # seconds
+BUSY = 20.0  # pieces of work that the store begins with in a second
 REST_AWAITED = 0.25  # the same while somebody waits for it
 REMOVE = 200  # emails that are forgotten in one transaction
+BROKEN = 3  # times in one process that a corrupt database is built anew without being asked
 WRITERS = 4  # databases that are open at a time, while there is work
 
 T = TypeVar("T")
@@ -65,6 +68,7 @@ class _State:
     gone: list[int] = field(default_factory=list)  # emails that have lost their last message
     lost: set[int] = field(default_factory=set)  # emails whose file was not where it should be
     passed: set[int] = field(default_factory=set)  # emails that could not be read: not again in this process
+    broken: int = 0  # times that the database proved corrupt in this process
     anew: bool = False  # find out again what is known already
 
 
@@ -97,7 +101,7 @@ class Indexer:
         self._waiting: OrderedDict[str, Account] = OrderedDict()
         self._states: WeakKeyDictionary[Account, _State] = WeakKeyDictionary()
         self._writers: OrderedDict[str, Fulltext] = OrderedDict()  # by path; belongs to the thread
-        self._begun = 0  # pieces of other work that the store had begun when it was last looked at
+        self._begun, self._looked = 0, 0.0  # pieces of work that the store had begun with, and when
         self._start: IDelayedCall | None = None
         self._running = False
         self._idle: list[Deferred[None]] = []
@@ -152,6 +156,9 @@ class Indexer:
                 seen, more = await self._slice(account, awaited=True)
                 done += seen
             progress(total, total)
+        except (OSError, sqlite3.Error) as error:
+            self._report(f"{_path(account.home)}: {error!r}")
+            raise disk_error(error) from error
         finally:
             state.anew = False
             if not self._running and not self._stopping.is_set():
@@ -259,7 +266,8 @@ class Indexer:
             if not is_corruption(error):
                 raise
             self._throw_away(path, str(error))
-            return _Slice(0, True)
+            state.broken += 1
+            return _Slice(0, state.broken < BROKEN)
 
     def _index(
         self,
@@ -336,10 +344,12 @@ class Indexer:
         self._stopping.wait(worked * REST_AWAITED)
 
     def _rest(self, worked: float) -> None:
-        begun = self._threads.begun
-        busy = self._threads.is_busy or begun != self._begun
-        self._begun = begun
-        self._stopping.wait(worked * (REST_BUSY if busy else REST))
+        """Busy is a store that has work at this moment, or has begun with much since the last rest."""
+        begun, now = self._threads.begun, time.monotonic()
+        done, passed = begun - self._begun, now - self._looked
+        self._begun, self._looked = begun, now
+        busy = self._threads.is_busy or done > 1 + BUSY * passed
+        self._stopping.wait(min(MOST_REST, worked * (REST_BUSY if busy else REST)))
 
     def _writer(self, path: str, epoch: str) -> Fulltext:
         text = self._writers.pop(path, None)

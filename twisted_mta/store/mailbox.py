@@ -212,8 +212,8 @@ class Mailbox(Contents):
     def _take(self, step: Step) -> None:
         for message in step.added:
             self._columns.append(message)
-        for message in step.changed:
-            self._columns.change(message)
+        for marked in step.changed:
+            self._columns.mark(marked, step.modseq)
         if step.expunged:
             self._columns.expunge(step.expunged)
         if step.added:

@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from twisted_mta.message.headers import header_end
 from twisted_mta.store.home import Home
 from twisted_mta.store.lines import to_crlf
 from twisted_mta.store.maildir import read_file
 
+_FIRST = 8192  # octets of a file in which its header most probably ends
 _UNREADABLE = frozenset({errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP})
 
 T = TypeVar("T")
@@ -23,8 +25,9 @@ def see_files(
     uids: Sequence[int],
     see: Callable[[bytes], T],
     seen: dict[int, T],
+    read: Callable[[str, int], bytes],
 ) -> list[int]:
-    """Put what `see` makes of each message, CRLF, into `seen`.
+    """Put what `see` makes of each message, CRLF, into `seen`. `read` is one of the two functions below.
 
     Returns the UIDs of those that are not where the index has them. A file that the disk or its owner
     keeps from us is passed over: the others are to be had all the same. Raises OSError, sqlite3.Error."""
@@ -32,7 +35,7 @@ def see_files(
     for row in home.reader.files(number, uids):
         path = f"{directory}/{row.directory}/{row.name}{row.tail}"
         try:
-            data = read_message(path, row.size)
+            data = read(path, row.size)
         except FileNotFoundError:
             astray.append(row.uid)
         except OSError as error:
@@ -55,3 +58,16 @@ def read_message(path: str, size: int) -> bytes:
         os.close(file)
     data = to_crlf(stored)
     return data if len(data) == size else to_crlf(read_file(path))
+
+
+def read_header(path: str, size: int) -> bytes:
+    """The header block of a message, CRLF, with the empty line; no more of the file is read than that takes.
+    Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        stored = os.read(file, min(size + 1, _FIRST))
+        while (end := header_end(stored)) < 0 and (more := os.read(file, max(_FIRST, len(stored)))):
+            stored += more
+    finally:
+        os.close(file)
+    return to_crlf(stored if end < 0 else stored[:end])

@@ -88,7 +88,8 @@ def _transfer(
     """Give the files their second, or new, names. Returns the UIDs whose file is not where it was seen."""
     astray = []
     for message in source.index.messages(source.id, uids):
-        place = Place(CUR, tail_elsewhere(message.tail, message.flags))
+        small = target.letters.of(message.keywords.split())
+        place = Place(CUR, tail_elsewhere(message.tail, message.flags, small))
         name = source.names.fresh()
         try:
             transfer(source.file(message), target.maildir.file(name, place))

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twisted_mta.store.errors import StoreError
+from twisted_mta.store.overview_columns import OverviewMemory
 from twisted_mta.store.threads import Threads
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Upkeep:
         self._kept_messages = kept_messages
         self._kept: OrderedDict[Mailbox, int] = OrderedDict()  # what each counts for; last used last
         self._held = 0
+        self.overviews = OverviewMemory()
         self._watched: set[Mailbox | Account] = set()
         self._untidy: set[Account] = set()
         self._looking = False

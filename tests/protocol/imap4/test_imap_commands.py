@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.imap4.commands.appending import Append, read_append
+from twisted_mta.protocol.imap4.commands.appending import AppendOptions, AppendReader, TextPart
 from twisted_mta.protocol.imap4.commands.command import State
 from twisted_mta.protocol.imap4.commands.connection import Id
 from twisted_mta.protocol.imap4.commands.copying import Copy, Move
@@ -17,6 +17,7 @@ from twisted_mta.protocol.imap4.commands.selecting import Select
 from twisted_mta.protocol.imap4.commands.storing import Expunge, Store
 from twisted_mta.protocol.imap4.commands.table import COMMANDS, find_reader
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Body, Section, Text
+from twisted_mta.protocol.imap4.framing import Literal
 from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
 from twisted_mta.protocol.imap4.search_keys import (
     NEVER,
@@ -108,11 +109,14 @@ def test_states():
 
 def test_append():
     def append(text):
-        return read_append(Cursor(text), "t", 9)
+        cursor = Cursor(text)
+        command = COMMANDS["APPEND"][1](cursor, "t")
+        return command.mailbox, AppendReader(many=False).next_part(cursor, Literal(9, synchronizing=False))
 
-    assert append(b" INBOX ") == Append("t", "INBOX", frozenset(), None, 9)
-    assert append(b' a (\\Seen) " 1-Jan-1970 01:00:01 +0100" ') == Append(
-        "t", "a", frozenset({"\\Seen"}), 1.0, 9
+    assert append(b" INBOX ") == ("INBOX", TextPart(9, AppendOptions(frozenset(), None)))
+    assert append(b' a (\\Seen) " 1-Jan-1970 01:00:01 +0100" ~') == (
+        "a",
+        TextPart(9, AppendOptions(frozenset({"\\Seen"}), 1.0), binary=True),
     )
     for text in (
         b" INBOX",
@@ -120,6 +124,7 @@ def test_append():
         b' INBOX "x" ',
         b" INBOX x ",
         b' INBOX " 1-Jan-1970 01:00:01 +0100"',
+        b" ",
         b"",
     ):
         with pytest.raises(CommandError):

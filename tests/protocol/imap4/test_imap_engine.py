@@ -420,8 +420,8 @@ WORDS = [
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(list(State)))
-def test_any_octets_give_the_same_events_in_any_portions(pieces, state):
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(list(State)), st.integers(2, 30))
+def test_any_octets_give_the_same_events_in_any_portions(pieces, state, step):
     data = b"".join(pieces)
 
     def run(step):
@@ -431,4 +431,4 @@ def test_any_octets_give_the_same_events_in_any_portions(pieces, state):
         # That something follows STARTTLS can only be seen when it is there.
         return message, others
 
-    assert run(0) == run(1)
+    assert run(0) == run(1) == run(step)

@@ -68,6 +68,12 @@ def test_numbers():
             cursor = Cursor(text)
             cursor.number()
             cursor.end()
+    assert Cursor(b"9223372036854775807").number64() == 2**63 - 1
+    for text in (b"9223372036854775808", b"1" * 20, b"-1", b"x"):
+        with pytest.raises(CommandError):
+            cursor = Cursor(text)
+            cursor.number64()
+            cursor.end()
 
 
 def test_flags():

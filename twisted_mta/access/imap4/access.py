@@ -11,6 +11,7 @@ from twisted_mta.access.imap4.message_cache import MessageCache
 from twisted_mta.access.imap4.session import ImapSession
 from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
+from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.store import MessageStore
 from twisted_mta.wire.login import LoginLimits
 
@@ -21,14 +22,15 @@ class ImapLimits:
 
     login_time: from the connection to the end of a successful login; idle_time: between two commands, and
     for one IDLE (RFC 3501 §5.4 asks for at least 30 minutes); faults: BAD commands in a row until BYE;
-    message: the largest message APPEND takes; partial_cache: messages kept at hand for clients that fetch
-    them in pieces.
+    message: the largest message APPEND takes; messages: how many one command may be about (RFC 9738);
+    partial_cache: messages kept at hand for clients that fetch them in pieces.
     """
 
     login_time: float = 120.0
     idle_time: float = 31 * 60.0
     faults: int = 20
     message: int = 50 * 1024 * 1024
+    messages: int = 1_000_000
     partial_cache: int = 64 * 1024 * 1024
     login: LoginLimits = field(default_factory=LoginLimits)
 
@@ -58,7 +60,8 @@ class ImapAccess:
         self.allow_cleartext = allow_cleartext
         self.limits = limits
         self.submitters = submitters
-        self.messages = MessageCache(limits.partial_cache)
+        self.messages: MessageCache[Sections] = MessageCache(limits.partial_cache // 2)
+        self.headers: MessageCache[bytes] = MessageCache(limits.partial_cache // 2)
 
     def session(self) -> ImapSession:
         """A session for a new connection."""

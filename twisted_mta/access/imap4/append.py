@@ -10,10 +10,12 @@ that is refused is lost to its user.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import catenate
+from twisted_mta.access.imap4 import catenate, message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.message.binary_body import NotKept, encode_binary
@@ -44,7 +46,8 @@ class UnknownEncoding(MailError):
 @dataclass(slots=True)
 class Incoming:
     """An APPEND or REPLACE whose messages are coming in. `options`: those of the message at hand; `octets` of
-    the messages before it. After an `error` the rest of a literal is read and thrown away."""
+    the messages before it; `messages`: with that one. After an `error` the rest of a literal is read and
+    thrown away."""
 
     command: Appending
     place: Place
@@ -52,6 +55,7 @@ class Incoming:
     options: AppendOptions
     replaced: tuple[Mailbox, int] | None = None
     octets: int = 0
+    messages: int = 1
     error: MailError | None = None
 
     @property
@@ -80,7 +84,8 @@ async def begin(session: ImapSession, command: Appending, replaced: tuple[Mailbo
     await store.renew_limits()
     draft = await store.draft(place.account.name)
     session.appending = Incoming(command, place, draft, part.options, replaced)
-    await _take(session, session.appending, part)
+    with _abandoning(session):
+        await _take(session, session.appending, part)
 
 
 async def _find(session: ImapSession, mailbox: str, part: Part) -> Place:
@@ -101,34 +106,38 @@ async def take_part(session: ImapSession, part: Part) -> None:
     if incoming.error is not None:
         _refuse(session, incoming, incoming.error.text, code_of(incoming.error))
         return
-    try:
+    with _abandoning(session):
         if part.options is not None:
+            message_limit.refuse_more(session, incoming.messages + 1)
             if not await _end_message(session, incoming):
                 return
+            incoming.messages += 1
             incoming.options = part.options
+        if isinstance(part, TextPart) and not _fits(session, incoming.command, part, incoming.draft.size):
+            abandon(session)
+            return
+        await _take(session, incoming, part)
+
+
+@contextmanager
+def _abandoning(session: ImapSession) -> Iterator[None]:
+    """After an error, which the session answers, the command is over."""
+    try:
+        yield
     except BaseException:
         abandon(session)
         raise
-    if not isinstance(part, TextPart) or _fits(session, incoming.command, part, incoming.draft.size):
-        await _take(session, incoming, part)
-    else:
-        abandon(session)
 
 
 async def _take(session: ImapSession, incoming: Incoming, part: Part) -> None:
-    try:
-        if isinstance(part, TextPart):
-            await _take_text(session, incoming, part)
-        else:
-            await _take_url(session, incoming, part.url)
-    except BaseException:
-        abandon(session)
-        raise
+    if isinstance(part, TextPart):
+        await _take_text(session, incoming, part)
+    else:
+        await _take_url(session, incoming, part.url)
 
 
 async def _take_text(session: ImapSession, incoming: Incoming, part: TextPart) -> None:
-    if incoming.octets + incoming.draft.size + part.size > OCTETS:
-        _refuse(session, incoming, f"A command may bring {OCTETS} octets at most", "TOOBIG")
+    if _is_too_much(session, incoming, part.size):
         return
     if part.size > IN_MEMORY:
         await session.viewpoint.require_room(incoming.place, incoming.octets + part.size - _freed(incoming))
@@ -156,6 +165,8 @@ async def _take_url(session: ImapSession, incoming: Incoming, url: bytes) -> Non
             if draft.size + len(octets) > session.access.limits.message:
                 _refuse(session, incoming, _too_big(session), "TOOBIG")
                 return
+            if _is_too_much(session, incoming, len(octets)):
+                return
             with memoryview(octets) as view:
                 for start in range(0, len(view), _PIECE):
                     await draft.write(bytes(view[start : start + _PIECE]))
@@ -176,6 +187,14 @@ def _fits(session: ImapSession, command: Appending, part: TextPart, before: int)
     else:
         return True
     return False
+
+
+def _is_too_much(session: ImapSession, incoming: Incoming, more: int) -> bool:
+    """Whether the command brings more than one may. If so, it is refused."""
+    if incoming.octets + incoming.draft.size + more <= OCTETS:
+        return False
+    _refuse(session, incoming, f"A command may bring {OCTETS} octets at most", "TOOBIG")
+    return True
 
 
 def _too_big(session: ImapSession) -> str:
@@ -251,6 +270,8 @@ async def _commit(session: ImapSession, incoming: Incoming) -> None:
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return
+    if session.notifications is not None:
+        session.notifications.stored(place.account, place.name, uids)
     # Who may not read the mailbox learns nothing of it (RFC 9051 §6.3.12).
     code = f"APPENDUID {uid_validity} {render_uids(uids)}" if "r" in place.rights else ""
     if incoming.replaced is None:
@@ -259,8 +280,7 @@ async def _commit(session: ImapSession, incoming: Incoming) -> None:
         if code:
             session.engine.respond("*", "OK", "The new message is there", code)
         if session.view is not None and not session.view.deleted:
-            for line in session.view.updates(expunges=True, exists_first=True):
-                session.engine.write(line)
+            session.tell_updates(expunges=True, result=True, exists_first=True)
         session.complete(command, "REPLACE completed")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 ENABLED_BY_REQUEST = {  # what ENABLE switches on (RFC 5161), as it is spelled in the answer
     "CONDSTORE": "CONDSTORE",  # RFC 7162
     "IMAP4REV2": "IMAP4rev2",  # RFC 9051
+    "METADATA": "METADATA",  # RFC 5464
     "QRESYNC": "QRESYNC",  # RFC 7162
     "UIDONLY": "UIDONLY",  # RFC 9586
     "UTF8=ACCEPT": "UTF8=ACCEPT",  # RFC 6855
@@ -73,13 +74,16 @@ _EXTENSIONS = (
     "URL-PARTIAL",  # RFC 5550
     "URLAUTH",  # RFC 4467
     "URLAUTH=BINARY",  # RFC 5524
+    "UTF8=ACCEPT",  # RFC 6855
     "WITHIN",  # RFC 5032
 )
 
 
 def capabilities(session: ImapSession) -> str:
-    """What the server can do for this client now (RFC 3501 §7.2.1)."""
-    words = ["IMAP4rev1", *_EXTENSIONS, f"APPENDLIMIT={session.access.limits.message}"]  # RFC 7889
+    """What the server can do for this client now (RFC 9051 §7.2.2)."""
+    words = ["IMAP4rev1", "IMAP4rev2", *_EXTENSIONS]
+    words.append(f"APPENDLIMIT={session.access.limits.message}")  # RFC 7889
+    words.append(f"MESSAGELIMIT={session.access.limits.messages}")  # RFC 9738
     if session.login is not None:
         if session.login.tls_offered:
             words.append("STARTTLS")

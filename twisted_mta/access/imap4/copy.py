@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.expunge import modseq_code
 from twisted_mta.access.imap4.progress import Progress
@@ -21,7 +22,7 @@ async def copy(session: ImapSession, command: Copy) -> None:
     """COPY."""
     result = await _transfer(session, command, move=False)
     if result is not None:
-        session.complete(command, "COPY completed", await _copy_uid(session, command, result))
+        session.complete(command, "COPY completed", await _copy_uid(session, command, result[0]))
 
 
 async def move(session: ImapSession, command: Move) -> None:
@@ -33,17 +34,20 @@ async def move(session: ImapSession, command: Move) -> None:
     if not (view.may("t") and view.may("e")):
         session.refuse_command(command, "No right to remove messages", "NOPERM")
         return
-    result = await _transfer(session, command, move=True)
-    if result is None:
+    moved = await _transfer(session, command, move=True)
+    if moved is None:
         return
+    result, limited = moved
     code = await _copy_uid(session, command, result)
     if code:
         session.engine.respond("*", "OK", "Moved", code)
-    session.complete(command, "MOVE completed", modseq_code(view) if result.source_uids else "")
+    code = modseq_code(view) if result.source_uids else ""
+    session.complete(command, "MOVE completed", message_limit.code_beside(session, code, limited))
 
 
-async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> CopyResult | None:
-    """Copy or move. None, and the command answered, when some of the numbers stand for messages that are
+async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> tuple[CopyResult, str] | None:
+    """Copy or move; with the response code for what is more than one command may move. None, and the command
+    answered, when some of the numbers stand for messages that are
     gone (RFC 2180 §4.4.1), when there is nothing to copy, or no mailbox of that name."""
     view = session.require_view()
     uids = view.select_uids(command.set, command.by_uid)
@@ -54,9 +58,13 @@ async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> C
     if not there:
         session.complete(command, "No messages were there to copy")
         return None
+    there, limited = message_limit.newest_uids(session, there)
+    if limited and not move:
+        session.refuse_command(command, "Too many messages to copy", limited)
+        return None
     work = session.viewpoint.copy(view.mailbox, there, command.mailbox, move)
     try:
-        return await Progress(session, command.tag).during(work)
+        return await Progress(session, command.tag).during(work), limited
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return None

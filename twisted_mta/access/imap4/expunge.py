@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.view import View
@@ -19,13 +20,19 @@ async def expunge(session: ImapSession, command: Expunge) -> None:
     view = session.require_view()
     if not view.may("e"):
         text, code = (
-            ("The mailbox is read-only", "READ-ONLY") if view.read_only else ("No right to", "NOPERM")
+            ("The mailbox is read-only", "READ-ONLY")
+            if view.read_only
+            else ("No right to remove messages", "NOPERM")
         )
         session.refuse_command(command, text, code)
         return
     among = None if command.uids is None else view.select_uids(command.uids, by_uid=True)
-    gone = await Progress(session, command.tag).during(view.mailbox.expunge(marked(view, among)))
-    session.complete(command, "EXPUNGE completed", modseq_code(view) if gone else "")
+    chosen, limited = marked(view, among), ""
+    if command.uids is not None:
+        chosen, limited = message_limit.newest_uids(session, chosen)
+    gone = await Progress(session, command.tag).during(view.mailbox.expunge(chosen))
+    code = message_limit.code_beside(session, modseq_code(view) if gone else "", limited)
+    session.complete(command, "EXPUNGE completed", code)
 
 
 def marked(view: View, among: Iterable[int] | None = None) -> list[int]:

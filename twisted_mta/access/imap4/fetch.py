@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import fetch_response, synchronize
+from twisted_mta.access.imap4 import fetch_response, message_limit, synchronize
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.access.imap4.fetch_contents import Lookup, Reader
+from twisted_mta.access.imap4.fetch_contents import HeaderReader, Lookup, Reader, are_headers, spelled
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.protocol.imap4.commands.fetching import Fetch
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Binary, Body, Item
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _KNOWN = 4000  # what the mailbox itself knows, whatever the size of the messages
 _LOOKED_UP = 1000, 32 * 1024 * 1024
 _READ = 500, 1024 * 1024
-_READ_HEADERS = 250, 32 * 1024 * 1024
+_READ_HEADERS = 500, 32 * 1024 * 1024
 _BULK = 4000  # messages that one FETCH reads, from which on they are not kept at hand
 _PIECE = 256 * 1024  # octets written at a time
 
@@ -43,6 +43,8 @@ async def fetch(session: ImapSession, command: Fetch) -> None:
         synchronize.enable_condstore(session)
     if command.partial is not None:
         positions = command.partial.of(positions)
+        message_limit.refuse_more(session, len(positions))
+    positions, limited = message_limit.newest_positions(session, positions)
     if command.changed_since is not None:
         if command.vanished:
             await synchronize.tell_vanished(session, view, command.set, command.changed_since)
@@ -63,7 +65,7 @@ async def fetch(session: ImapSession, command: Fetch) -> None:
             command, "A part has an unknown encoding", "UNKNOWN-CTE", expunges=command.by_uid
         )
     elif answered == len(positions) or command.by_uid:
-        session.complete(command, "FETCH completed", expunges=command.by_uid)
+        session.complete(command, "FETCH completed", limited, expunges=command.by_uid)
     else:
         text = "Some of the messages no longer exist"
         session.refuse_command(command, text, "EXPUNGEISSUED", expunges=False)
@@ -97,8 +99,15 @@ class _Plan:
         self._texts = [item for item in items if not isinstance(item, Attribute)]
         self._marks_seen = self._view.may("s") and not all(text.peek for text in self._texts)
         self._lookup = Lookup(self._view.mailbox, self._words)
-        self._reader = Reader(session.access.messages, self._view.mailbox, self._texts, bulk)
+        self._headers_only = are_headers(self._texts)
+        self._reader = self._reader_of(self._texts, bulk)
         self.unknown_encoding = False
+
+    def _reader_of(self, texts: Sequence[Body | Binary], bulk: bool) -> Reader | HeaderReader:
+        access, mailbox = self._session.access, self._view.mailbox
+        if texts and are_headers(texts):
+            return HeaderReader(access.headers, mailbox, texts)
+        return Reader(access.messages, mailbox, texts, bulk)
 
     def portions(self, positions: Sequence[int]) -> Iterator[Sequence[int]]:
         """The positions in slices that are bearable at a time."""
@@ -108,7 +117,7 @@ class _Plan:
             return
         most, octets = _LOOKED_UP
         if self._texts:
-            most, octets = _READ_HEADERS if self._reader.headers_only else _READ
+            most, octets = _READ_HEADERS if self._headers_only else _READ
         start = 0
         while start < len(positions):
             portion = self._within(positions[start : start + most], octets)
@@ -131,7 +140,7 @@ class _Plan:
         session = self._session
         sizes = [self._view.mailbox.columns.sizes[place] for place in self._view.places(positions)[1]]
         # Of messages whose headers are wanted, one after another is in memory.
-        octets = max(sizes, default=0) if self._reader.headers_only else sum(sizes)
+        octets = max(sizes, default=0) if self._headers_only else sum(sizes)
         async with session.access.store.portions.portion(session.require_account().name, octets):
             return len(positions) if session.gone else await self._answer_texts(positions)
 
@@ -156,9 +165,17 @@ class _Plan:
             engine.write(line)
         there = view.places(_among(positions, view.uids, [*looked_up.values(), messages]))[0]
         heads = self._heads(there, marked, looked_up)
+        ready: list[bytes] = []
         for position, head in zip(there, heads, strict=True):
-            await self._write(head, messages.pop(view.uids[position]))
-        await self._session.drain()
+            message = messages.pop(view.uids[position])
+            if isinstance(message, bytes):
+                ready += head, message[1:] if head.endswith(b"(") else message
+                continue
+            if ready:
+                await self._write_pieces([b"".join(ready)])
+                ready.clear()
+            await self._write(head, message)
+        await self._write_pieces([b"".join(ready)])
         return len(there)
 
     def _heads(
@@ -199,7 +216,7 @@ class _Plan:
             else:
                 self.unknown_encoding = True
                 continue
-            written += begin + item.label, *_spelled(item, octets)
+            written += begin + item.label, *spelled(item, octets)
             octets_written += len(written[-1])
             begin = b" "
             if octets_written > _PIECE:
@@ -212,21 +229,9 @@ class _Plan:
         for octets in text:
             for offset in range(0, len(octets), _PIECE):
                 self._session.engine.write(octets[offset : offset + _PIECE])
-                await self._session.drain()
-
-
-def _spelled(item: Body | Binary, octets: bytes | None) -> tuple[bytes, ...]:
-    """The value of a data item, with the space before it."""
-    if isinstance(item, Binary) and item.size:
-        return (b" %d" % len(octets or b""),)
-    if octets is None:
-        return (b" NIL",)
-    if item.partial is not None:
-        first, number = item.partial
-        octets = octets[first : first + number]
-    # Only a literal8 may hold NUL (RFC 3516 §4.3), and only BINARY is answered with one.
-    mark = b"~" if isinstance(item, Binary) and b"\0" in octets else b""
-    return b" %b{%d}\r\n" % (mark, len(octets)), octets
+                if len(octets) > _PIECE:
+                    await self._session.drain()
+        await self._session.drain()
 
 
 def _among(positions: Sequence[int], uids: Sequence[int], found: Collection[Container[int]]) -> Sequence[int]:

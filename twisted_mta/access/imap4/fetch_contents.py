@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from twisted_mta.access.imap4.fetch_response import LookedUp
 from twisted_mta.access.imap4.message_cache import SMALL, MessageCache
@@ -69,26 +70,26 @@ class Lookup:
 
 class Reader:
     """Reads messages for some of their texts, through the cache. `bulk`: there are so many to be read that
-    to keep them would only push out what somebody else may ask for.
-
-    When nothing but headers is asked for, these alone are kept: then a whole mailbox of them has room.
-    """
+    to keep them would only push out what somebody else may ask for."""
 
     def __init__(
-        self, cache: MessageCache, mailbox: Mailbox, items: Sequence[Body | Binary], bulk: bool
+        self,
+        cache: MessageCache[Sections],
+        mailbox: Mailbox,
+        items: Sequence[Body | Binary],
+        bulk: bool,
     ) -> None:
         self._cache = cache
         self._mailbox = mailbox
         self._items = items
         self._keeps_small = not bulk
         self._in_pieces = any(item.partial for item in items)
-        self.headers_only = all(isinstance(item, Body) and item.is_header for item in items)
 
     async def read(self, uids: Sequence[int]) -> dict[int, Sections]:
         """The messages by UID, without those that are gone."""
-        columns, account = self._mailbox.columns, self._mailbox.account
-        kind = account.name, account.epoch, self.headers_only
-        emails = {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
+        account = self._mailbox.account
+        kind = account.name, account.epoch
+        emails = _emails(self._mailbox, uids)
         found: dict[int, Sections] = {}
         missing = []
         for uid, email in emails.items():
@@ -106,14 +107,84 @@ class Reader:
         return found
 
     def _is_kept(self, octets: int, asked_for: int) -> bool:
-        if octets <= SMALL:
-            return self.headers_only or self._keeps_small
-        return self._in_pieces and asked_for == 1
+        return self._keeps_small if octets <= SMALL else self._in_pieces and asked_for == 1
 
     def _see(self, data: bytes) -> Sections:
         """In a thread: a message, with whatever takes time done."""
         message = Sections(data)
-        if self.headers_only:
-            return message.header()
         message.prepare(self._items)
         return message
+
+
+class HeaderReader:
+    """Reads headers for texts that are in them, and no more of the files than that. What is to be sent is
+    made in a thread and kept: the headers of a whole mailbox are asked for at a time, and by each client of a
+    user, and again at its next start."""
+
+    def __init__(self, cache: MessageCache[bytes], mailbox: Mailbox, items: Sequence[Body]) -> None:
+        self._cache = cache
+        self._mailbox = mailbox
+        self._items = items
+        self._most = SMALL // len(items)  # octets of a header whose texts are made all at once
+
+    async def read(self, uids: Sequence[int]) -> dict[int, bytes | Sections]:
+        """By UID, without those that are gone, the rest of the response: a space, and the items to the end.
+        Of a large header the header itself."""
+        account = self._mailbox.account
+        asked = "".join([f"{item.label!r}{item.partial}" for item in self._items])
+        kind = f"{account.name} {account.epoch} {asked}"
+        emails = _emails(self._mailbox, uids)
+        found: dict[int, bytes | Sections] = {}
+        missing = []
+        for uid, email in emails.items():
+            text = self._cache.get((kind, email))
+            if text is None:
+                missing.append(uid)
+            else:
+                found[uid] = text
+        if missing:
+            read = await self._mailbox.examine_headers(missing, self._see)
+            found.update(read)
+            for uid, text_or_header in read.items():
+                if isinstance(text_or_header, bytes):
+                    self._cache.put((kind, emails[uid]), text_or_header)
+        return found
+
+    def _see(self, block: bytes) -> bytes | Sections:
+        header = Sections(block)
+        if len(block) > self._most:
+            return header
+        pieces: list[bytes] = []
+        for item in self._items:
+            pieces += b" ", item.label, *spelled(item, header.extract(item.section))
+        return b"".join(pieces) + b")\r\n"
+
+
+def are_headers(items: Sequence[Body | Binary]) -> TypeGuard[Sequence[Body]]:
+    """True when nothing is asked for but what is in the header of the message itself."""
+    return all(isinstance(item, Body) and item.is_header for item in items)
+
+
+def _emails(mailbox: Mailbox, uids: Sequence[int]) -> dict[int, int]:
+    columns = mailbox.columns
+    return {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
+
+
+def spelled(item: Body | Binary, octets: bytes | None) -> tuple[bytes, ...]:
+    """The value of a data item, with the space before it."""
+    if isinstance(item, Binary) and item.size:
+        return (b" %d" % len(octets or b""),)
+    if octets is None:
+        return (b" NIL",)
+    if item.partial is not None:
+        first, number = item.partial
+        octets = octets[first : first + number]
+    mark = b""
+    if b"\0" in octets:
+        # Only a literal8 may hold NUL (RFC 3516 §4.3), and only BINARY is answered with one. Elsewhere an
+        # octet that is in no text stands for it, so that all offsets stay the same.
+        if isinstance(item, Binary):
+            mark = b"~"
+        else:
+            octets = octets.replace(b"\0", b"\x80")
+    return b" %b{%d}\r\n" % (mark, len(octets)), octets

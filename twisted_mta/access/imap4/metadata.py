@@ -45,6 +45,8 @@ async def set_values(session: ImapSession, command: SetMetadata) -> None:
         await session.viewpoint.set_annotations(command.mailbox or None, dict(command.values))
     except BadAnnotation as error:
         raise CommandError(error.text) from None
+    if session.metadata_changes is not None:
+        session.metadata_changes.forget(command.mailbox, dict(command.values))
     if session.notifications is not None:
         session.notifications.forget_entries(command.mailbox, dict(command.values))
     session.complete(command, "SETMETADATA completed")

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 from twisted_mta.access.imap4 import fetch
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.listing import Found, attributes, levels_above, list_line, oldname, together
+from twisted_mta.access.imap4.metadata_changes import changed_line
 from twisted_mta.access.imap4.status import status_line
 from twisted_mta.access.imap4.view import View
 from twisted_mta.protocol.imap4.commands.command import Command
 from twisted_mta.protocol.imap4.commands.notifying import SELECTED, Group, Notify
 from twisted_mta.protocol.imap4.mailbox_name import SEPARATOR
-from twisted_mta.protocol.imap4.responses import astring
 from twisted_mta.store.account import Account, MailboxInfo
 from twisted_mta.store.changes import AccountChange, Change
 from twisted_mta.store.errors import StoreError
@@ -74,6 +74,7 @@ class Notifications:
         self._known: set[str] = set()  # names of pending changes that the client may know of
         self._overflown = False
         self._new: tuple[View, int] | None = None  # messages after this UID are to be fetched
+        self._own: set[tuple[View, int]] = set()  # but not these, which the client has stored itself
         self.due = False
 
     # What is watched
@@ -260,7 +261,14 @@ class Notifications:
         if self._selected is not None and self._selected.events:
             self._make_due()
 
-    def tell_selected(self, view: View, *, expunges: bool, result: bool) -> None:
+    def stored(self, account: Account, mailbox: str, uids: Iterable[int]) -> None:
+        """The client has put these messages into a mailbox itself: if that is the selected one, they are told
+        like others, but nothing of them is fetched (§5.2)."""
+        view = self._session.view
+        if view is not None and view.mailbox.account is account and view.mailbox.name == mailbox:
+            self._own = {(view, uid) for uid in uids}
+
+    def tell_selected(self, view: View, *, expunges: bool, result: bool, exists_first: bool) -> None:
         """What the client wants to know of the selected mailbox. `result`: messages are gone because it has
         asked for that, which it is told in any case."""
         events = self._selected.events if self._selected is not None else frozenset()
@@ -269,10 +277,10 @@ class Notifications:
         if not events and not result:
             return
         last = view.uids[view.count - 1] if view.count else 0
-        for line in view.updates(expunges=expunges, with_uid=True):
+        for line in view.updates(expunges=expunges, with_uid=True, exists_first=exists_first):
             self._session.engine.write(line)
         grown = view.count and view.uids[view.count - 1] > last
-        if grown and self._selected is not None and self._selected.items and self._session.appending is None:
+        if grown and self._selected is not None and self._selected.items:
             if self._new is None or self._new[0] is not view:
                 self._new = view, last
             self._make_due()
@@ -293,16 +301,16 @@ class Notifications:
         new, self._new = self._new, None
         if new is not None and new[0] is session.view and self._selected is not None:
             view, last = new
-            positions = range(bisect_right(view.uids, last, 0, view.count), view.count)
-            await fetch.tell(session, self._selected.items, positions)
+            first = bisect_right(view.uids, last, 0, view.count)
+            others = [at for at in range(first, view.count) if (view, view.uids[at]) not in self._own]
+            await fetch.tell(session, self._selected.items, others)
         await self._watch_others()
         await self._tell_names()
         await self._tell_statuses()
         entries, self._pending.entries = self._pending.entries, {}
         for name, changed in entries.items():
-            words = b"".join([b" " + astring(entry.encode("ascii")) for entry in changed])
-            if words:
-                session.engine.write(b"* METADATA %b%b\r\n" % (session.mailbox_name(name), words))
+            if changed:
+                session.engine.write(changed_line(session, name, changed))
 
     async def _tell_names(self) -> None:
         names, self._pending.names = self._pending.names, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import context
+from twisted_mta.access.imap4 import context, message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.search_request import forbid_charset
@@ -20,10 +20,10 @@ async def search(session: ImapSession, command: Search) -> None:
     forbid_charset(session, command.program)
     with saving(session, command.returning):
         since = session.require_view().mailbox.highest_modseq
-        key = await requested(session, command)
+        key, limited = message_limit.newest_searched(session, await requested(session, command))
         found = await Progress(session, command.tag).during(find(session, key))
         await answer(session, command, key, found, since)
-    session.complete(command, "SEARCH completed", expunges=command.by_uid)
+    session.complete(command, "SEARCH completed", limited, expunges=command.by_uid)
 
 
 async def refuse_saving(session: ImapSession, command: UnsearchableSave) -> None:

@@ -6,7 +6,8 @@ search cost no more than looking for each of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -14,6 +15,23 @@ from twisted_mta.access.imap4.searched import Marks, Portion
 from twisted_mta.message.folding import fold
 from twisted_mta.message.overview import MAX_LIST, MAX_SUBJECT
 from twisted_mta.store.mailbox import Mailbox
+from twisted_mta.store.overview_columns import Look
+
+
+def _folded(text: str, limit: int) -> str:
+    """A text as it is compared. One that may go on in the message is no shorter than `limit`: what stands in
+    for the rest is in no folded text."""
+    return fold(text).ljust(limit, "\0") if len(text) >= limit else fold(text)
+
+
+_folded_subject: Callable[[str], str] = partial(_folded, limit=MAX_SUBJECT)
+_folded_list: Callable[[str], str] = partial(_folded, limit=MAX_LIST)
+
+
+def _look(field: str) -> Look:
+    if field == "sent_day":
+        return Look(field)
+    return Look(field, _folded_subject if field == "subject" else _folded_list)
 
 
 class Overviews:
@@ -22,11 +40,9 @@ class Overviews:
     def __init__(self, mailbox: Mailbox, portion: Portion, fields: Sequence[str]) -> None:
         self._mailbox = mailbox
         self._portion = portion
-        self._fields = tuple(fields)
+        self._looks = [_look(field) for field in fields]
         self._fetched: Marks = 0
         self._values: dict[str, list[Any]] = {field: [None] * len(portion) for field in fields}
-        self._unsure: dict[str, Marks] = dict.fromkeys(fields, 0)  # longer than an overview lets them be
-        self._empty: dict[str, Marks] = dict.fromkeys(fields, 0)
 
     async def sent_within(self, first: int, end: int, among: Marks) -> Marks:
         """Marks on messages sent on a day from `first` on and before `end`. Raises StoreError."""
@@ -41,20 +57,25 @@ class Overviews:
         tell: whether an empty text is one that is not there, and what stands behind the end of a text that is
         as long as an overview lets it be. Raises StoreError."""
         await self._fetch(among)
-        if not wanted:
-            empty = self._empty[field] & among
-            return among & self._fetched ^ empty, empty
-        probe = max(wanted.split(), key=len, default="")  # one word is found soon, and in few texts
         places, texts = self._places(among), self._some(field, among)
-        found = [at for at, text in zip(places, texts, strict=True) if text is not None and probe in text]
-        if probe != wanted:
-            values = self._values[field]
-            found = [at for at in found if wanted in fold(values[at])]
-        marks = self._portion.mark_places(found)
-        return marks, self._unsure[field] & among & ~marks
+        told = [text or "" for text in texts] if None in texts else texts
+        if not wanted:
+            empty = self._portion.mark_places([at for at, text in zip(places, told, strict=True) if not text])
+            return among & self._fetched ^ empty, empty
+        marks = self._portion.mark_places(
+            [at for at, text in zip(places, told, strict=True) if wanted in text]
+        )
+        limit = MAX_SUBJECT if field == "subject" else MAX_LIST
+        if max(map(len, told), default=0) < limit:
+            return marks, 0
+        long = self._portion.mark_places(
+            [at for at, text in zip(places, told, strict=True) if len(text) >= limit]
+        )
+        return marks, long & ~marks
 
-    def _places(self, among: Marks) -> list[int]:
-        return list(compress(range(len(self._portion)), self._portion.octets(among)))
+    def _places(self, among: Marks) -> Sequence[int]:
+        everything = range(len(self._portion))
+        return list(compress(everything, self._portion.octets(among)))
 
     def _some(self, field: str, among: Marks) -> list[Any]:
         return list(compress(self._values[field], self._portion.octets(among)))
@@ -64,28 +85,17 @@ class Overviews:
         wanted = among & ~self._fetched
         if not wanted:
             return
-        portion = self._portion
-        rows = await self._mailbox.overviews(portion.pick(wanted), self._fields)
+        uids = self._portion.pick(wanted)
+        there, _, found = await self._mailbox.overviews(uids, self._looks)
         self._fetched |= wanted
-        there = [
-            (at, rows[uid])
-            for at, uid in zip(self._places(wanted), portion.pick(wanted), strict=True)
-            if uid in rows
-        ]
-        for number, field in enumerate(self._fields):
-            values = self._values[field]
-            if field == "sent_day":
-                for at, row in there:
-                    values[at] = row[number]
+        places: Sequence[int] = self._places(wanted)
+        if len(there) < len(uids):
+            place_of = dict(zip(uids, places, strict=True))
+            places = [place_of[uid] for uid in there]
+        for look, column in zip(self._looks, found, strict=True):
+            if len(places) == len(self._portion):
+                self._values[look.field] = column
                 continue
-            limit = MAX_SUBJECT if field == "subject" else MAX_LIST
-            unsure, empty = [], []
-            for at, row in there:
-                text = row[number]
-                values[at] = text.lower() if text.isascii() else fold(text)
-                if not text:
-                    empty.append(at)
-                elif len(text) >= limit:
-                    unsure.append(at)
-            self._unsure[field] |= portion.mark_places(unsure)
-            self._empty[field] |= portion.mark_places(empty)
+            values = self._values[look.field]
+            for at, value in zip(places, column, strict=True):
+                values[at] = value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from twisted_mta.access.imap4 import append, authentication, context, idle, notify
+from twisted_mta.access.imap4 import append, authentication, context, idle, metadata_changes, notify
 from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.access.imap4.table import COMMANDS
@@ -51,6 +51,7 @@ class ImapSession(Connection[Event]):
     appending: append.Incoming | None = None
     idling: idle.Idling | None = None
     notifications: notify.Notifications | None = None  # from the first NOTIFY on
+    metadata_changes: metadata_changes.MetadataChanges | None = None  # after ENABLE METADATA
     _began = False
     _faults = 0
     _handling = False
@@ -73,6 +74,8 @@ class ImapSession(Connection[Event]):
         event = await super()._next_event()
         if event is None and self.notifications is not None and self.notifications.due:
             return notify.Due("*")
+        if event is None and self.metadata_changes is not None and self.metadata_changes.due:
+            return metadata_changes.Due("*")
         if event is None and self.view is not None and self.view.contexts is not None:
             return context.Due("*") if self.view.contexts.due else None
         return event
@@ -152,10 +155,12 @@ class ImapSession(Connection[Event]):
         if not self.engine.finished:
             self.engine.respond(command.tag, "NO", text, code)
 
-    def tell_updates(self, *, expunges: bool, with_uid: bool = False, result: bool = False) -> None:
+    def tell_updates(
+        self, *, expunges: bool, with_uid: bool = False, result: bool = False, exists_first: bool = False
+    ) -> None:
         """Untagged responses for what has changed in the selected mailbox, as a `result` of what the client
-        has asked for or otherwise. A mailbox that is gone ends the session: there is no other way to tell
-        (RFC 2180 §3)."""
+        has asked for or otherwise; see `View.updates`. A mailbox that is gone ends the session: there is no
+        other way to tell (RFC 2180 §3)."""
         view = self.view
         if view is None:
             return
@@ -163,9 +168,11 @@ class ImapSession(Connection[Event]):
             self.bye("The selected mailbox has been deleted")
             return
         if self.notifications is not None:
-            self.notifications.tell_selected(view, expunges=expunges, result=result)
+            self.notifications.tell_selected(
+                view, expunges=expunges, result=result, exists_first=exists_first
+            )
             return
-        for line in view.updates(expunges=expunges, with_uid=with_uid):
+        for line in view.updates(expunges=expunges, with_uid=with_uid, exists_first=exists_first):
             self.engine.write(line)
 
     def bye(self, text: str) -> None:
@@ -245,6 +252,9 @@ class ImapSession(Connection[Event]):
         if self.notifications is not None:
             self.notifications.close()
             self.notifications = None
+        if self.metadata_changes is not None:
+            self.metadata_changes.close()
+            self.metadata_changes = None
         append.abandon(self)
         await self.leave_mailbox()
         account, self.account = self.account, None

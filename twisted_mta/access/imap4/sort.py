@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import relevancy
+from twisted_mta.access.imap4 import message_limit, relevancy
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.ordering import ordered
 from twisted_mta.access.imap4.progress import Progress
@@ -23,6 +23,7 @@ async def sort(session: ImapSession, command: Sort) -> None:
         mailbox = session.require_view().mailbox
         since = mailbox.highest_modseq
         key = await requested(session, command)
+        message_limit.require_within(session, key)
         progress = Progress(session, command.tag)
         found = await progress.during(find(session, key))
         score_of: dict[int, int] = {}

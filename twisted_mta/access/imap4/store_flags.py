@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
-from twisted_mta.access.imap4 import fetch_response, synchronize
+from twisted_mta.access.imap4 import fetch_response, message_limit, synchronize
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.view import View
@@ -31,7 +31,7 @@ async def store(session: ImapSession, command: Store) -> None:
     if view.read_only:
         session.refuse_command(command, "The mailbox is read-only", "READ-ONLY", expunges=command.by_uid)
         return
-    positions = view.chosen(command.set, command.by_uid)
+    positions, limited = message_limit.newest_positions(session, view.chosen(command.set, command.by_uid))
     if command.flags and not view.permitted(command.flags):
         session.refuse_command(command, "No right to change these flags", "NOPERM", expunges=command.by_uid)
         return
@@ -48,6 +48,7 @@ async def store(session: ImapSession, command: Store) -> None:
         )
         return
     text = "Conditional STORE failed for some" if refused else "STORE completed"
+    code = message_limit.code_beside(session, code, limited)
     session.complete(command, text, code, expunges=command.by_uid)
 
 

@@ -5,26 +5,41 @@ The work is done in a thread of the store: for a large mailbox it takes as long 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.search_result import find, requested
 from twisted_mta.message import threading
+from twisted_mta.message.collation import casemap
 from twisted_mta.protocol.imap4.commands.searching import Thread
 from twisted_mta.protocol.imap4.thread_response import thread_response
 from twisted_mta.store.mailbox import Mailbox
+from twisted_mta.store.overview_columns import Look, Overviews
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
-_FIELDS = ("sent", "base_subject", "is_reply", "message_id", "references")
-_PORTION = 20_000  # messages that are asked about at a time
+
+def _numbers(identifiers: Sequence[str]) -> array[int]:
+    """Message-ids as Python's own digests of texts: 64 bits that nobody can aim at."""
+    return array("q", map(hash, identifiers))
+
+
+_LOOKS = (
+    Look("sent"),
+    Look("base_subject", casemap),
+    Look("is_reply", bool),
+    Look("message_id", hash),
+    Look("references", _numbers),
+)
 _ALGORITHMS: dict[str, Callable[[Sequence[threading.Message]], list[threading.Thread]]] = {
     "ORDEREDSUBJECT": threading.ordered_subject,
     "REFERENCES": threading.references,
@@ -39,6 +54,7 @@ async def thread(session: ImapSession, command: Thread) -> None:
     mailbox = session.require_view().mailbox
     progress = Progress(session, command.tag)
     key = await requested(session, command)
+    message_limit.require_within(session, key)
     found = await progress.during(find(session, key))
     response = await progress.during(
         _threads(session, mailbox, command, found.uids, found.uids if command.by_uid else found.numbers)
@@ -50,38 +66,24 @@ async def thread(session: ImapSession, command: Thread) -> None:
 async def _threads(
     session: ImapSession, mailbox: Mailbox, command: Thread, uids: Sequence[int], numbers: Sequence[int]
 ) -> bytes:
-    overviews: dict[int, tuple[Any, ...]] = {}
-    for start in range(0, len(uids), _PORTION):
-        if start:
-            await session.access.breathe()
-        overviews.update(await mailbox.overviews(uids[start : start + _PORTION], _FIELDS))
-    columns = mailbox.columns
-    positions = columns.positions(uids)
-    dates = {columns.uids[position]: columns.dates[position] for position in positions}
-    return await _beside(mailbox, partial(_render, command.algorithm, uids, numbers, overviews, dates))
+    overviews = await mailbox.overviews(uids, _LOOKS)
+    if len(overviews.uids) < len(uids):
+        called = dict(zip(uids, numbers, strict=True))
+        numbers = [called[uid] for uid in overviews.uids]
+    dates = list(map(mailbox.columns.dates.__getitem__, overviews.places))
+    return await _beside(mailbox, partial(_render, command.algorithm, numbers, overviews, dates))
 
 
 def _render(
-    algorithm: str,
-    uids: Sequence[int],
-    numbers: Sequence[int],
-    overviews: dict[int, tuple[Any, ...]],
-    dates: dict[int, float],
+    algorithm: str, numbers: Sequence[int], overviews: Overviews, internal_dates: Sequence[float]
 ) -> bytes:
-    """The response; in a thread. dates: internal ones, which count where a message has no other (RFC 5256
-    §2.2), and for REFS always."""
-    messages = [
-        threading.Message(
-            number,
-            dates[uid] if row[0] is None or algorithm == "REFS" else row[0],
-            row[1],
-            row[2],
-            row[3],
-            row[4],
-        )
-        for uid, number in zip(uids, numbers, strict=True)
-        if (row := overviews.get(uid)) is not None and uid in dates
-    ]
+    """The response; in a thread. Internal dates count where a message has no other (RFC 5256 §2.2), and for
+    REFS always."""
+    sent, *others = overviews.values
+    dates = internal_dates
+    if algorithm != "REFS":
+        dates = [other if date is None else date for date, other in zip(sent, dates, strict=True)]
+    messages = list(map(threading.Message, numbers, dates, *others))
     return thread_response(_ALGORITHMS[algorithm](messages))
 
 

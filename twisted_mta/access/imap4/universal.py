@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twisted_mta.access.imap4 import synchronize
 from twisted_mta.access.imap4.capabilities import ENABLED_BY_REQUEST, capabilities
 from twisted_mta.access.imap4.command import Rows
+from twisted_mta.access.imap4.metadata_changes import MetadataChanges
 from twisted_mta.protocol.imap4.commands.connection import (
     Capability,
     Compress,
@@ -55,6 +56,8 @@ async def enable(session: ImapSession, command: Enable) -> None:
     session.engine.utf8 = not session.enabled.isdisjoint({"UTF8=ACCEPT", "IMAP4REV2"})
     spelled = "".join(f" {ENABLED_BY_REQUEST[name]}" for name in new)
     session.engine.write(f"* ENABLED{spelled}\r\n".encode("ascii"))
+    if "METADATA" in new:
+        session.metadata_changes = MetadataChanges(session)
     if not {"CONDSTORE", "QRESYNC"}.isdisjoint(names):
         synchronize.enable_condstore(session)
     session.complete(command, "ENABLE completed")

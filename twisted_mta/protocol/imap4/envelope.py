@@ -6,9 +6,11 @@ Values go out as they were sent: encoded words stay encoded, 8-bit octets make a
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 from twisted_mta.message.address_list import Mailbox
-from twisted_mta.message.header_block import HeaderBlock
+from twisted_mta.message.header_block import SHORT, HeaderBlock, parse_short_addresses
 from twisted_mta.protocol.imap4.responses import NIL, nstring
 
 _PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]{0,500}")  # what needs quotes around it and no more
@@ -37,8 +39,19 @@ def render_envelope(fields: HeaderBlock) -> bytes:
 def _addresses(fields: HeaderBlock, name: bytes, default: bytes) -> bytes:
     if name not in fields.first:
         return default
-    entries = fields.addresses(name)
-    return b"(%b)" % b"".join([_address(entry) for entry in entries]) if entries else default
+    value = fields.joined[name]
+    short = len(value) <= SHORT
+    return (_render_short(value) if short else _render(fields.addresses(name))) or default
+
+
+@lru_cache(maxsize=2048)
+def _render_short(value: bytes) -> bytes:
+    return _render(parse_short_addresses(value))
+
+
+def _render(entries: Sequence[Mailbox]) -> bytes:
+    """The list of the entries; b"" without any."""
+    return b"(%b)" % b"".join(map(_address, entries)) if entries else b""
 
 
 def _address(entry: Mailbox) -> bytes:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
 from twisted_mta.protocol.imap4.responses import astring
 
-_PARTIAL = re.compile(rb"<([0-9]{1,10})\.([1-9][0-9]{0,9})>")
 _PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
 _ATT = re.compile(rb"[A-Za-z0-9.]+")
 _PREVIEW_MODIFIERS = re.compile(rb" \(LAZY(?: LAZY)*\)", re.IGNORECASE)
@@ -155,13 +154,15 @@ def _binary(cursor: Cursor, word: str) -> Binary:
 
 
 def _partial(cursor: Cursor) -> tuple[int, int] | None:
-    if cursor.peek() != b"<":
+    if not cursor.accept(b"<"):
         return None
-    found = _PARTIAL.match(cursor.data, cursor.position)
-    if found is None:
-        cursor.fail("a partial range")
-    cursor.position = found.end()
-    return int(found[1]), int(found[2])
+    first = cursor.number64()
+    cursor.expect(b".")
+    number = cursor.number64()
+    if not number:
+        cursor.fail("a number of octets greater than zero")
+    cursor.expect(b">")
+    return first, number
 
 
 def _part(cursor: Cursor) -> tuple[tuple[int, ...], bytes]:

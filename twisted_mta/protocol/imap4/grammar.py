@@ -27,6 +27,7 @@ _LIST_MAILBOX = re.compile(rb"[" + _ATOM_CHARS + rb"\]%*]+")
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n\0]++|\\["\\])*+)"')
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n")
 _NUMBER = re.compile(rb"[0-9]{1,10}")
+_NUMBER64 = re.compile(rb"[0-9]{1,19}")
 _FLAG = re.compile(rb"\\?[" + _ATOM_CHARS + rb"]+")
 
 SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
@@ -120,6 +121,13 @@ class Cursor:
         value = int(self.match(_NUMBER, "a number"))
         if value > 0xFFFFFFFF:
             self.fail("a 32-bit number")
+        return value
+
+    def number64(self) -> int:
+        """`number64`: an unsigned 63-bit integer (RFC 9051 §9), for octets."""
+        value = int(self.match(_NUMBER64, "a number"))
+        if value > 0x7FFFFFFFFFFFFFFF:
+            self.fail("a 63-bit number")
         return value
 
     # Strings

@@ -1,4 +1,4 @@
-"""A window on a result: `1:100` counts from its beginning, `-1:-100` from its end (RFC 5267 §4.4, RFC 9394)."""
+"""A window on a result: `1:100` from its beginning, `-1:-100` from its end (RFC 5267 §4.4, RFC 9394)."""
 
 from __future__ import annotations
 

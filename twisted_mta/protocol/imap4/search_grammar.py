@@ -1,5 +1,5 @@
 """How search criteria are written (RFC 9051 §6.4.4, RFC 5032, RFC 5182, RFC 5466, RFC 6203, RFC 7162,
-RFC 8474, RFC 8514). What they mean stands in search_keys."""
+RFC 8474, RFC 8514, RFC 9738). What they mean stands in search_keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from twisted_mta.protocol.imap4.search_keys import (
     Uids,
     Younger,
 )
-from twisted_mta.protocol.imap4.sequence_set import parse_sequence_set
+from twisted_mta.protocol.imap4.sequence_set import MAX_NUMBER, SequenceSet, parse_sequence_set
 
 MAX_DEPTH = 100  # levels of parentheses, NOT, OR and FUZZY
 MAX_KEYS = 2000
@@ -73,14 +73,14 @@ def parse_criteria(cursor: Cursor) -> Program:
     """`charset SP search-key …`, as SORT and THREAD have it. Raises as `parse_program`."""
     charset = cursor.astring().decode("latin-1")
     name = codec(charset)
+    cursor.space()  # without a charset the first key stands in its place, and nothing follows it
     if name is None:
         raise CommandError("Charset not supported", condition="NO", code="BADCHARSET (US-ASCII UTF-8)")
-    cursor.space()
     return Program(_Keys(cursor, name).conjunction(), charset)
 
 
 def parse_filter(value: bytes) -> Key:
-    """The criteria of a filter: search keys in UTF-8 and nothing else (RFC 5466 §3.2). Raises CommandError."""
+    """The criteria of a filter: search keys in UTF-8, nothing else (RFC 5466 §3.2). Raises CommandError."""
     cursor = Cursor(value)
     key = _Keys(cursor, "utf_8").conjunction()
     cursor.end()
@@ -166,9 +166,16 @@ class _Keys:
             return Saved()
         return Uids(parse_sequence_set(self._cursor))
 
+    def uid(self) -> int:
+        """One UID, a number."""
+        uid = self._cursor.number()
+        if not uid:
+            self._cursor.fail("a UID")
+        return uid
+
     def number(self) -> int:
         """A size."""
-        return self._cursor.number()
+        return self._cursor.number64()
 
     def interval(self) -> int:
         """A number of seconds, not zero."""
@@ -234,6 +241,10 @@ def _dates(prefix: str, kind: _DateKey) -> dict[str, _Reader]:
     }
 
 
+def _uids_between(low: int, high: int) -> Key:
+    return Uids(SequenceSet(((low, high),))) if low <= high else Not(All())
+
+
 def _envelope(field: str) -> _Reader:
     return lambda keys: Envelope(field, keys.text())
 
@@ -271,6 +282,8 @@ _COMPOUND: dict[str, _Reader] = {
     "FILTER": _Keys.filter,
     "FUZZY": lambda keys: Fuzzy(keys.key()),
     "UID": _Keys.uids,
+    "UIDAFTER": lambda keys: _uids_between(keys.uid() + 1, MAX_NUMBER),
+    "UIDBEFORE": lambda keys: _uids_between(1, keys.uid() - 1),
     "NOT": lambda keys: Not(keys.key()),
     "OR": _Keys.alternative,
 }

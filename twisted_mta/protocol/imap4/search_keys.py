@@ -1,7 +1,7 @@
 """What a search asks for: the keys as a tree of values (RFC 9051 §6.4.4 and the extensions that add keys).
 
-All keys but the content keys (`Envelope`, `Header`, `SentDate`, `BodyText`, `AllText`) can be decided without a
-look at the message itself. Strings are decoded from the command's CHARSET. How keys are written stands in
+All keys but those about content (`Envelope`, `Header`, `SentDate`, `BodyText`, `AllText`) can be decided
+without a look at the message itself. Strings are decoded from the CHARSET. How keys are written stands in
 search_grammar.
 """
 

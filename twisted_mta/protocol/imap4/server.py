@@ -308,7 +308,8 @@ class ImapServer:
             return Fault(_tag_of(command), error.condition, error.text, error.code)
         if isinstance(parsed, StartTls | Compress) and len(self._framer):
             # What came along in the clear must never be read as if it had come inside TLS (RFC 3501 §6.2.1).
-            return Fault(tag, "BAD", "Nothing may follow before the new layer is there", fatal=True)
+            layer = "STARTTLS before TLS" if isinstance(parsed, StartTls) else "COMPRESS before it is active"
+            return Fault(tag, "BAD", f"Nothing may follow {layer}", fatal=True)
         return parsed
 
     def _read_start(self, cursor: Cursor) -> tuple[str, str, Reader]:

@@ -62,6 +62,8 @@ def _get(cursor: Cursor, tag: str) -> Command:
         entries = cursor.parenthesized(lambda: read_entry(cursor))
     else:
         entries = [read_entry(cursor)]
+        while cursor.accept(b" "):  # without parentheses in an example only (RFC 5464 §4.4.1)
+            entries.append(read_entry(cursor))
     return GetMetadata(
         tag, mailbox, tuple(dict.fromkeys(entries)), options.get("DEPTH", 0), options.get("MAXSIZE")
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twisted_mta.protocol.imap4.commands.command import LOGGED_IN, Command, Reader, Rows, State, plain
 from twisted_mta.protocol.imap4.commands.modifiers import Values, flag, parse_modifiers
-from twisted_mta.protocol.imap4.grammar import Cursor
+from twisted_mta.protocol.imap4.grammar import CommandError, Cursor
 from twisted_mta.protocol.imap4.mod_sequence import parse_mod_sequence
 from twisted_mta.protocol.imap4.sequence_set import SequenceSet, parse_known_set
 
@@ -25,7 +25,7 @@ class Qresync:
 
 @dataclass(frozen=True, slots=True)
 class Select(Command):
-    """SELECT, or EXAMINE when `read_only`."""
+    """SELECT, or EXAMINE when `read_only`. `mailbox`: "" for a name that no mailbox can have."""
 
     mailbox: str
     read_only: bool
@@ -70,13 +70,24 @@ def _qresync(cursor: Cursor) -> Qresync:
     return Qresync(uid_validity, modseq, known, sample)
 
 
+def _mailbox(cursor: Cursor) -> str:
+    """The name; "", which no mailbox has, for one that is beyond all names. What is selected is then left as
+    with any other SELECT that fails (RFC 9051 §6.3.2)."""
+    try:
+        return cursor.mailbox()
+    except CommandError as error:
+        if error.condition != "NO":
+            raise
+        return ""
+
+
 _PARAMETERS: Values = {"CONDSTORE": flag, "QRESYNC": _qresync}
 
 
 def _select(read_only: bool) -> Reader:
     def read(cursor: Cursor, tag: str) -> Command:
         cursor.space()
-        mailbox = cursor.mailbox()
+        mailbox = _mailbox(cursor)
         if not cursor.accept(b" "):
             return Select(tag, mailbox, read_only)
         found = parse_modifiers(cursor, _PARAMETERS)
