@@ -21,8 +21,9 @@ test: .venv/installed-test  ## install what the tests need, then run them
 	@tests/install_programs
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-soak: .venv/installed-test  ## the crash tests in full size: 10,000 messages, 50 times kill -9
-	SOAK=1 $(BIN)/python -m pytest tests/crash $(PYTEST_ARGS)
+soak: .venv/installed-test  ## the tests of crashes and of many clients at once in full size; takes an hour
+	SOAK=1 $(BIN)/python -m pytest tests/crash tests/access/test_imap_convergence.py \
+		tests/access/test_imap_sync_clients.py $(PYTEST_ARGS)
 
 check: .venv/installed-dev  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -98,7 +98,7 @@ class ImapCase(TestCase):
     """`self.talk()` is a connection in memory. The sessions' idle clock is `self.clock`."""
 
     timeout = 60
-    limits = ImapLimits(login=LoginLimits(delay=0.0))
+    limits = ImapLimits(login=LoginLimits(delay=0.0), faults=20)
     allow_cleartext = True
 
     async def setUp(self):

@@ -69,9 +69,10 @@ class World:
 class Session:
     """One client and its view."""
 
-    def __init__(self, case, number, kind, mailbox, rng):
+    def __init__(self, case, number, kind, mailbox, rng, user="alice"):
         self.case, self.world, self.rng = case, case.world, rng
         self.enabled, self.standing = kind
+        self.user = user
         self.name, self.mailbox = f"{number}:{'+'.join(self.enabled)}:{self.standing}", mailbox
         self.view = ClientView(self.enabled)
         self.by_uid = "UIDONLY" in self.enabled or self.standing == "SELECTED"
@@ -80,11 +81,15 @@ class Session:
         self.own = []  # UIDs that it was told for what it has stored
         self.protocol = case.protocols.setdefault(self.name, [])
 
+    def path(self, mailbox):
+        """One of alice's mailboxes, as this user calls it."""
+        return mailbox if self.user == "alice" else f'"Other Users/alice@a.test/{mailbox}"'
+
     # Speaking
 
     async def begin(self):
         """Log in, switch on what this client wants, and select; with what is remembered if there is any."""
-        self.talk = await self.case.logged_in()
+        self.talk = await self.case.logged_in(user=self.user)
         self.asleep = self.idling = False
         if self.enabled:
             await self.command(f"ENABLE {' '.join(self.enabled)}")
@@ -98,7 +103,7 @@ class Session:
             await self.resynchronize()
         else:
             self.view.forget()
-            await self.command(f"SELECT {self.mailbox}")
+            await self.command(f"SELECT {self.path(self.mailbox)}")
         if self.standing == "SELECTED":  # from now on it is told everything
             await self.complete()
 
@@ -111,14 +116,14 @@ class Session:
         self.resynchronized = complete and not form  # then SELECT has to tell everything
         if not known and not complete:
             view.forget()
-            await self.command(f"SELECT {self.mailbox}")
+            await self.command(f"SELECT {self.path(self.mailbox)}")
             return
         if form or not complete:
             parameter += f" {as_set(known) if 'UIDONLY' in self.enabled else f'1:{known[-1]}'}"
         if form == 2 and "UIDONLY" not in self.enabled:
             numbers = sorted(self.rng.sample(range(1, len(known) + 1), min(3, len(known))))
             parameter += f" ({as_set(numbers)} {as_set(known[number - 1] for number in numbers)})"
-        await self.command(f"SELECT {self.mailbox} (QRESYNC ({parameter}))")
+        await self.command(f"SELECT {self.path(self.mailbox)} (QRESYNC ({parameter}))")
 
     async def command(self, text, *, silent=None, refusable=False):
         """Send a command, and hear the answer."""
@@ -247,7 +252,7 @@ class Session:
         self.appended = [self.world.new(sure=False) for _ in range(self.rng.choice([1, 1, 3]))]
         parts = b"".join(map(self.literal, self.appended))
         target = self.rng.choice(list(MAILBOXES))
-        await self.command(b"APPEND %b%b" % (target.encode(), parts))
+        await self.command(b"APPEND %b%b" % (self.path(target).encode(), parts))
         await self.ask_for_own(target)
 
     async def ask_for_own(self, target):
@@ -270,7 +275,7 @@ class Session:
         name = slots[0].uid if uid else view.slots.index(slots[0]) + 1
         self.appended = [self.world.new(sure=False)]
         target = self.rng.choice(list(MAILBOXES))
-        text = f"{uid}REPLACE {name} {target}".encode()
+        text = f"{uid}REPLACE {name} {self.path(target)}".encode()
         await self.command(text + self.literal(self.appended[0]), refusable=True)
         await self.ask_for_own(target)
 
@@ -284,14 +289,16 @@ class Session:
             if identity is not None:
                 self.world.most[identity] += 1
         if all(self.world.identity(self.view.validity, slot.uid) for slot in slots):
-            await self.command(f"{uid}COPY {numbers} {self.rng.choice(list(MAILBOXES))}", refusable=True)
+            await self.command(
+                f"{uid}COPY {numbers} {self.path(self.rng.choice(list(MAILBOXES)))}", refusable=True
+            )
 
     async def move(self):
         uid, numbers, slots = self.some()
         self.copying = False
         if slots and all(self.world.identity(self.view.validity, slot.uid) for slot in slots):
             target = next(name for name in MAILBOXES if name != self.mailbox)
-            await self.command(f"{uid}MOVE {numbers} {target}", refusable=True)
+            await self.command(f"{uid}MOVE {numbers} {self.path(target)}", refusable=True)
 
     async def fetch(self):
         uid, numbers, _ = self.some(most=10)
@@ -348,13 +355,14 @@ class Session:
             self.world.most[self.world.identity(self.view.validity, slot.uid)] += 1
         appended = self.world.new(sure=False)
         modseq = " MODSEQ" if self.view.keeps_modseqs else ""
+        archive, content = self.path("Archive"), message(appended)
         octets = self.rng.choice(
             [
                 f"x {uid}FETCH {numbers} (UID FLAGS{modseq} BODY.PEEK[TEXT])",
                 f"x {uid}STORE {numbers} +FLAGS (\\Flagged)",
-                f"x UID COPY {as_set(slot.uid for slot in slots)} Archive",
+                f"x UID COPY {as_set(slot.uid for slot in slots)} {archive}",
                 "x EXPUNGE",
-                f"x APPEND Archive {{{len(message(appended))}+}}\r\n{message(appended).decode()}",
+                f"x APPEND {archive} {{{len(content)}+}}\r\n{content.decode()}",
             ]
         )
         self.note(self.talk.said())

@@ -88,7 +88,7 @@ class ImaplibTests(ClientCase):
             assert client.status('"Old Mail"', "(MESSAGES UNSEEN)")[1] == [
                 b'"Old Mail" (MESSAGES 2 UNSEEN 1)'
             ]
-            assert client.namespace()[1] == [b'(("" "/")) NIL NIL']
+            assert client.namespace()[1] == [b'(("" "/")) (("Other Users/" "/")) NIL']
             client.close()
             client.logout()
 

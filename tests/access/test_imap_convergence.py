@@ -21,7 +21,7 @@ from twisted_mta.store.folder import Folder
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.login import LoginLimits
 
-SEEDS, ROUNDS = (40, 120) if os.environ.get("SOAK") else (3, 40)
+SEEDS, ROUNDS = (40, 120) if os.environ.get("SOAK") else (3, 50)
 LETTERS = dict(zip("DFRST", ("\\Draft", "\\Flagged", "\\Answered", "\\Seen", "\\Deleted"), strict=True))
 
 
@@ -164,7 +164,14 @@ class ConvergenceTests(ConvergenceCase):
         self.validities = {name: mailbox.uid_validity for name, mailbox in opened.items()}
         kinds = rng.sample(KINDS, 9)
         self.sessions = [
-            Session(self, number, kind, "Archive" if number % 4 == 3 else "INBOX", rng)
+            Session(
+                self,
+                number,
+                kind,
+                "Archive" if number % 4 == 3 else "INBOX",
+                rng,
+                "bob" if number > 6 else "alice",
+            )
             for number, kind in enumerate(kinds)
         ]
         for _ in range(6):
@@ -204,12 +211,13 @@ class ConvergenceTests(ConvergenceCase):
                 await session.settle(truth[session.mailbox])
 
     async def empty(self):
-        """Start over, with mailboxes that have a past."""
+        """Start over, with mailboxes that have a past, and that bob may work in, too."""
         talk = await self.logged_in()
         for name in MAILBOXES:
             await talk.say(f"a SELECT {name}")
             await talk.say("b STORE 1:* +FLAGS.SILENT (\\Deleted)")
             await talk.say("c EXPUNGE")
+            assert (await talk.say(f"d SETACL {name} bob@a.test lrswipkxtecda"))[-1].startswith("d OK")
         await talk.hang_up()
 
 

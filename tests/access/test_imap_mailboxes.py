@@ -196,6 +196,10 @@ class MailboxTests(ImapCase):
         assert (await talk.say(f'a SETMETADATA INBOX (/private/comment "{long}")'))[0].startswith(
             "a NO [METADATA MAXSIZE 65536]"
         )
+        long = f"{{70000+}}\r\n{long}"  # as a literal
+        assert (await talk.say(f"a SETMETADATA INBOX (/private/comment {long})"))[0].startswith(
+            "a NO [METADATA MAXSIZE 65536]"
+        )
         values = " ".join(f'/private/vendor/acme/{number} "x"' for number in range(100))
         assert (await talk.say(f"b SETMETADATA INBOX ({values})"))[0].startswith("b OK")
         assert (await talk.say('c SETMETADATA INBOX (/private/comment "one more")'))[0].startswith(

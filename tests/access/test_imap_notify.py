@@ -132,6 +132,12 @@ class NotifyTests(ImapCase):
         await other.say("b EXPUNGE")
         assert await self.told(talk) == ["* 1 EXPUNGE"]
 
+    async def test_new_messages_are_told_with_their_mod_sequence(self):
+        talk, _ = await self.notified("(selected (MessageNew (FLAGS) MessageExpunge))", "INBOX")
+        await talk.say("a ENABLE CONDSTORE")
+        await self.deliver(b"Subject: hello\r\n\r\nx\r\n")
+        assert (await self.told(talk))[-1] == "* 1 FETCH (FLAGS (\\Recent) UID 1 MODSEQ (2))"
+
     async def test_flags_of_the_selected_mailbox(self):
         await self.deliver_many(1)
         events = "MessageNew MessageExpunge FlagChange"

@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twisted_mta.message import threading
 from twisted_mta.message.base_subject import base_subject
 from twisted_mta.message.collation import casemap
-from twisted_mta.message.threading import Message, Thread, ordered_subject, references, refs
 
 Tree = list[object]  # of a number or None, and the trees of the children
+
+
+class Message(NamedTuple):
+    number: int
+    date: float
+    base_subject: str
+    is_reply: bool
+    message_id: str
+    references: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Thread:
+    number: int | None
+    children: list[Thread] = field(default_factory=list)
+
+
+def columns(messages: list[Message]) -> threading.Messages:
+    return threading.Messages(*zip(*messages, strict=True)) if messages else threading.Messages(*[()] * 6)
+
+
+def threads(forest: threading.Forest) -> list[Thread]:
+    found: list[Thread] = []
+    pending = [(root, found) for root in reversed(forest.roots)]
+    while pending:
+        node, siblings = pending.pop()
+        thread = Thread(forest.numbers[node] if node < len(forest.numbers) else None)
+        siblings.append(thread)
+        pending += [(child, thread.children) for child in reversed(forest.children.get(node, ()))]
+    return found
+
+
+def ordered_subject(messages: list[Message]) -> list[Thread]:
+    return threads(threading.ordered_subject(columns(messages)))
+
+
+def references(messages: list[Message]) -> list[Thread]:
+    return threads(threading.references(columns(messages)))
+
+
+def refs(messages: list[Message]) -> list[Thread]:
+    return threads(threading.refs(columns(messages)))
 
 
 def message(number: int, date: float, subject: str = "", name: str = "", *above: str) -> Message:

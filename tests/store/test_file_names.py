@@ -6,7 +6,7 @@ import sqlite3
 from unittest.mock import patch
 
 import pytest
-from store_case import Bench, StoreCase, message
+from store_case import ARRIVED, Bench, StoreCase, message
 
 from twisted_mta.store.file_names import SLICE
 from twisted_mta.store.flagging import claim_recent, set_flags
@@ -21,7 +21,10 @@ MANY = 2 * SLICE + 50
 @pytest.fixture
 def bench(tmp_path):
     bench = Bench(tmp_path / "alice")
-    bench.put(*range(1, MANY + 1), bits=SEEN)
+    bench.home.open()
+    for number in range(1, MANY + 1):
+        file = f"cur/{int(ARRIVED) + number}.m{number}.mx.a.test:2,S"
+        (bench.path / "Maildir" / file).write_bytes(message(number).replace(b"\r\n", b"\n"))
     yield bench
     bench.home.close()
 
@@ -110,7 +113,7 @@ def test_what_is_taken_back_after_a_crash_stays_so(bench):
 def test_changes_by_others_meanwhile_are_merged(bench):
     folder = flag(bench)
     cur = bench.path / "Maildir" / "cur"
-    one, two, three = sorted(os.listdir(cur), key=lambda name: int(name.split(".")[1][1:]))[:3]
+    one, two, three = sorted(os.listdir(cur), key=lambda name: int(name.split(".")[0]))[:3]
     os.rename(cur / one, cur / one.replace(":2,S", ":2,RS"))
     os.rename(cur / two, cur / two.replace(":2,S", ":2,"))
     os.unlink(cur / three)
@@ -177,9 +180,9 @@ def test_an_index_that_is_full_only_delays_the_names(bench):
 
 
 def test_recent_messages_move_to_cur(bench):
-    bench.put(*range(MANY + 1, 2 * MANY + 1))
     new = bench.path / "Maildir" / "new"
-    assert len(os.listdir(new)) == MANY
+    for number in range(MANY):
+        (new / f"1800000000.m{number}.mx").write_bytes(b"x\n")
     folder = bench.folder()
     claim_recent(folder, 2 * MANY + 1)
     assert len(os.listdir(new)) == MANY and folder.index.recent(folder.id) == 0

@@ -91,6 +91,13 @@ def test_letters_of_others_are_keywords(bench):
     assert infos(bench) == ["S", "Sz"]
 
 
+def test_what_a_letter_means_is_learned_while_another_is_given(bench):
+    give_name(bench, 1, lambda tail: tail + ":2,b")
+    (path(bench) / KEYWORDS).write_text("1 theirs\n")
+    add(bench, [1], "ours")
+    assert keywords(bench)[1] == "ours theirs" and infos(bench) == ["ab"]
+
+
 def test_a_letter_that_means_something_else_now(bench):
     add(bench, [1, 2], "work")
     (path(bench) / KEYWORDS).write_text("0 play\n")

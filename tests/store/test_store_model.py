@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from twisted_mta.message.content import Content
 from twisted_mta.store.folder import Folder
+from twisted_mta.store.keyword_file import read_keywords
 
 ROUNDS = 25
 FLAGS = ("\\Seen", "\\Flagged", "\\Deleted", "\\Answered", "\\Draft", "$Work", "later")
@@ -124,14 +125,12 @@ class ModelTests(StoreCase):
             letters = dict(
                 zip("DFRST", ("\\Draft", "\\Flagged", "\\Answered", "\\Seen", "\\Deleted"), strict=True)
             )
+            letters |= read_keywords(str(self.maildir(directory)))
             on_disk = sorted(
                 sorted(letters[letter] for letter in name.partition(":2,")[2])
                 for name in self.files(directory)
             )
-            system = sorted(
-                sorted(flag for flag in each.flags(uid) if flag.startswith("\\")) for uid in each.uids
-            )
-            assert on_disk == system
+            assert on_disk == sorted(sorted(each.flags(uid)) for uid in each.uids)
             status = await self.account.status(each.name)
             assert status.messages == len(each.uids) and status.highest_modseq == each.highest_modseq
             assert status.uid_next == each.uid_next

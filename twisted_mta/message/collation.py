@@ -9,14 +9,14 @@ Searches look for folded text instead (see folding), which finds more.
 
 from __future__ import annotations
 
-import unicodedata
+from twisted_mta.message.folding import decompose
 
 
 def casemap(text: str) -> str:
     """The key to sort and compare a text by."""
     if text.isascii():
         return text.upper()
-    return unicodedata.normalize("NFKD", text.translate(_TITLE_CASE))
+    return decompose(text.translate(_TITLE_CASE))
 
 
 class _TitleCase(dict[int, str]):

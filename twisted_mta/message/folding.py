@@ -19,6 +19,8 @@ import re
 import unicodedata
 
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
+_PIECE = 128  # characters decomposed at a time
+_MARKS = 30  # combining marks in a row that stay together, as in UAX #15's stream-safe text
 _SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can bring one, no database takes it
 
 
@@ -28,10 +30,27 @@ def fold(text: str) -> str:
         return _spaced(text.lower())
     text = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", text))
     # Upper case first: it takes ı to I, and ﬀ apart; what has no upper case is caught by `casefold`.
-    text = unicodedata.normalize("NFKD", text.upper()).casefold()
+    text = decompose(text.upper()).casefold()
     if "\u0307" in text:
         text = text.replace("i\u0307", "i")
     return _spaced(text)
+
+
+def decompose(text: str) -> str:
+    """NFKD, piece by piece: Python sorts combining marks in a row in a time that grows with the square of
+    their number, and lets nothing else run meanwhile. Of more than _MARKS in a row some may stay as they
+    are."""
+    if len(text) <= _PIECE:
+        return unicodedata.normalize("NFKD", text)
+    pieces = []
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        while end < min(len(text), start + _PIECE + _MARKS) and unicodedata.combining(text[end]):
+            end += 1
+        pieces.append(unicodedata.normalize("NFKD", text[start:end]))
+        start = end
+    return "".join(pieces)
 
 
 def _spaced(text: str) -> str:

@@ -12,7 +12,6 @@ be anything that tells them apart.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 # Loops are looked for by walking up from a message to the beginning of its thread, a few steps in real mail.
@@ -23,98 +22,147 @@ _STEPS_PER_MESSAGE = 20
 _NONE = -1
 
 
-class Message(NamedTuple):
-    """What is asked of a message: `number` is what the client calls it, `base_subject` is as subjects are
-    compared (see collation), a `message_id` that is not true is none; the rest is as in Overview."""
+class Messages(NamedTuple):
+    """What is asked of messages, in columns: `numbers` are what the client calls them, `subjects` are base
+    subjects as they are compared (see collation), an identifier that is not true is none; the rest is as in
+    Overview."""
 
-    number: int
-    date: float
-    base_subject: str
-    is_reply: bool
-    message_id: Hashable
-    references: Sequence[Hashable]
-
-
-class Thread:
-    """A message with those that answer it, in order of their dates. Without a number it stands for one that
-    is not there: only at the top, and with two children at least. `place` is that of the message when all are
-    in order of their dates; without a number, that of the first child."""
-
-    __slots__ = ("children", "number", "place")
-
-    def __init__(self, number: int | None, place: int) -> None:
-        self.number = number
-        self.children: list[Thread] = []
-        self.place = place
+    numbers: Sequence[int]
+    dates: Sequence[float]
+    subjects: Sequence[str]
+    replies: Sequence[bool]
+    identifiers: Sequence[Hashable]
+    references: Sequence[Sequence[Hashable]]
 
 
-_place = attrgetter("place")
+class Forest(NamedTuple):
+    """Threads. A message is its place among the `numbers`; `roots` begin the threads, `children` are the
+    messages that answer one, in order of their dates, if there are any. A place beyond the numbers stands for
+    a message that is not there: only among the roots, and with two children at least."""
+
+    roots: list[int]
+    children: dict[int, list[int]]
+    numbers: Sequence[int]
 
 
-def ordered_subject(messages: Sequence[Message]) -> list[Thread]:
+def ordered_subject(messages: Messages) -> Forest:
     """ORDEREDSUBJECT: the messages with one base subject, all of them children of the first."""
-    firsts: dict[str, Thread] = {}
-    for place, index in enumerate(_by_date(messages)):
-        message = messages[index]
-        thread = Thread(message.number, place)
-        first = firsts.setdefault(message.base_subject, thread)
-        if first is not thread:
-            first.children.append(thread)
-    return list(firsts.values())
+    firsts: dict[str, int] = {}
+    children: dict[int, list[int]] = {}
+    for message in _by_date(messages):
+        first = firsts.setdefault(messages.subjects[message], message)
+        if first != message:
+            children.setdefault(first, []).append(message)
+    return Forest(list(firsts.values()), children, messages.numbers)
 
 
-def references(messages: Sequence[Message]) -> list[Thread]:
+def references(messages: Messages) -> Forest:
     """REFERENCES: what answers what, then threads with one base subject are put together."""
-    dated = _by_date(messages)
-    return _merge_subjects(_linked(messages, dated), [messages[index] for index in dated])
+    return _Linked(messages).merged()
 
 
-def refs(messages: Sequence[Message]) -> list[Thread]:
+def refs(messages: Messages) -> Forest:
     """REFS: what answers what; threads in order of their latest messages."""
-    threads = _linked(messages, _by_date(messages))
-    latest = {id(thread): _latest(thread) for thread in threads}
-    return sorted(threads, key=lambda thread: latest[id(thread)])
+    linked = _Linked(messages)
+    latest = {root: linked.latest(root) for root in linked.roots}
+    return Forest(sorted(linked.roots, key=latest.__getitem__), linked.children, messages.numbers)
 
 
-def _latest(thread: Thread) -> int:
-    found, pending = 0, [thread]
-    while pending:
-        each = pending.pop()
-        found = max(found, each.place)
-        pending += each.children
-    return found
+def _by_date(messages: Messages) -> list[int]:
+    return sorted(range(len(messages.dates)), key=messages.dates.__getitem__)
 
 
-def _by_date(messages: Sequence[Message]) -> list[int]:
-    dates = [message.date for message in messages]
-    return sorted(range(len(dates)), key=dates.__getitem__)
-
-
-def _linked(messages: Sequence[Message], dated: list[int]) -> list[Thread]:
+class _Linked:
     """Steps 1 to 4: all threads, in order of the dates of their first messages."""
-    parents = _Links(messages).parents
-    count = len(messages)
-    threads = [Thread(message.number, 0) for message in messages]
-    missing: dict[int, Thread] = {}  # by the first of the messages in the thread that are not there
-    roots: list[Thread] = []
-    for place, index in enumerate(dated):
-        thread = threads[index]
-        thread.place = place
-        parent = parents[index]
-        if parent >= count:
-            parent = _present(parents, parent, count)
-        if parent == _NONE:
-            roots.append(thread)
-        elif parent < count:
-            threads[parent].children.append(thread)
-        elif parent in missing:
-            missing[parent].children.append(thread)
-        else:
-            root = missing[parent] = Thread(None, place)
-            root.children.append(thread)
-            roots.append(root)
-    # A missing message is not kept for the sake of one child.
-    return [root.children[0] if root.number is None and len(root.children) == 1 else root for root in roots]
+
+    def __init__(self, messages: Messages) -> None:
+        self.roots: list[int] = []
+        self.children: dict[int, list[int]] = {}
+        self._messages = messages
+        self._dated = dated = _by_date(messages)
+        parents = _Links(messages).parents
+        self._count = count = len(dated)
+        # Where a message stands by its date; one that is not there has the place of its first child.
+        self._places = places = [0] * len(parents)
+        roots, children = self.roots, self.children
+        for place, message in enumerate(dated):
+            places[message] = place
+            parent = parents[message]
+            if parent >= count:
+                parent = _present(parents, parent, count)
+            if parent == _NONE:
+                roots.append(message)
+            elif parent in children:
+                children[parent].append(message)
+            else:
+                children[parent] = [message]
+                if parent >= count:
+                    places[parent] = place
+                    roots.append(parent)
+        # A missing message is not kept for the sake of one child.
+        self.roots = [
+            children.pop(root)[0] if root >= count and len(children[root]) == 1 else root for root in roots
+        ]
+
+    def latest(self, root: int) -> int:
+        """The place of the last message of a thread."""
+        places, children = self._places, self.children
+        found, pending = 0, [root]
+        while pending:
+            each = pending.pop()
+            found = max(found, places[each])
+            pending += children.get(each, ())
+        return found
+
+    def merged(self) -> Forest:
+        """Steps 5 and 6: make threads with one base subject one, and put all in order again."""
+        places, children, count = self._places, self.children, self._count
+        subjects = [self._messages.subjects[self._first(root)] for root in self.roots]
+        chosen = self._choose(subjects)
+        grown: set[int] = set()
+        for root, subject in zip(self.roots, subjects, strict=True):
+            known = chosen.get(subject, root)
+            if known == root:
+                continue
+            if known >= count:
+                children[known] += children.pop(root) if root >= count else [root]
+            elif self._is_reply(root) and not self._is_reply(known):
+                children.setdefault(known, []).append(root)
+            else:
+                both = chosen[subject] = len(places)
+                places.append(places[known])
+                children[both] = [known, root]
+                known = both
+            grown.add(known)
+        for thread in grown:
+            children[thread].sort(key=places.__getitem__)
+            if thread >= count:
+                places[thread] = places[children[thread][0]]
+        alone = [root for root, subject in zip(self.roots, subjects, strict=True) if not subject]
+        roots = sorted([*alone, *chosen.values()], key=places.__getitem__)
+        return Forest(roots, children, self._messages.numbers)
+
+    def _choose(self, subjects: list[str]) -> dict[str, int]:
+        """The subject table (B): of the threads with one base subject, the one to which the others are added.
+        A missing message is better than one that is there, and a first message better than a reply."""
+        table: dict[str, int] = {}
+        count = self._count
+        for root, subject in zip(self.roots, subjects, strict=True):
+            if not subject:
+                continue
+            known = table.setdefault(subject, root)
+            if known == root or known >= count:
+                continue
+            if root >= count or (self._is_reply(known) and not self._is_reply(root)):
+                table[subject] = root
+        return table
+
+    def _first(self, root: int) -> int:
+        """The message itself, or the first child of one that is not there."""
+        return self._dated[self._places[root]]
+
+    def _is_reply(self, root: int) -> bool:
+        return self._messages.replies[self._first(root)]
 
 
 def _present(parents: list[int], node: int, count: int) -> int:
@@ -130,21 +178,21 @@ def _present(parents: list[int], node: int, count: int) -> int:
 
 
 class _Links:
-    """Step 1: the parent of each message, by their places in `messages`; places beyond are of messages that
-    are not there, only referred to."""
+    """Step 1: the parent of each message, by their places; places beyond are of messages that are not there,
+    only referred to."""
 
-    def __init__(self, messages: Sequence[Message]) -> None:
-        count = len(messages)
+    def __init__(self, messages: Messages) -> None:
+        count = len(messages.numbers)
         self.parents = [_NONE] * count
         self._children = [0] * count  # how many
         self._steps = _STEPS + _STEPS_PER_MESSAGE * count
         self._places: dict[Hashable, int] = {}
-        for place, message in enumerate(messages):
-            if message.message_id:
-                self._places.setdefault(message.message_id, place)
-        for place, message in enumerate(messages):
-            if message.references:
-                self._link(place, self._chain(message.references))
+        for place, identifier in enumerate(messages.identifiers):
+            if identifier:
+                self._places.setdefault(identifier, place)
+        for place, above in enumerate(messages.references):
+            if above:
+                self._link(place, self._chain(above))
             elif self.parents[place] != _NONE:
                 self._link(place, _NONE)
 
@@ -186,44 +234,3 @@ class _Links:
             place = self.parents[place]
             self._steps -= 1
         return place != _NONE
-
-
-def _merge_subjects(roots: list[Thread], dated: Sequence[Message]) -> list[Thread]:
-    """Steps 5 and 6: make threads with one base subject one, and put all in order again."""
-    subjects = [dated[root.place].base_subject for root in roots]
-    chosen = _choose(roots, subjects, dated)
-    grown: dict[int, Thread] = {}
-    for root, subject in zip(roots, subjects, strict=True):
-        known = chosen.get(subject, root)
-        if known is root:
-            continue
-        if known.number is None:
-            known.children += root.children if root.number is None else [root]
-        elif dated[root.place].is_reply and not dated[known.place].is_reply:
-            known.children.append(root)
-        else:
-            both = chosen[subject] = Thread(None, known.place)
-            both.children = [known, root]
-            known = both
-        grown[id(known)] = known
-    for thread in grown.values():
-        thread.children.sort(key=_place)
-        if thread.number is None:
-            thread.place = thread.children[0].place
-    alone = [root for root, subject in zip(roots, subjects, strict=True) if not subject]
-    return sorted([*alone, *chosen.values()], key=_place)
-
-
-def _choose(roots: list[Thread], subjects: list[str], dated: Sequence[Message]) -> dict[str, Thread]:
-    """The subject table (B): of the threads with one base subject, the one to which the others are added. A
-    missing message is better than one that is there, and a first message better than a reply."""
-    table: dict[str, Thread] = {}
-    for root, subject in zip(roots, subjects, strict=True):
-        if not subject:
-            continue
-        known = table.setdefault(subject, root)
-        if known.number is not None and (
-            root.number is None or (dated[known.place].is_reply and not dated[root.place].is_reply)
-        ):
-            table[subject] = root
-    return table

@@ -13,6 +13,7 @@ import re
 
 _IDENTITY = frozenset({b"7bit", b"8bit", b"binary", b""})
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_MAX_RUNS = 10_000  # of base64 in one text; the padding behind the last of them is passed over
 _NOT_BASE64 = bytes(octet for octet in range(256) if octet not in _BASE64)
 # It begins where a run of white space does, so that no run is looked at more than once.
 _WHITE_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
@@ -34,7 +35,9 @@ def _decode_base64(octets: bytes) -> bytes:
     digits = octets.translate(None, _NOT_BASE64).rstrip(b"=")
     if b"=" not in digits:
         return _decode_run(digits)
-    return b"".join(_decode_run(run) for run in digits.split(b"="))
+    runs = digits.split(b"=", _MAX_RUNS)
+    runs[-1] = runs[-1].replace(b"=", b"")
+    return b"".join(map(_decode_run, runs))
 
 
 def _decode_run(digits: bytes) -> bytes:

@@ -33,7 +33,8 @@ LOOK = 0.2  # seconds between two looks at how far the server is
 def add_commands(mailbox: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta mailbox`."""
     group = mailbox.add_subparsers(metavar="…", required=True)
-    listed = group.add_parser("list", help="the mailboxes of an account", description=list_mailboxes.__doc__)
+    text = "the mailboxes of an account, and what is in them"
+    listed = group.add_parser("list", help=text, description=text)
     listed.add_argument("address")
     listed.add_argument("--json", action="store_true")
     listed.set_defaults(command=list_mailboxes)

@@ -36,6 +36,7 @@ from twisted_mta.service.wiring import Part, Parts, build
 
 SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
 BACKLOG = 511  # connections the system holds until they are accepted
+YOUNG = 10_000  # objects that are made, and not freed, between two looks of the collector at the new ones
 STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
 OTHER_FILES = 100  # descriptors that are not for clients: databases, spool files, mailboxes, other servers
 
@@ -134,6 +135,7 @@ class MailServer(Service):
         # What has been made so far will stay: the collector need not look through it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG)
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
         if self._config.demo.accounts:

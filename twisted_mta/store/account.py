@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_mta.store import hierarchy
+from twisted_mta.store import hierarchy, snapshot
 from twisted_mta.store.changes import NONE, AccountChange, AccountWatcher, Step
 from twisted_mta.store.columns import Columns, Counts
 from twisted_mta.store.deposit import Deposit, Deposited, deposit
@@ -183,6 +183,22 @@ class Account:
     async def usage(self) -> Usage:
         """What all mailboxes together hold."""
         return Usage(*await self.visit(lambda home: home.index.usage()))
+
+    def put_away(self, mailbox: Mailbox) -> None:
+        """Nobody has the mailbox open: it need not be in memory, but is quick to be opened again."""
+        if packed := self._packed(mailbox):
+            Deferred.fromCoroutine(self._save({mailbox.number: packed})).addErrback(self._unexpected)
+        self.forget(mailbox)
+
+    def _packed(self, mailbox: Mailbox) -> bytes:
+        if mailbox.deleted or len(mailbox) < snapshot.WORTHWHILE or mailbox.columns.cluttered:
+            return b""
+        marks = snapshot.Marks(self.epoch, mailbox.uid_next, mailbox.highest_modseq)
+        return snapshot.pack(mailbox.columns, marks)
+
+    async def _save(self, packed: dict[int, bytes]) -> None:
+        with suppress(StoreError):  # said already where it happened; it costs time at the next opening
+            await self._queue(partial(_save, packed=packed))
 
     def forget(self, mailbox: Mailbox) -> None:
         """Nobody has the mailbox open, or it is no more: it need not be in memory."""
@@ -355,6 +371,8 @@ class Account:
 
     async def shut(self) -> None:
         """Close the index after all work that was asked for before; later work opens it again."""
+        packed = {mailbox.number: self._packed(mailbox) for mailbox in self._mailboxes.values()}
+        await self._save({number: octets for number, octets in packed.items() if octets})
         try:
             await self._queue(Home.shut)
         except StoreError:
@@ -382,8 +400,22 @@ def _loaded(home: Home, folder: Folder) -> Loaded:
         uid_next=uid_next,
         recent_from=recent_from,
         highest_modseq=highest_modseq,
-        columns=Columns(home.index.columns(folder.id)),
+        columns=_columns(home, folder, snapshot.Marks(home.index.emails.epoch, uid_next, highest_modseq)),
     )
+
+
+def _columns(home: Home, folder: Folder, marks: snapshot.Marks) -> Columns:
+    try:
+        found = snapshot.take(home.path, folder.id, marks)
+    except OSError as error:
+        home.report(f"{home.path}: {error!r}")
+        found = None
+    return Columns(home.index.columns(folder.id)) if found is None else found
+
+
+def _save(home: Home, packed: dict[int, bytes]) -> None:
+    for number, octets in packed.items():
+        snapshot.save(home.path, number, octets)
 
 
 def _refresh(home: Home, number: int) -> None:

@@ -93,6 +93,18 @@ class Columns:
         self.save_dates.extend(save_dates)
         self._size = sum(self.sizes)
 
+    def restore(self, combinations: Sequence[tuple[int, str]], numbers: Sequence[int]) -> None:
+        """The other arrays have been filled: for each message the place of its flags in `combinations`.
+        Raises IndexError, ValueError for what cannot be."""
+        if len(numbers) != len(self.uids):
+            raise ValueError("columns of different lengths")
+        for bits, keywords in combinations:
+            self._number(bits, keywords)
+        for number, holders in Counter(numbers).items():
+            self._holders[number] = holders
+        self.flag_numbers.extend(numbers)
+        self._size = sum(self.sizes)
+
     def position(self, uid: int) -> int:
         """Where the message stands. Raises NoSuchMessage."""
         position = bisect_left(self.uids, uid)

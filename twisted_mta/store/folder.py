@@ -58,7 +58,7 @@ class Folder:
         self.report = report
         self._stamp = row.stamp
         self._settled = row.settled
-        self._look_again = 0.0  # when an unsettled folder is due
+        self._look_again = names.seconds() + SETTLING  # when an unsettled folder is due
         self._scan_cost = 0.0
         self._letters: KeywordLetters | None = None
         self._spellings: dict[str, str] | None = None  # keywords in use, by their lower case

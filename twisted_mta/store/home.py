@@ -3,10 +3,12 @@
     <account>/Maildir/            INBOX, with the other mailboxes as .Name inside
     <account>/index.sqlite        see index.py
     <account>/numbers             the last number given to a mailbox, as text
+    <account>/columns/            see snapshot.py
     <account>/removed.*           deleted mailboxes on their way out
 
-A mailbox's number is its UIDVALIDITY. Numbers come from the clock, only ever grow, and are remembered
-beside the index, so that an index that was lost and built anew never gives a number twice.
+A mailbox's number is its UIDVALIDITY, unless that was taken over from another server. Numbers come from the
+clock, only ever grow, and are remembered beside the index, so that an index that was lost and built anew
+never gives a number twice.
 
 Everything here runs in the account's lane.
 """
@@ -24,6 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twisted_mta.store import names as mailbox_names
+from twisted_mta.store import snapshot
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
 from twisted_mta.store.file_names import catch_up
@@ -157,6 +160,7 @@ class Home:
             raise StorageFault()
         if fresh:
             self._folders.clear()
+            shutil.rmtree(f"{self.path}/{snapshot.DIRECTORY}", ignore_errors=True)
         self._root_stamp = _UNKNOWN
         try:
             self._index = self._open_index(fresh)
@@ -432,6 +436,8 @@ class Home:
         with self.index.transaction():
             self.index.remove_mailbox(row.id)
         self._folders.pop(row.id, None)
+        with suppress(OSError):
+            os.unlink(f"{self.path}/{snapshot.DIRECTORY}/{row.id}")
         self.tell(Step(row.id, name=row.name, deleted=True))
 
     def renamed(self, row: MailboxRow, name: str, directory: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -39,7 +39,8 @@ class Threads:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
+        self._threads: list[threading.Thread] = []  # those there are, at work or not
+        self._starts: SimpleQueue[bool] = SimpleQueue()  # for whichever thread is free: False ends it
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
         self._active = 0  # threads at work
@@ -61,7 +62,7 @@ class Threads:
             start = self._active == 0
             self._active += start
         if start:
-            self._pool.submit(self._work)
+            self._start()
         if self._tick is None:
             self._tick = self._reactor.callLater(PATIENCE, self._look)
 
@@ -81,6 +82,18 @@ class Threads:
         except BaseException:
             failure = Failure()
             self._done.append(lambda: self.log.failure("unexpected error in a thread", failure=failure))
+
+    def _start(self) -> None:
+        """Have one more thread begin to work, which is counted already."""
+        if self._active > len(self._threads):
+            name = f"store-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+            self._threads[-1].start()
+        self._starts.put(True)
+
+    def _serve(self) -> None:
+        while self._starts.get():
+            self._work()
 
     def _work(self) -> None:
         while True:
@@ -109,7 +122,7 @@ class Threads:
             join = bool(self._waiting) and active < THREADS
             self._active += join
         if join:
-            self._pool.submit(self._work)
+            self._start()
         if active and self._tick is None and not self._stopped:
             self._tick = self._reactor.callLater(PATIENCE, self._look)
 
@@ -119,7 +132,10 @@ class Threads:
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
-        self._pool.shutdown()
+        for _ in self._threads:
+            self._starts.put(False)
+        for thread in self._threads:
+            thread.join()
         self._arrive()
 
 

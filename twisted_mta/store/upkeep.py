@@ -71,7 +71,7 @@ class Upkeep:
         while self._held > self._kept_messages:
             eldest, weight = self._kept.popitem(last=False)
             self._held -= weight
-            eldest.account.forget(eldest)
+            eldest.account.put_away(eldest)
 
     def let_go(self, mailbox: Mailbox) -> None:
         """Somebody has the mailbox open, or it is no more."""

@@ -107,8 +107,8 @@ def _hierarchy(inventory: Inventory) -> Iterator[Finding]:
         if strange and os.path.isdir(f"{inventory.root}/{directory}/{CUR}"):
             yield Finding(
                 "",
-                f"the directory {os.fsencode(directory)!r} is no mailbox: its name cannot be read, or is another"
-                " one's, too",
+                f"the directory {os.fsencode(directory)!r} is no mailbox: its name cannot be read, or is that"
+                " of another one",
                 "the server passes it over; rename it",
             )
 

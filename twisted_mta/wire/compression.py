@@ -27,9 +27,14 @@ class Compression:
         """Octets from the peer, to be taken by `next_piece`."""
         self._waiting += data
 
+    @property
+    def waiting(self) -> bool:
+        """True when there may be something for `next_piece`."""
+        return bool(self._waiting) or self._may_hold_more
+
     def next_piece(self) -> bytes:
         """The next inflated octets, at most PIECE; b"" when more have to come. Raises zlib.error."""
-        while self._waiting or self._may_hold_more:
+        while self.waiting:
             piece = self._inflate.decompress(self._waiting, PIECE)
             self._waiting = self._inflate.unconsumed_tail
             self._may_hold_more = len(piece) == PIECE

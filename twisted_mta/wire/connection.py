@@ -16,11 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, ITCPTransport, ITLSTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection as TcpConnection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.message.status import MailError, unexpected
-from twisted_mta.wire.compression import PIECE, Compression
+from twisted_mta.wire.compression import Compression
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.outflow import Outflow
 
@@ -29,7 +30,8 @@ Event_co = TypeVar("Event_co", covariant=True)
 
 CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connection
 STALL_LIMIT = 300.0  # seconds a peer has to take a piece of a large answer, which occupies memory until then
-INFLATED_AT_ONCE = 32 * PIECE  # octets until the others have their turn
+QUIET_PIECES = 32  # of inflated input without a whole command, until the others have their turn
+AT_ONCE = 64 * 1024  # octets of answers that are sent between two readings without the reactor's help
 PARTING_LIMIT = 2.0  # seconds a peer that took everything has, when the server stops, to end TLS on its side
 
 
@@ -96,7 +98,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         if output:
             if self._compression is not None:
                 output = self._compression.deflate(output)
-            self._require_transport().write(output)
+            self._transmit(output)
         if self.engine.finished:
             self.close()
 
@@ -124,6 +126,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         transport = self._require_transport()
         assert self.listener.tls_context is not None
         self._heard = False
+        self._socket = None
         ITLSTransport(transport).startTLS(self.listener.tls_context)
 
     def start_compression(self) -> None:
@@ -136,7 +139,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         self.flush()
         compression, self._compression = self._compression, None
         if compression is not None and not self._gone:
-            self._require_transport().write(compression.finish())
+            self._transmit(compression.finish())
             self.engine.receive(compression.left_over)
 
     @property
@@ -177,6 +180,10 @@ class Connection(TwistedProtocol, Generic[Event]):
     _heard = False  # something has been received: whatever handshake there was is over
     _peer_host = ""
     _compression: Compression | None = None
+    _inflating = False  # something of what has been received was inflated already
+    _socket: TcpConnection | None = None  # when there is nothing between it and this connection
+    _queued = False  # the transport may have something that is still to be sent
+    _at_once = AT_ONCE  # what is left of it
 
     def connectionMade(self) -> None:
         self._gone = False
@@ -185,7 +192,9 @@ class Connection(TwistedProtocol, Generic[Event]):
         if ITCPTransport.providedBy(transport):
             # The last segment of an answer must not wait until the peer acknowledges those before.
             transport.setTcpNoDelay(True)
-        self._outflow = Outflow(self._settle_input)
+        if isinstance(transport, TcpConnection):
+            self._socket = transport
+        self._outflow = Outflow(self._flow_changed)
         IConsumer(transport).registerProducer(self._outflow, True)
         if not self.listener.admit(self):
             return
@@ -197,6 +206,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         if self._closing:
             return
         self._heard = True
+        self._at_once = AT_ONCE
         if self._compression is not None:
             self._compression.receive(data)
         else:
@@ -240,23 +250,26 @@ class Connection(TwistedProtocol, Generic[Event]):
     async def _next_event(self) -> Event | None:
         """What the engine has; compressed input is inflated as it is needed, and not all in one breath."""
         event = self.engine.next_event()
-        inflated = 0
+        pieces = 0
         while event is None and self._compression is not None:
+            # A piece may have been many commands, whose answers are to be taken before there are more.
+            if self._inflating and self._compression.waiting and not pieces % QUIET_PIECES:
+                await self.drain()
+                await self.listener.breathe()
+                if self._gone or self._closing:
+                    break
             try:
                 piece = self._compression.next_piece()
             except zlib.error:
                 self.log.info("{peer} sent what is not DEFLATE; it is cut off", peer=self._peer_host)
                 self.abort()
                 break
+            self._inflating = bool(piece)
             if not piece:
                 break
             self.engine.receive(piece)
             event = self.engine.next_event()
-            inflated += PIECE
-            if event is None and not inflated % INFLATED_AT_ONCE:
-                await self.listener.breathe()
-                if self._gone:
-                    break
+            pieces += 1
         return event
 
     def _crashed(self, failure: Failure) -> None:
@@ -264,6 +277,26 @@ class Connection(TwistedProtocol, Generic[Event]):
         self.log.failure("session ended", failure=failure)
         if not self._gone:
             self.abort()
+
+    def _transmit(self, data: bytes) -> None:
+        """Send an answer, or have the transport do so. Small ones are sent at once: to wait until the socket
+        can be written to costs three system calls and a turn of the reactor. Once the transport has got
+        something, nothing may overtake it; that it has sent all is known only after it has been full."""
+        socket = self._socket
+        if socket is not None and not (self._queued or self._closing) and len(data) <= self._at_once:
+            self._at_once -= len(data)
+            sent = socket.writeSomeData(data)
+            if isinstance(sent, int):  # otherwise the peer is gone, as the transport will find out
+                data = data[sent:]
+                if not data:
+                    return
+        self._queued = True
+        self._require_transport().write(data)
+
+    def _flow_changed(self) -> None:
+        if not self._outflow.full:
+            self._queued = False
+        self._settle_input()
 
     def _settle_input(self) -> None:
         """Read only while no event is pending and the peer takes what it is sent.

@@ -79,6 +79,7 @@ def test_numbers():
 def test_flags():
     assert Cursor(b"(\\seen $Junk \\DELETED)").flags() == {"\\Seen", "$Junk", "\\Deleted"}
     assert Cursor(b"\\Seen foo").flags() == {"\\Seen", "foo"}
+    assert Cursor(b"(Foo bar fOO BAR foo)").flag_list() == {"Foo", "bar"}
     assert Cursor(b"()").flag_list() == frozenset()
     for text in (b"(\\Recent)", b"(\\Bogus)", b"(a  b)", b"(a b", b"((a))", b"(" + b"a" * 101 + b")"):
         with pytest.raises(CommandError):

@@ -1,10 +1,12 @@
 """Commands that search as they are read, and their responses as they are written."""
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_mta.message.threading import Thread as ThreadOf
+from twisted_mta.message.threading import Forest
 from twisted_mta.protocol.imap4.commands.command import State
 from twisted_mta.protocol.imap4.commands.searching import (
     CancelUpdate,
@@ -212,19 +214,19 @@ def test_windows(count, one, other, backwards):
     assert list(window.within(count)) == [result - 1 for result in window.of(results)]
 
 
-def tree(number, *children):
-    thread = ThreadOf(number, 0)
-    thread.children = list(children)
-    return thread
+def response(roots, children, missing=()):
+    """To threads of messages by their numbers; those that are not there, too, have a number here."""
+    numbers = sorted({*roots, *children, *chain.from_iterable(children.values())} - set(missing))
+    place = {number: at for at, number in enumerate([*numbers, *missing])}
+    below = {place[above]: [place[each] for each in some] for above, some in children.items()}
+    return thread_response(Forest([place[root] for root in roots], below, numbers))
 
 
 def test_threads():
     """RFC 5256 §4."""
-    assert thread_response([]) == b"* THREAD\r\n"
-    split = tree(6, tree(4, tree(23)), tree(44, tree(7, tree(96))))
-    assert thread_response([tree(2), tree(3, split)]) == b"* THREAD (2)(3 6 (4 23)(44 7 96))\r\n"
-    assert thread_response([tree(None, tree(3), tree(5))]) == b"* THREAD ((3)(5))\r\n"
-    deep = tree(1)
-    for number in range(2, 100_000):
-        deep = tree(number, deep)
-    assert thread_response([deep]).count(b" ") == 100_000
+    assert response([], {}) == b"* THREAD\r\n"
+    children = {3: [6], 6: [4, 44], 4: [23], 44: [7], 7: [96]}
+    assert response([2, 3], children) == b"* THREAD (2)(3 6 (4 23)(44 7 96))\r\n"
+    assert response([1], {1: [3, 5]}, missing=[1]) == b"* THREAD ((3)(5))\r\n"
+    deep = {number: [number + 1] for number in range(1, 100_000)}
+    assert response([1], deep).count(b" ") == 100_001

@@ -28,7 +28,7 @@ class ImapLimits:
 
     login_time: float = 120.0
     idle_time: float = 31 * 60.0
-    faults: int = 20
+    faults: int = 50
     message: int = 50 * 1024 * 1024
     messages: int = 1_000_000
     partial_cache: int = 64 * 1024 * 1024

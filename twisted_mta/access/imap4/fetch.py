@@ -236,9 +236,9 @@ class _Plan:
 
 def _among(positions: Sequence[int], uids: Sequence[int], found: Collection[Container[int]]) -> Sequence[int]:
     """Those of the positions whose UIDs are in everything that was found."""
-    if not found:
-        return positions
-    return [position for position in positions if all(uids[position] in some for some in found)]
+    for some in found:
+        positions = [position for position in positions if uids[position] in some]
+    return positions
 
 
 COMMANDS: Rows = {Fetch: fetch}

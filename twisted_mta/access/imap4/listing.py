@@ -66,9 +66,10 @@ async def list_mailboxes(session: ImapSession, command: List) -> None:
     found = await select_names(session, command, mailboxes, subscribed)
     new_form = command.extended or "IMAP4REV2" in session.enabled
     for start in range(0, len(found), _AT_ONCE):
+        if start:
+            await session.drain()
+            await session.access.breathe()
         await _tell(session, command, found[start : start + _AT_ONCE], new_form)
-        await session.drain()
-        await session.access.breathe()
     session.complete(command, "LIST completed")
 
 
@@ -158,10 +159,13 @@ def levels_above(name: str) -> Iterator[str]:
 
 
 async def _tell(session: ImapSession, command: List, found: Sequence[Found], new_form: bool) -> None:
-    told_of = [each for each in found if each.selected and each.exists]
-    results = await together([_lines_behind(session, command.returned, each) for each in told_of])
+    returned = command.returned
+    told_of = []
+    if returned.status or returned.metadata or "MYRIGHTS" in returned.options:
+        told_of = [each for each in found if each.selected and each.exists]
+    results = await together([_lines_behind(session, returned, each) for each in told_of])
     behind = dict(zip([each.name for each in told_of], results, strict=True))
-    told_subscribed = "SUBSCRIBED" in command.selection | command.returned.options
+    told_subscribed = "SUBSCRIBED" in command.selection | returned.options
     criteria = sorted(command.selection & {"SUBSCRIBED", "SPECIAL-USE"})
     for each in found:
         lines = behind.get(each.name, b"")
@@ -251,6 +255,8 @@ def oldname(session: ImapSession, name: str) -> bytes:
 async def list_subscribed(session: ImapSession, command: Lsub) -> None:
     """LSUB (RFC 3501 §6.3.9). A level that is not subscribed itself is told of, as \\Noselect, when a `%`
     hides subscriptions below it."""
+    if command.patterns == ("",):  # as LIST is asked for the separator; RFC 3501 is silent, clients are not
+        session.engine.write(b'* LSUB (\\Noselect) "/" ""\r\n')
     names = set(await session.viewpoint.subscriptions())
     matches = matcher(command.reference, command.patterns)
     found = {name for name in names if matches(name)}

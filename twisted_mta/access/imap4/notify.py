@@ -26,6 +26,7 @@ from twisted_mta.access.imap4.status import status_line
 from twisted_mta.access.imap4.view import View
 from twisted_mta.protocol.imap4.commands.command import Command
 from twisted_mta.protocol.imap4.commands.notifying import SELECTED, Group, Notify
+from twisted_mta.protocol.imap4.fetch_items import Attribute
 from twisted_mta.protocol.imap4.mailbox_name import SEPARATOR
 from twisted_mta.store.account import Account, MailboxInfo
 from twisted_mta.store.changes import AccountChange, Change
@@ -303,7 +304,9 @@ class Notifications:
             view, last = new
             first = bisect_right(view.uids, last, 0, view.count)
             others = [at for at in range(first, view.count) if (view, view.uids[at]) not in self._own]
-            await fetch.tell(session, self._selected.items, others)
+            # What comes unasked has to have these (RFC 7162 §3.1, §3.2.4).
+            also = (*view.naming_items(), Attribute.MODSEQ) if view.tells_modseqs else ()
+            await fetch.tell(session, tuple(dict.fromkeys((*self._selected.items, *also))), others)
         await self._watch_others()
         await self._tell_names()
         await self._tell_statuses()

@@ -95,6 +95,9 @@ class ImapSession(Connection[Event]):
     async def _decide(self, event: Event) -> None:
         if isinstance(event, Command):
             self._faults = 0
+            if isinstance(event, OnMessages) and "r" not in self.require_view().rights:
+                self.refuse_command(event, "You may not read this mailbox any more", "NOPERM")
+                return
             await COMMANDS[type(event)](self, event)
         elif isinstance(event, LiteralChunk):
             await append.take(self, event)

@@ -40,7 +40,7 @@ _LOOKS = (
     Look("message_id", hash),
     Look("references", _numbers),
 )
-_ALGORITHMS: dict[str, Callable[[Sequence[threading.Message]], list[threading.Thread]]] = {
+_ALGORITHMS: dict[str, Callable[[threading.Messages], threading.Forest]] = {
     "ORDEREDSUBJECT": threading.ordered_subject,
     "REFERENCES": threading.references,
     "REFS": threading.refs,
@@ -83,8 +83,7 @@ def _render(
     dates = internal_dates
     if algorithm != "REFS":
         dates = [other if date is None else date for date, other in zip(sent, dates, strict=True)]
-    messages = list(map(threading.Message, numbers, dates, *others))
-    return thread_response(_ALGORITHMS[algorithm](messages))
+    return thread_response(_ALGORITHMS[algorithm](threading.Messages(numbers, dates, *others)))
 
 
 async def _beside(mailbox: Mailbox, work: Callable[[], T]) -> T:

@@ -226,7 +226,8 @@ class Cursor:
     def _bounded(flags: list[str]) -> frozenset[str]:
         if len(flags) > MAX_FLAGS:
             raise CommandError("Too many flags", condition="NO", code="LIMIT")
-        return frozenset(flags)
+        # Case does not tell keywords apart; the first spelling counts.
+        return frozenset({flag.lower(): flag for flag in reversed(flags)}.values())
 
 
 def decode_mailbox(raw: bytes, *, utf8: bool = False) -> str:

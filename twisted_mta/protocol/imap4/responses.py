@@ -47,6 +47,7 @@ def astring(octets: bytes) -> bytes:
     return octets if _ATOM.fullmatch(octets) else string(octets)
 
 
+@lru_cache(maxsize=4096)
 def mailbox(name: str, *, utf8: bool = False) -> bytes:
     """A mailbox name, quoted where it must be: modified UTF-7, or UTF-8 (RFC 6855 §3, RFC 9051 §5.1)."""
     if not utf8:

@@ -143,8 +143,17 @@ def _is_last(block: bytes, names: frozenset[bytes], field: bytes) -> bool:
 
 def _without(block: bytes, names: frozenset[bytes]) -> bytes:
     """All fields but those of these names, and the empty line."""
-    kept = [block[field.start : field.end] for field in fields(block) if field.name.lower() not in names]
-    return b"".join(kept) + _empty_line(block)
+    text = b"\n" + block + b"\n"
+    kept: list[bytes] = []
+    position = 0
+    for found in _pattern(names).finditer(text):
+        kept.append(text[position : found.start()])
+        position = found.end()
+    if position < len(text) - 1:  # else the line end behind the last field is that of the one before it
+        kept.append(text[position:-1])
+    else:
+        kept.append(b"\n")
+    return b"".join(kept)[1:]
 
 
 def _empty_line(block: bytes) -> bytes:

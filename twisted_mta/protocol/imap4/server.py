@@ -60,7 +60,8 @@ class InputLimits:
 
 # Before login nobody has a reason to send more than a name and a password.
 BEFORE_LOGIN = InputLimits(line=8 * 1024, literal=4 * 1024, command=16 * 1024, skip=64 * 1024)
-LOGGED_IN = InputLimits(line=2**21, literal=64 * 1024, command=2**21, skip=2**27)
+LOGGED_IN = InputLimits(line=2**21, literal=2**20, command=2**21, skip=2**27)
+_MAX_URL = 64 * 1024  # octets of one that comes as a literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +340,7 @@ class ImapServer:
             part = bringing.reader.next_part(line, literal)
         except UrlDue as error:
             assert literal is not None
-            if literal.size > self._limits.literal:
+            if literal.size > _MAX_URL:
                 return self._spoilt(bringing, Fault("*", error.condition, "URL too long", "TOOBIG"))
             bringing.line = bringing.literal = None
             self._command += b"{%d}\r\n" % literal.size

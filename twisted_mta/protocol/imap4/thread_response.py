@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twisted_mta.message.threading import Thread
+from twisted_mta.message.threading import Forest
 
 
-def thread_response(threads: Sequence[Thread]) -> bytes:
+def thread_response(forest: Forest) -> bytes:
     """The response, a line, for threads however deep."""
+    roots, children, numbers = forest
+    names = list(map(str, numbers))
+    count = len(names)
     pieces: list[str] = []
-    pending: list[Thread | str] = list(reversed(threads))
-    while pending:
-        thread = pending.pop()
-        if isinstance(thread, str):
-            pieces.append(thread)
-            continue
-        numbers = [] if thread.number is None else [thread.number]
-        while len(thread.children) == 1:
-            thread = thread.children[0]
-            assert thread.number is not None
-            numbers.append(thread.number)
-        pieces.append(f"({' '.join(map(str, numbers))}")
-        pending.append(")")
-        if thread.children:
-            if numbers:
-                pieces.append(" ")
-            pending += reversed(thread.children)
+    for root in roots:
+        if root < count and root not in children:
+            pieces.append(f"({names[root]})")
+        else:
+            _add_thread(pieces, root, children, names)
     text = f" {''.join(pieces)}" if pieces else ""
     return f"* THREAD{text}\r\n".encode("ascii")
+
+
+def _add_thread(pieces: list[str], root: int, children: dict[int, list[int]], names: list[str]) -> None:
+    closed = -1  # in place of a message: the end of a thread
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if node == closed:
+            pieces.append(")")
+            continue
+        line = [names[node]] if node < len(names) else []
+        below = children.get(node, ())
+        while len(below) == 1:
+            (node,) = below
+            line.append(names[node])
+            below = children.get(node, ())
+        pieces.append(f"({' '.join(line)}")
+        if not below:
+            pieces.append(")")
+            continue
+        if line:
+            pieces.append(" ")
+        pending.append(closed)
+        pending += reversed(below)
