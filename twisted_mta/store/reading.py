@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import TypeVar
 
 from twisted_mta.message.headers import header_end
@@ -12,6 +13,8 @@ from twisted_mta.store.home import Home
 from twisted_mta.store.lines import to_crlf
 from twisted_mta.store.maildir import read_file
 
+LARGE = 1024 * 1024  # octets of a message from which it is read in pieces
+PIECE = 256 * 1024  # octets of one
 _FIRST = 8192  # octets of a file in which its header most probably ends
 _UNREADABLE = frozenset({errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP})
 
@@ -53,11 +56,22 @@ def read_message(path: str, size: int) -> bytes:
     A file holds no more octets than that, so one call reads it all, without asking how large it is."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        stored = os.read(file, size + 1)
+        data = to_crlf(os.read(file, size + 1)) if size <= LARGE else _read_large(file)
     finally:
         os.close(file)
-    data = to_crlf(stored)
     return data if len(data) == size else to_crlf(read_file(path))
+
+
+def _read_large(file: int) -> bytes:
+    """In pieces: the message is not in memory twice, and the interpreter serves others between them."""
+    whole = BytesIO()
+    held = b""  # a CR, whose LF may be in the next piece
+    while piece := os.read(file, PIECE):
+        piece = held + piece
+        held = b"\r" if piece.endswith(b"\r") else b""
+        whole.write(to_crlf(piece[: len(piece) - len(held)]))
+    whole.write(held)
+    return whole.getvalue()
 
 
 def read_header(path: str, size: int) -> bytes:

@@ -17,7 +17,7 @@ from twisted_mta.store.overview_columns import Look
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
-_SLICE = 10_000  # elements sorted between two turns of the others
+_SLICE = 4_000  # elements sorted between two turns of the others
 _LOOKS = {
     "CC": Look("cc_mailbox", casemap),
     "DATE": Look("sent"),

@@ -1,6 +1,6 @@
 """Commands about the connection: what it can do, who is there (RFC 9051 §6.1, §6.2).
 
-With ID (RFC 2971), the initial response of SASL (RFC 4959), COMPRESS (RFC 4978) and UNAUTHENTICATE (RFC 8437).
+With ID (RFC 2971), the initial response of SASL (RFC 4959), COMPRESS (RFC 4978), UNAUTHENTICATE (RFC 8437).
 """
 
 from __future__ import annotations
