@@ -32,6 +32,7 @@ class DovecotSession:
             f"base_dir = {directory}/run\nlog_path = {directory}/dovecot.log\nssl = no\n"
             f"mail_location = maildir:{maildir}\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n"
         )
+        settings.chmod(0o644)  # whatever the umask is
         self._number = 0
         self._process = subprocess.Popen(
             [imap_program(), "-c", settings],
