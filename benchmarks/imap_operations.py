@@ -17,7 +17,7 @@ from statistics import median
 
 from imap_client import Client
 from messages import Correspondence
-from servers import Dovecot, Mta, Server, cpu_seconds
+from servers import Dovecot, Mta, Server, cpu_seconds, wait_until_idle
 
 MANY = "1:*"
 
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("messages", type=int, nargs="?", default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alone", action="store_true", help="without Dovecot")
-    parser.add_argument("--settle", type=float, default=0.0, help="seconds to let the indexer work before")
+    parser.add_argument("--settle", type=float, default=120.0, help="most seconds for the indexer")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench.") as directory:
         base = Path(directory)
@@ -133,7 +133,8 @@ def compare(servers: list[Server], rounds: int, settle: float) -> None:
     report("FETCH (ENVELOPE BODYSTRUCTURE), cold", servers, measure(servers, cold_structures, few))
     for server in servers:
         clients[server.name].command("SORT (SUBJECT) UTF-8 ALL")
-    time.sleep(settle)
+    for server in servers:
+        wait_until_idle(server, settle)
     report("SELECT after a restart", servers, measure(servers, after_restart, few))
     for name, before, line in OPERATIONS:
 

@@ -18,7 +18,7 @@ from statistics import median
 from imap_client import Client
 from imap_operations import make_maildir
 from messages import Correspondence
-from servers import Dovecot, Mta, Server, cpu_seconds, user
+from servers import Dovecot, Mta, Server, cpu_seconds, user, wait_until_idle
 
 MESSAGE = next(Correspondence(seed=2).messages(1))
 
@@ -75,7 +75,8 @@ def main() -> None:
             servers.append(Dovecot(base / "dovecot", maildir, options.clients))
         try:
             for server in servers:
-                run(server, options.clients, 1.0)  # what is computed once
+                run(server, options.clients, 1.0)
+                wait_until_idle(server)  # what is computed once has been computed
             results: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
             for _ in range(options.rounds):
                 for server in servers:

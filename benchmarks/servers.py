@@ -52,6 +52,16 @@ def cpu_seconds(server: Server) -> float:
     return total / TICKS
 
 
+def wait_until_idle(server: Server, limit: float = 120.0) -> None:
+    """Until it has used hardly any processor time for two seconds, or the limit is reached."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        before = cpu_seconds(server)
+        time.sleep(2.0)
+        if cpu_seconds(server) - before < 0.1:
+            return
+
+
 class Mta:
     """This project."""
 
