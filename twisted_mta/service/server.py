@@ -36,6 +36,7 @@ from twisted_mta.service.wiring import Part, Parts, build
 
 SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
 BACKLOG = 511  # connections the system holds until they are accepted
+SWITCH_INTERVAL = 0.001  # seconds a thread computes while another one waits for the interpreter
 YOUNG = 10_000  # objects that are made, and not freed, between two looks of the collector at the new ones
 STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
 OTHER_FILES = 100  # descriptors that are not for clients: databases, spool files, mailboxes, other servers
@@ -136,6 +137,9 @@ class MailServer(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG)
+        # A thread of the store gives the interpreter away with every system call, and gets it back only when this
+        # interval is over, if the reactor computes: several times 5 ms, the default, for one answer.
+        sys.setswitchinterval(SWITCH_INTERVAL)
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
         if self._config.demo.accounts:
