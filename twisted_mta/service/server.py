@@ -137,8 +137,8 @@ class MailServer(Service):
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG)
-        # A thread of the store gives the interpreter away with every system call, and gets it back only when this
-        # interval is over, if the reactor computes: several times 5 ms, the default, for one answer.
+        # A thread of the store gives the interpreter away with every system call. While the reactor computes
+        # it comes back only after this interval; with the default, 5 ms, an answer waits for several of them.
         sys.setswitchinterval(SWITCH_INTERVAL)
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
