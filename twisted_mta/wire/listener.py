@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from twisted_mta.wire.turn import breathe
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
     from twisted.internet.ssl import CertificateOptions
@@ -62,9 +64,7 @@ class Listener(Factory):
 
     async def breathe(self) -> None:
         """Let the reactor serve everybody else, then go on."""
-        turn: Deferred[None] = Deferred()
-        self._reactor.callLater(0, turn.callback, None)
-        await turn
+        await breathe(self._reactor)
 
     def doStart(self) -> None:
         super().doStart()  # type: ignore[no-untyped-call]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_mta.access.imap4.message_cache import MessageCache
@@ -14,6 +13,7 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.store import MessageStore
 from twisted_mta.wire.login import LoginLimits
+from twisted_mta.wire.turn import breathe
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,4 @@ class ImapAccess:
 
     async def breathe(self) -> None:
         """Let the reactor serve everybody else, then go on."""
-        turn: Deferred[None] = Deferred()
-        self.reactor.callLater(0, turn.callback, None)
-        await turn
+        await breathe(self.reactor)
