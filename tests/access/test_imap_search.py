@@ -7,8 +7,8 @@ from imap_house import ImapCase
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from twisted_mta.access.imap4.search_program import SearchProgram
-from twisted_mta.access.imap4.searched import PORTION, Searched
+from twisted_mta.access.imap4.searching.program import SearchProgram
+from twisted_mta.access.imap4.searching.searched import PORTION, Searched
 from twisted_mta.protocol.imap4.grammar import Cursor
 from twisted_mta.protocol.imap4.search_grammar import parse_program
 from twisted_mta.protocol.imap4.search_text import content_test
@@ -133,7 +133,7 @@ class SearchTests(ImapCase):
         """A search goes through a mailbox in portions; nothing is lost between two of them."""
         await self.deliver_many(7)
         talk = await self.logged_in("INBOX")
-        self.patch(__import__("twisted_mta.access.imap4.searched", fromlist=["x"]), "PORTION", 3)
+        self.patch(__import__("twisted_mta.access.imap4.searching.searched", fromlist=["x"]), "PORTION", 3)
         assert PORTION > 3
         assert await self.search(talk, "ALL") == [1, 2, 3, 4, 5, 6, 7]
         assert await self.search(talk, "2,4:6 NOT UID 5") == [2, 4, 6]

@@ -11,7 +11,7 @@ from store_case import ARRIVED, Bench, StoreCase, message
 from twisted_mta.store.file_names import SLICE
 from twisted_mta.store.flagging import claim_recent, set_flags
 from twisted_mta.store.flags import DELETED, FLAGGED, SEEN
-from twisted_mta.store.index_behind import BehindRows
+from twisted_mta.store.index.behind import BehindRows
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Room
 from twisted_mta.store.relocation import copy, move
 

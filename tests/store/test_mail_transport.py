@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import pytest
 
-from twisted_mta.store import importing
 from twisted_mta.store.errors import OverQuota
-from twisted_mta.store.exporting import export
-from twisted_mta.store.importing import Imported, Importer
-from twisted_mta.store.inventory import Inventory
-from twisted_mta.store.mail_source import Format, Incoming, MaildirSource, NoMail, find_sources
+from twisted_mta.store.exchange import importing
+from twisted_mta.store.exchange.exporting import export
+from twisted_mta.store.exchange.importing import Imported, Importer
+from twisted_mta.store.exchange.inventory import Inventory
+from twisted_mta.store.exchange.mail_source import Format, Incoming, MaildirSource, NoMail, find_sources
 from twisted_mta.store.maildir import Maildir, NameSource
 from twisted_mta.store.names import directory_of
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_mta.store.exchange.mbox import Marks, Mbox, quoted, write_mbox
 from twisted_mta.store.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
-from twisted_mta.store.mbox import Marks, Mbox, quoted, write_mbox
 
 NEW_YEAR = 1704067200.0  # Mon Jan  1 00:00:00 2024
 NOTHING = Marks(NEW_YEAR, 0, frozenset(), False)

@@ -9,7 +9,7 @@ from viewpoint_case import BOB, WORK, ViewpointCase
 
 from twisted_mta.message.content import Content
 from twisted_mta.store.errors import OverQuota
-from twisted_mta.store.index_schema import MIGRATIONS
+from twisted_mta.store.index.schema import MIGRATIONS
 from twisted_mta.store.quota import UNLIMITED, Limits, Room, Usage, is_full, stored_usage
 
 SIZE = len(message(1))

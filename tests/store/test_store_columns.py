@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted_mta.store.columns import Columns
 from twisted_mta.store.errors import NoSuchMessage
 from twisted_mta.store.flags import DELETED, SEEN
-from twisted_mta.store.index_rows import Marked, Message, rows_of_uids
+from twisted_mta.store.index.rows import Marked, Message, rows_of_uids
 
 BITS = st.integers(0, 31)
 KEYWORDS = st.sampled_from(["", "a", "a b", "c"])

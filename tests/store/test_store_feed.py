@@ -6,11 +6,11 @@ import shutil
 from store_case import Bench, ClockedReactor, StoreCase
 from twisted.internet.defer import Deferred, gatherResults
 
-from twisted_mta.store import index as index_module
 from twisted_mta.store import upkeep
 from twisted_mta.store.changes import AccountChange
 from twisted_mta.store.errors import NoSuchMailbox
 from twisted_mta.store.folder import Folder
+from twisted_mta.store.index import index as index_module
 
 
 class FeedTests(StoreCase):

@@ -14,8 +14,8 @@ from twisted_mta.message.content import Content
 from twisted_mta.store.errors import StorageFull
 from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import DELETED
-from twisted_mta.store.index_emails import Emails
-from twisted_mta.store.index_reader import Reader
+from twisted_mta.store.index.emails import Emails
+from twisted_mta.store.index.reader import Reader
 from twisted_mta.store.space import RESERVE, require_space, reserve
 
 MiB = 1024 * 1024

@@ -7,7 +7,7 @@ from store_case import Bench
 
 from twisted_mta.store import hierarchy
 from twisted_mta.store.flags import FLAGGED, SEEN
-from twisted_mta.store.index_schema import MIGRATIONS
+from twisted_mta.store.index.schema import MIGRATIONS
 from twisted_mta.store.relocation import copy
 
 FIRST_VERSION = {

@@ -11,8 +11,8 @@ from twisted_mta.store import hierarchy
 from twisted_mta.store.errors import StorageFull, disk_error
 from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import DELETED, SEEN
-from twisted_mta.store.index import LEAP, UID_BLOCK, Index
-from twisted_mta.store.index_schema import MIGRATIONS
+from twisted_mta.store.index.index import LEAP, UID_BLOCK, Index
+from twisted_mta.store.index.schema import MIGRATIONS
 from twisted_mta.store.relocation import move
 
 

@@ -9,7 +9,7 @@ from store_case import StoreCase, message
 
 from twisted_mta.store import snapshot
 from twisted_mta.store.columns import Columns
-from twisted_mta.store.index import Index
+from twisted_mta.store.index.index import Index
 from twisted_mta.store.snapshot import Marks, pack, unpack
 
 MARKS = Marks("epoch", 7, 3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_case import Bench
 
-from twisted_mta.store.index import Index
+from twisted_mta.store.index.index import Index
 from twisted_mta.store.listing import list_mailboxes
 from twisted_mta.store.take_over import (
     BadList,

@@ -13,9 +13,9 @@ from twisted.trial.unittest import TestCase
 
 from twisted_mta.message.content import Content
 from twisted_mta.store.deposit import Deposit, deposit
+from twisted_mta.store.exchange.verification import LOOKS, Finding, verify
 from twisted_mta.store.home import Home
 from twisted_mta.store.maildir import NameSource
-from twisted_mta.store.verification import LOOKS, Finding, verify
 
 
 class Account:

@@ -22,8 +22,8 @@ from twisted_mta.service.mail_account import MailAccount, every, one, refusing
 from twisted_mta.service.progress import ProgressBar
 from twisted_mta.service.refused import Refused
 from twisted_mta.service.reindex_request import Failed, Request
-from twisted_mta.store.inventory import Inventory
-from twisted_mta.store.verification import Finding, verify
+from twisted_mta.store.exchange.inventory import Inventory
+from twisted_mta.store.exchange.verification import Finding, verify
 
 SHOWN = 10  # findings of a mailbox that are printed; --json has all
 MOMENT = 0.5  # seconds until what looks wrong is looked at again

@@ -14,11 +14,11 @@ from twisted_mta.service.mail_account import MailAccount, one, refusing
 from twisted_mta.service.progress import ProgressBar
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.errors import OverQuota, StoreError
-from twisted_mta.store.exporting import export
+from twisted_mta.store.exchange.exporting import export
+from twisted_mta.store.exchange.importing import Imported, Importer
+from twisted_mta.store.exchange.inventory import Inventory
+from twisted_mta.store.exchange.mail_source import NoMail, Source, find_sources
 from twisted_mta.store.home import Home
-from twisted_mta.store.importing import Imported, Importer
-from twisted_mta.store.inventory import Inventory
-from twisted_mta.store.mail_source import NoMail, Source, find_sources
 from twisted_mta.store.maildir import NameSource
 from twisted_mta.store.names import canonical_name
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Room

@@ -22,7 +22,7 @@ from twisted_mta.store.errors import NoSuchMailbox, StoreError, disk_error
 from twisted_mta.store.flags import DELETED, SEEN
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_rows import is_corruption
+from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Render
 from twisted_mta.store.listing import MailboxInfo, list_mailboxes
 from twisted_mta.store.mailbox import Loaded, Mailbox, MailboxStatus

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from twisted_mta.store.changes import NONE, Step
 from twisted_mta.store.errors import AnnotationTooLong, BadAnnotation, BadSpecialUse, TooManyAnnotations
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_rows import MailboxRow
+from twisted_mta.store.index.rows import MailboxRow
 
 MAX_VALUE = 64 * 1024  # octets
 MAX_ENTRY = 255  # characters

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from twisted_mta.store.index_rows import Marked, Message
+from twisted_mta.store.index.rows import Marked, Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from twisted_mta.store.errors import NoSuchMessage
 from twisted_mta.store.flags import DELETED, SEEN, FlagSet
-from twisted_mta.store.index_rows import Marked, Message
+from twisted_mta.store.index.rows import Marked, Message
 
 _LARGEST = 0xFFFF_FFFF  # sizes are 32 bits, as RFC 3501 §9 has them
 _NARROW = 256  # combinations that have room in one octet

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twisted_mta.store.deposit import Deposit, deposit_together
 from twisted_mta.store.flags import FlagSet, split_flags
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_rows import Message
+from twisted_mta.store.index.rows import Message
 from twisted_mta.store.maildir import TMP, Written
 from twisted_mta.store.relocation import CopyResult, link
 from twisted_mta.store.space import require_space

@@ -22,7 +22,7 @@ from twisted_mta.store.errors import NoSuchMessage, OverQuota, StoreError, disk_
 from twisted_mta.store.flags import tail_with_bits
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_rows import Message, is_corruption
+from twisted_mta.store.index.rows import Message, is_corruption
 from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sizes, sync_directory, write_message
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index_rows import is_corruption
+from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.maildir import CUR
 
 SLICE = 200  # messages that are looked at in one go

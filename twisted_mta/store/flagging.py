@@ -14,7 +14,7 @@ from twisted_mta.store.errors import CannotDo
 from twisted_mta.store.file_names import follow
 from twisted_mta.store.flags import MAX_KEYWORDS
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index_rows import Marked
+from twisted_mta.store.index.rows import Marked
 
 How = Literal["add", "remove", "replace"]
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager, suppress
 from twisted_mta.store.changes import Step
 from twisted_mta.store.columns import Counts
 from twisted_mta.store.flags import small_letters, tail_bits, tail_with_bits
-from twisted_mta.store.index import Index
-from twisted_mta.store.index_rows import MailboxRow, Marked, Message, is_full
+from twisted_mta.store.index.index import Index
+from twisted_mta.store.index.rows import MailboxRow, Marked, Message, is_full
 from twisted_mta.store.keyword_letters import KeywordLetters
 from twisted_mta.store.maildir import CUR, NEW, Maildir, NameSource, Place, canonical_size
 

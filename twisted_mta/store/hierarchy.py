@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_rows import MailboxRow
+from twisted_mta.store.index.rows import MailboxRow
 from twisted_mta.store.maildir import Maildir, sync_directory
 from twisted_mta.store.names import INBOX, SEPARATOR, directory_of, parents
 from twisted_mta.store.relocation import move

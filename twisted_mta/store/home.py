@@ -31,9 +31,9 @@ from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
 from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.folder import SETTLING, Folder
-from twisted_mta.store.index import Index
-from twisted_mta.store.index_reader import Reader
-from twisted_mta.store.index_rows import MailboxRow, is_corruption
+from twisted_mta.store.index.index import Index
+from twisted_mta.store.index.reader import Reader
+from twisted_mta.store.index.rows import MailboxRow, is_corruption
 from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory, write_all
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
 from twisted_mta.store.take_over import (

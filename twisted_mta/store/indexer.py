@@ -36,8 +36,8 @@ from twisted_mta.store.account import Account
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError, disk_error
 from twisted_mta.store.fulltext import FULLTEXT, Fulltext, Texts, discard, read_texts
 from twisted_mta.store.home import Home
-from twisted_mta.store.index_reader import Content
-from twisted_mta.store.index_rows import is_corruption
+from twisted_mta.store.index.reader import Content
+from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Knowledge, learn
 from twisted_mta.store.ranges import Ranges
 from twisted_mta.store.reading import read_message

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from twisted_mta.store.changes import Step
 from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index_rows import Message
+from twisted_mta.store.index.rows import Message
 from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space

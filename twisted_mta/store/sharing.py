@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_mta.store.errors import StoreError, disk_error
-from twisted_mta.store.index_rows import is_corruption
+from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.rights import NEGATIVE, Acl, identifiers, rights_of
 from twisted_mta.store.threads import Lane, Threads
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.grammar import CommandError
 from twisted_mta.protocol.imap4.search_keys import And, Key, Numbers, Uids
 from twisted_mta.protocol.imap4.sequence_set import MAX_NUMBER, SequenceSet

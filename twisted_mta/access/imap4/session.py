@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from twisted_mta.access.imap4 import append, authentication, context, idle, metadata_changes, notify
+from twisted_mta.access.imap4 import append, authentication, idle, metadata_changes, notify
 from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.response_codes import code_of
+from twisted_mta.access.imap4.searching import context
 from twisted_mta.access.imap4.table import COMMANDS
 from twisted_mta.access.imap4.view import View
 from twisted_mta.message.status import MailError

@@ -6,7 +6,6 @@ from twisted_mta.access.imap4 import (
     access_control,
     append,
     authentication,
-    context,
     copy,
     expunge,
     fetch,
@@ -15,21 +14,18 @@ from twisted_mta.access.imap4 import (
     mailboxes,
     metadata,
     metadata_changes,
-    multisearch,
     namespace,
     notify,
     quota,
     replace,
-    search,
     select,
-    sort,
     status,
     store_flags,
-    thread,
     universal,
     urlauth,
 )
 from twisted_mta.access.imap4.command import Rows
+from twisted_mta.access.imap4.searching import context, multisearch, search, sort, thread
 
 COMMANDS: Rows = {
     **universal.COMMANDS,

@@ -29,7 +29,7 @@ from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.rights import storable
 
 if TYPE_CHECKING:
-    from twisted_mta.access.imap4.context import Contexts
+    from twisted_mta.access.imap4.searching.context import Contexts
 
 _MODIFYING = frozenset("swtie")  # with none of these rights a mailbox is read-only (RFC 4314 §5.2)
 

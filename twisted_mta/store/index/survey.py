@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
-from twisted_mta.store.index_rows import is_corruption
-from twisted_mta.store.index_schema import MIGRATIONS
+from twisted_mta.store.index.rows import is_corruption
+from twisted_mta.store.index.schema import MIGRATIONS
 
 _PATIENCE = 10.0  # seconds to wait for a server that builds its index
 

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from twisted_mta.store.exchange.inventory import Inventory
 from twisted_mta.store.folder import SETTLING
 from twisted_mta.store.fulltext import FULLTEXT, find_text
 from twisted_mta.store.home import INDEX
-from twisted_mta.store.index_survey import IndexedMessage, IndexSurvey, MailboxMarks, Unreadable, faults_of
-from twisted_mta.store.inventory import Inventory
+from twisted_mta.store.index.survey import IndexedMessage, IndexSurvey, MailboxMarks, Unreadable, faults_of
 from twisted_mta.store.maildir import CUR, Maildir, base_name, canonical_size, is_text
 
 LOOKS = 3  # at what seems wrong

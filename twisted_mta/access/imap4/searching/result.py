@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import context, relevancy, synchronize
-from twisted_mta.access.imap4.search_program import Found, SearchProgram
-from twisted_mta.access.imap4.search_request import requested_key
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4 import synchronize
+from twisted_mta.access.imap4.searching import context, relevancy
+from twisted_mta.access.imap4.searching.program import Found, SearchProgram
+from twisted_mta.access.imap4.searching.request import requested_key
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.imap4.commands.searching import Search, Sort, Thread
 from twisted_mta.protocol.imap4.esearch import ALL_RESULTS, Return, esearch, render_numbers, result_data

@@ -14,7 +14,7 @@ from itertools import compress
 from operator import itemgetter
 from typing import NamedTuple
 
-from twisted_mta.access.imap4.search_arrangement import (
+from twisted_mta.access.imap4.searching.arrangement import (
     arranged,
     flag_test,
     inner_keys,
@@ -22,8 +22,8 @@ from twisted_mta.access.imap4.search_arrangement import (
     overview_field,
     overview_fields,
 )
-from twisted_mta.access.imap4.search_overviews import Overviews
-from twisted_mta.access.imap4.searched import PORTION, Marks, Portion, Searched
+from twisted_mta.access.imap4.searching.overviews import Overviews
+from twisted_mta.access.imap4.searching.searched import PORTION, Marks, Portion, Searched
 from twisted_mta.message.folding import fold
 from twisted_mta.protocol.imap4.search_keys import (
     All,

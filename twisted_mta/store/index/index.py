@@ -20,12 +20,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from twisted_mta.store.index_annotations import AnnotationRows
-from twisted_mta.store.index_behind import BehindRows
-from twisted_mta.store.index_emails import Emails
-from twisted_mta.store.index_keys import AccessKeyRows
-from twisted_mta.store.index_rows import MailboxRow, Marked, Message, connect, rows_of_uids
-from twisted_mta.store.index_schema import MIGRATIONS
+from twisted_mta.store.index.annotations import AnnotationRows
+from twisted_mta.store.index.behind import BehindRows
+from twisted_mta.store.index.emails import Emails
+from twisted_mta.store.index.keys import AccessKeyRows
+from twisted_mta.store.index.rows import MailboxRow, Marked, Message, connect, rows_of_uids
+from twisted_mta.store.index.schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
 LEAP = 1_000_000  # more steps, and more emails, than ever wait for a checkpoint

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twisted_mta.store.errors import BadMailboxName
+from twisted_mta.store.exchange.mbox import CHUNK, Marks, Mbox
 from twisted_mta.store.flags import INFO, tail_bits
 from twisted_mta.store.keyword_file import read_keywords
 from twisted_mta.store.maildir import CUR, NEW, TMP, Maildir, Place
-from twisted_mta.store.mbox import CHUNK, Marks, Mbox
 from twisted_mta.store.names import INBOX, SEPARATOR, canonical_name, decode_utf7, name_of
 
 Format = Literal["maildir", "mbox"]

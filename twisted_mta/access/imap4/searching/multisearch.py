@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import context, relevancy
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
-from twisted_mta.access.imap4.search_program import SearchProgram
-from twisted_mta.access.imap4.search_request import forbid_charset, requested_key
-from twisted_mta.access.imap4.search_result import highest_modseq, save, saving
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching import context, relevancy
+from twisted_mta.access.imap4.searching.program import SearchProgram
+from twisted_mta.access.imap4.searching.request import forbid_charset, requested_key
+from twisted_mta.access.imap4.searching.result import highest_modseq, save, saving
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.commands.searching import MultiSearch
 from twisted_mta.protocol.imap4.esearch import ALL_RESULTS, esearch, result_data
 from twisted_mta.protocol.imap4.grammar import CommandError

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from twisted_mta.message.overview import Overview
-from twisted_mta.store.index_rows import rows_of_uids
+from twisted_mta.store.index.rows import rows_of_uids
 from twisted_mta.store.knowledge import Knowledge
 
 _COLUMNS = 3 + len(Overview._fields)

@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 from twisted_mta.store import names
 from twisted_mta.store.flags import DELETED, INFO, SEEN, tail_bits
 from twisted_mta.store.home import INDEX
-from twisted_mta.store.index_survey import IndexedMessage, IndexSurvey, MailboxMarks, Unreadable
+from twisted_mta.store.index.survey import IndexedMessage, IndexSurvey, MailboxMarks, Unreadable
 from twisted_mta.store.keyword_file import read_keywords
 from twisted_mta.store.maildir import CUR, Maildir, Place, canonical_size
 from twisted_mta.store.quota import Usage

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import context, message_limit
+from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
-from twisted_mta.access.imap4.search_request import forbid_charset
-from twisted_mta.access.imap4.search_result import answer, find, forget_saved, requested, saving
+from twisted_mta.access.imap4.searching import context
+from twisted_mta.access.imap4.searching.request import forbid_charset
+from twisted_mta.access.imap4.searching.result import answer, find, forget_saved, requested, saving
 from twisted_mta.protocol.imap4.commands.searching import CancelUpdate, Search, UnsearchableSave
 
 if TYPE_CHECKING:

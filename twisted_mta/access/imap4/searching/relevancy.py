@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4.search_program import SearchProgram
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching.program import SearchProgram
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.commands.searching import MultiSearch, Search, Sort
 from twisted_mta.protocol.imap4.grammar import CommandError
 from twisted_mta.protocol.imap4.search_keys import (

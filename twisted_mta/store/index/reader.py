@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twisted_mta.message.overview import Overview
-from twisted_mta.store.index_rows import FileRow, connect, is_corruption, rows_of_uids
+from twisted_mta.store.index.rows import FileRow, connect, is_corruption, rows_of_uids
 
 _FILE = "SELECT uid, name, directory, tail, size, email FROM messages WHERE mailbox = ?"
 _CONTENT = (

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import compress
 from typing import Any
 
-from twisted_mta.access.imap4.searched import Marks, Portion
+from twisted_mta.access.imap4.searching.searched import Marks, Portion
 from twisted_mta.message.folding import fold
 from twisted_mta.message.overview import MAX_LIST, MAX_SUBJECT
 from twisted_mta.store.mailbox import Mailbox

@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_mta.access.imap4 import fetch
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.access.imap4.ordering import ordered
-from twisted_mta.access.imap4.search_arrangement import fixed
-from twisted_mta.access.imap4.search_program import Found, SearchProgram
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching.arrangement import fixed
+from twisted_mta.access.imap4.searching.ordering import ordered
+from twisted_mta.access.imap4.searching.program import Found, SearchProgram
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.access.imap4.view import View
 from twisted_mta.protocol.imap4.commands.command import Command
 from twisted_mta.protocol.imap4.commands.searching import Criterion, MultiSearch, Search, Sort

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import message_limit, relevancy
+from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
-from twisted_mta.access.imap4.ordering import ordered
 from twisted_mta.access.imap4.progress import Progress
-from twisted_mta.access.imap4.search_program import Found
-from twisted_mta.access.imap4.search_result import answer, find, requested, saving
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching import relevancy
+from twisted_mta.access.imap4.searching.ordering import ordered
+from twisted_mta.access.imap4.searching.program import Found
+from twisted_mta.access.imap4.searching.result import answer, find, requested, saving
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.commands.searching import Sort
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted_mta.access.imap4 import message_limit
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
-from twisted_mta.access.imap4.search_result import find, requested
+from twisted_mta.access.imap4.searching.result import find, requested
 from twisted_mta.message import threading
 from twisted_mta.message.collation import casemap
 from twisted_mta.protocol.imap4.commands.searching import Thread

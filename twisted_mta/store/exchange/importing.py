@@ -20,10 +20,10 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
+from twisted_mta.store.exchange.inventory import mailbox_directories
+from twisted_mta.store.exchange.mail_source import Incoming, Source, chunks, open_file
 from twisted_mta.store.flags import INFO, is_keyword, tail_elsewhere
-from twisted_mta.store.inventory import mailbox_directories
 from twisted_mta.store.keyword_file import letters_of
-from twisted_mta.store.mail_source import Incoming, Source, chunks, open_file
 from twisted_mta.store.maildir import (
     CUR,
     NEW,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import cast
 
-from twisted_mta.access.imap4.searched import Searched
+from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.grammar import SYSTEM_FLAGS
 from twisted_mta.protocol.imap4.search_keys import (
     All,

@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
+from twisted_mta.store.exchange.inventory import Inventory, Item
+from twisted_mta.store.exchange.mail_source import Format, chunks, file_name, open_file
+from twisted_mta.store.exchange.mbox import NOBODY, Marks, write_mbox
 from twisted_mta.store.flags import INFO, tail_elsewhere
-from twisted_mta.store.inventory import Inventory, Item
 from twisted_mta.store.keyword_file import LETTERS, write_keywords
-from twisted_mta.store.mail_source import Format, chunks, file_name, open_file
 from twisted_mta.store.maildir import CUR, NEW, Maildir, Place
-from twisted_mta.store.mbox import NOBODY, Marks, write_mbox
 from twisted_mta.store.names import SEPARATOR, directory_of
 
 Progress = Callable[[int], None]  # messages written since the last call

@@ -1,0 +1,1 @@
+"""SEARCH, SORT, THREAD and what the extensions make of them."""

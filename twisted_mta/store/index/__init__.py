@@ -1,0 +1,1 @@
+"""The index of an account: every table, every statement, and the rows as values."""
