@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import Envelope
+from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.queue import mailqueue
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.recovery import open_database
@@ -101,7 +101,7 @@ def now(coroutine: Any) -> Any:
 
 def envelope(*to: str, sender: str | None = "ann@a.test") -> Envelope:
     reverse_path = None if sender is None else Address.parse(sender)
-    return Envelope(reverse_path, tuple(Address.parse(path) for path in to))
+    return Envelope(reverse_path, tuple(EnvelopeRecipient(Address.parse(path)) for path in to))
 
 
 def put(

@@ -22,7 +22,7 @@ from client_view import ClientView, as_set, uids_in
 from office import PASSWORD, Office, running_office
 from raw_imap import RawImap
 
-IMAP, POP3, DELIVERIES = (20, 5, 2000) if os.environ.get("SOAK") else (6, 2, 60)
+IMAP, POP3, DELIVERIES, SECONDS = (20, 5, 2000, 600) if os.environ.get("SOAK") else (6, 2, 60, 0)
 SENDERS = 4
 USER = "alice@a.test"
 KINDS = ((), ("CONDSTORE",), ("QRESYNC",), ("UIDONLY",), ("IMAP4REV2",), ("UIDONLY", "QRESYNC"))
@@ -75,13 +75,16 @@ class Worker(threading.Thread):
 
 
 class Sender(Worker):
-    def __init__(self, port: int, numbers: range) -> None:
+    """Its deliveries are spread over all the time."""
+
+    def __init__(self, port: int, numbers: range, finish: threading.Event) -> None:
         super().__init__()
-        self.port, self.numbers = port, numbers
+        self.port, self.numbers, self.finish = port, numbers, finish
 
     def work(self) -> None:
         with smtplib.SMTP("127.0.0.1", self.port, timeout=60) as client:
             for identity in self.numbers:
+                self.finish.wait(SECONDS / len(self.numbers))
                 text = f"Subject: identity {identity}\r\n\r\nidentity {identity}\r\n"
                 client.sendmail("sender@elsewhere.test", [USER], text)
 
@@ -203,7 +206,7 @@ def test_no_disagreement_and_nothing_lost(tmp_path: Path) -> None:
         readers = [ImapClient(office, names, number, finish) for number in range(IMAP)]
         others = [Pop3Client(office, names, number, finish) for number in range(POP3)]
         numbers = range(1, DELIVERIES + 1)
-        senders = [Sender(office.ports["smtp"], numbers[start::SENDERS]) for start in range(SENDERS)]
+        senders = [Sender(office.ports["smtp"], numbers[start::SENDERS], finish) for start in range(SENDERS)]
         for worker in (*readers, *others, *senders):
             worker.start()
         for sender in senders:

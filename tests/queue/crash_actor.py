@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import Envelope
+from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
 from twisted_mta.queue.database import QueueDatabase
@@ -107,7 +107,7 @@ async def put(queue: MailQueue, body: bytes, *paths: str) -> None:
     for start in range(0, len(body), 65536):
         await draft.write(body[start : start + 65536])
     sender, *recipients = (Address.parse(path) for path in ("ann@a.test", *paths))
-    await draft.commit(Envelope(sender, tuple(recipients)))
+    await draft.commit(Envelope(sender, tuple(map(EnvelopeRecipient, recipients))))
     tell("250", draft.queue_id)
 
 

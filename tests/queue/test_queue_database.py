@@ -33,7 +33,6 @@ def new(number: int, *paths: str, sender: str | None = "ann@a.test", at: float =
     return NewMessage(
         number=number,
         reverse_path=None if sender is None else Address.parse(sender),
-        body="7BIT",
         arrived=at,
         content=Content(b"Received: x\r\n", b"body"),
         size=17,

@@ -14,10 +14,10 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
-from twisted_mta.transfer.mta.limits import RelayLimits, StageTimeouts
-from twisted_mta.transfer.mta.relay import Relay
+from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
+from twisted_mta.transfer.mta.relay.relay import Relay
 from twisted_mta.transfer.mta.routing import Routing
-from twisted_mta.transfer.mta.tls_policy import TlsPolicy
+from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 
 ALICE = Address("alice", "a.test")
 SHORT = 0.1  # seconds, where a test waits for a timeout

@@ -67,7 +67,7 @@ def test_a_message(wire):
     event = wire.event()
     assert isinstance(event, Replied) and (event.stage, event.reply.code) == (Stage.FINAL, 250)
     ((envelope, _, body),) = wire.town.intake.stored
-    assert envelope.forward_paths == (ALICE, BOB) and envelope.body == "8BITMIME"
+    assert envelope.forward_paths == (ALICE, BOB) and envelope.parameters.body == "8BITMIME"
     assert body == CONTENT + b"\r\n"
     wire.engine.quit()
     assert wire.event().reply.code == 221 and wire.town.closed

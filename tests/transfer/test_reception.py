@@ -29,7 +29,7 @@ def test_the_message_is_stored_as_it_came_with_a_trace_in_front():
         address("x@b.test"),
         (address("alice@a.test"),),
     )
-    assert envelope.body == "7BIT"
+    assert envelope.parameters.body == "7BIT"
     assert body == CONTENT
     assert head == (
         b"Received: from b.test ([192.0.2.1]) by mx.a.test with ESMTP id Q1\r\n"
@@ -60,7 +60,7 @@ def test_the_trace_tells_of_tls_and_hides_other_recipients():
     )
     town.send(b"x: y\r\n.\r\n")
     ((envelope, head, _),) = town.intake.stored
-    assert envelope.reverse_path is None and envelope.body == "8BITMIME"
+    assert envelope.reverse_path is None and envelope.parameters.body == "8BITMIME"
     assert b"using TLSv1.3" in head and b"with ESMTPS id" in head
     assert b"alice" not in head and b"bob" not in head
 

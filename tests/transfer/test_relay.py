@@ -12,10 +12,11 @@ from zope.interface.verify import verifyObject
 from twisted_mta.interfaces import IDeliverer
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
+from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import Action, QueuedRecipient
-from twisted_mta.transfer.mta import tls_policy
 from twisted_mta.transfer.mta.routing import Credentials, Host, Route
-from twisted_mta.transfer.mta.tls_policy import TlsLevel, TlsPolicy, from_the_start
+from twisted_mta.transfer.mta.tls import policy as tls_policy
+from twisted_mta.transfer.mta.tls.policy import TlsLevel, TlsPolicy, from_the_start
 
 RELAYED, DELAYED, FAILED = Action.RELAYED, Action.DELAYED, Action.FAILED
 
@@ -250,7 +251,7 @@ class TestRelay(RelayTestCase):
     async def test_eight_bit_content(self):
         (server,) = await self.between(Script())
         await self.send(content="Grüße\r\n".encode())
-        await self.send(body="8BITMIME")
+        await self.send(parameters=MailParameters(body="8BITMIME"))
         await self.send()
         mails = [line for line in server.dialogs[0] if line.startswith("MAIL")]
         assert [line.endswith(" BODY=8BITMIME") for line in mails] == [True, True, False]

@@ -6,10 +6,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twisted_mta.message.address import Address
-from twisted_mta.transfer.mta.client_session import ClientSession, Transaction
-from twisted_mta.transfer.mta.limits import StageTimeouts
-from twisted_mta.transfer.mta.tls_policy import TlsLevel
-from twisted_mta.transfer.mta.verdict import Trouble
+from twisted_mta.transfer.mta.relay.client_session import ClientSession, Transaction
+from twisted_mta.transfer.mta.relay.limits import StageTimeouts
+from twisted_mta.transfer.mta.relay.verdict import Trouble
+from twisted_mta.transfer.mta.tls.policy import TlsLevel
 
 MINUTE = 60.0
 BOB = Address("bob", "b.test")

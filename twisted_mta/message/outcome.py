@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 
 
 class Action(enum.Enum):
@@ -28,35 +28,41 @@ class Action(enum.Enum):
 class Outcome:
     """`status` is the enhanced status code (RFC 3463); `text` one line of diagnosis, the remote
     reply as it came (with its code) where there was one; `remote_mta` the host that said so.
-    `expansion` is set with Action.EXPANDED: the addresses that take the recipient's place."""
+    `expansion` is set with Action.EXPANDED: the addresses that take the recipient's place. `passed_on`: with
+    Action.RELAYED, that the next host knows DSN and makes the reports from here on (RFC 3461 §5.2.1)."""
 
     action: Action
     status: str
     text: str
     remote_mta: str = ""
     expansion: tuple[Address, ...] = ()
+    passed_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
     """A message in the queue. `arrived` is in seconds since the epoch. `recovered` says that it was in the
-    queue already when this process started, so that an earlier process may have delivered parts of it."""
+    queue already when this process started, so that an earlier process may have delivered parts of it.
+    `account` submitted it, "" when nobody logged in."""
 
     queue_id: str
     reverse_path: Address | None
     arrived: float
     content: Content
-    body: BodyType = "7BIT"
+    parameters: MailParameters = NO_PARAMETERS
     recovered: bool = False
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:
     """One forward path of a queued message. `number` is unique for ever within its queue; `attempts`
     counts the attempts that were made before this one. `original_path` is set when an alias led here: the
-    address that the sender used."""
+    address that the sender used. `notify` and `orcpt` are those of the envelope (EnvelopeRecipient)."""
 
     number: int
     forward_path: Address
     attempts: int = 0
     original_path: Address | None = None
+    notify: frozenset[str] = frozenset()
+    orcpt: str = ""

@@ -110,7 +110,7 @@ class QueueDatabase:
                 (
                     new.number,
                     reverse_path,
-                    new.body,
+                    new.parameters.body,
                     new.arrived,
                     new.size,
                     new.checksum,

@@ -17,9 +17,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted_mta.interfaces import IDraft, IIntake
-from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import Envelope
+from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.message.outcome import QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.queue.ids import Numbers, encode
@@ -143,19 +142,23 @@ class Draft:
 
     def _message(self, envelope: Envelope, content: Content, checksum: int) -> NewMessage:
         """The same address twice is one recipient, in whatever case it was written."""
-        paths: dict[str, Address] = {}
-        for path in envelope.forward_paths:
-            paths.setdefault(path.key, path)
+        recipients: dict[str, EnvelopeRecipient] = {}
+        for recipient in envelope.recipients:
+            recipients.setdefault(recipient.forward_path.key, recipient)
         number = self._intake.numbers.recipient
         return NewMessage(
             number=self._number,
             reverse_path=envelope.reverse_path,
-            body=envelope.body,
             arrived=self._intake.seconds(),
             content=content,
             size=self.size + len(content.head),
             checksum=checksum,
-            recipients=tuple(QueuedRecipient(number(), path) for path in paths.values()),
+            recipients=tuple(
+                QueuedRecipient(number(), each.forward_path, notify=each.notify, orcpt=each.orcpt)
+                for each in recipients.values()
+            ),
+            parameters=envelope.parameters,
+            account=envelope.account,
         )
 
     async def _in_thread(self, function: Callable[[list[bytes]], None]) -> None:

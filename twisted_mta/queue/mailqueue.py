@@ -28,6 +28,7 @@ from zope.interface import implementer
 from twisted_mta.interfaces import IIntake
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
+from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import Numbers, encode
@@ -161,7 +162,7 @@ class MailQueue:
             reverse_path=None if stored.reverse_path is None else Address.parse(stored.reverse_path),
             arrived=stored.arrived,
             content=Content(stored.head, stored.body or b"", path),
-            body=stored.body_type,
+            parameters=MailParameters(body=stored.body_type),
             recovered=number < self._first,
         )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.envelope import NO_PARAMETERS, BodyType, MailParameters
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.queue.ids import encode
 
@@ -19,16 +19,24 @@ class NewMessage:
 
     number: int
     reverse_path: Address | None
-    body: BodyType
     arrived: float
     content: Content
     size: int
     checksum: int
     recipients: tuple[QueuedRecipient, ...]
+    parameters: MailParameters = NO_PARAMETERS
+    account: str = ""
 
     def queued(self) -> QueuedMessage:
         """The message as it is handed to the dispatcher without a visit to the disk."""
-        return QueuedMessage(encode(self.number), self.reverse_path, self.arrived, self.content, self.body)
+        return QueuedMessage(
+            encode(self.number),
+            self.reverse_path,
+            self.arrived,
+            self.content,
+            self.parameters,
+            account=self.account,
+        )
 
 
 @dataclass(frozen=True, slots=True)

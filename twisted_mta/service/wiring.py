@@ -38,9 +38,9 @@ from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.active import ActiveLimits
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.dispatch import Dispatcher
-from twisted_mta.transfer.mta.limits import RelayLimits
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
-from twisted_mta.transfer.mta.relay import Relay
+from twisted_mta.transfer.mta.relay.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.relay import Relay
 from twisted_mta.transfer.mta.routing import Credentials, Routing
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
 from twisted_mta.wire.connection import Connection

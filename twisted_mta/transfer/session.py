@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_mta.interfaces import IDirectory, IDraft, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import Envelope
+from twisted_mta.message.envelope import Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.headers import HeaderCollector
 from twisted_mta.message.received import count_received, protocol_keyword, received_field
 from twisted_mta.message.status import MailError
@@ -226,7 +226,12 @@ class TransferSession(Connection[Event], Generic[P]):
         if self.gone:  # nobody would hear the 250: the client will send it again
             self._forget_draft()
             return
-        envelope = Envelope(self.engine.reverse_path, self.engine.forward_paths, self.engine.body)
+        envelope = Envelope(
+            self.engine.reverse_path,
+            tuple(map(EnvelopeRecipient, self.engine.forward_paths)),
+            MailParameters(body=self.engine.body),
+            self.account,
+        )
         head = self._received(draft.queue_id) + added + separator(header)
         self._draft = None
         await draft.commit(envelope, head)

@@ -6,8 +6,8 @@ that every end has attempts of its own.
 
 `Delivered-To:` breaks the loops that leave this host and come back: what an address has had before is
 neither delivered nor expanded again. An account's copy bears its mark, and the relay puts that of an alias
-on what leaves for its members (`transfer/mta/relay.py`), so that a message passes an alias once on each of
-its ways. Copies for members here need none of the alias: they are for accounts, which send nothing on.
+on what leaves for its members (`transfer/mta/relay/relay.py`), so that a message passes an alias once on
+each of its ways. Copies for members here need none: they are for accounts, which send nothing on.
 
 A `Return-Path:` that the content brings along is left where it is: RFC 5321 §4.4 allows to remove it,
 but ours is above it and readers take the first; the content itself stays as it was signed.

@@ -56,7 +56,6 @@ class Bounces:
         return NewMessage(
             number=number,
             reverse_path=None,
-            body="7BIT",
             arrived=now,
             content=Content(b"", data),
             size=len(data),

@@ -9,7 +9,6 @@ A deliverer that raises is an accident of ours: the recipients are tried again l
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
@@ -19,17 +18,16 @@ from twisted.python.failure import Failure
 
 from twisted_mta.interfaces import IDeliverer, IDirectory
 from twisted_mta.journey.bus import Journey
-from twisted_mta.message.date import format_date
-from twisted_mta.message.dsn import FailedRecipient
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import DamagedMessage, MailQueue
-from twisted_mta.queue.records import Intervention, NewMessage, Result, Settled, Settlement
+from twisted_mta.queue.records import Intervention, NewMessage
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.transfer.mta.active import ActiveLimits, ActiveQueue, Work
 from twisted_mta.transfer.mta.backlog import Backlog
 from twisted_mta.transfer.mta.bounce import Bounces
+from twisted_mta.transfer.mta.conclusion import Conclusions
 
 STOPPING = 10.0  # seconds that attempts under way are given when the server stops
 
@@ -54,10 +52,9 @@ class Dispatcher:
     ) -> None:
         self._queue = queue
         self._directory = directory
-        self._bounces = bounces
         self._journey = journey
         self._clock = clock
-        self._schedule = schedule
+        self._conclusions = Conclusions(queue, bounces=bounces, journey=journey, schedule=schedule)
         self._active = ActiveQueue(local=local, remote=remote, limits=limits)
         self._backlog = Backlog(queue, self._active, directory=directory, clock=clock, loaded=self._proceed)
         self._proceeding = False
@@ -186,90 +183,20 @@ class Dispatcher:
     # What came of it
 
     async def _conclude(self, work: Work, outcomes: Sequence[Outcome]) -> None:
+        """Record it, and take in what the settlement put into the queue."""
         now = self._clock.seconds()
-        pairs = zip(work.recipients, outcomes, strict=True)
-        results = tuple(self._decide(work, recipient, outcome, now) for recipient, outcome in pairs)
-        failed = [result for result in results if result.outcome.action is Action.FAILED]
-        report = await self._report(work, failed, now) if failed else None
-        settled = await self._queue.settle(Settlement(work.number, now, results, report))
-        self._follow_up(work, results, settled, report, now)
-        if settled.finished:
-            await self._finish(work)
-
-    def _decide(self, work: Work, recipient: QueuedRecipient, outcome: Outcome, now: float) -> Result:
-        if outcome.action is Action.EXPANDED:
-            original = recipient.original_path or recipient.forward_path
-            expansion = tuple(
-                QueuedRecipient(self._queue.numbers.recipient(), path, original_path=original)
-                for path in outcome.expansion
-            )
-            return Result(recipient, outcome, expansion=expansion)
-        if outcome.action is Action.DELAYED:
-            again = self._schedule.next_attempt(work.arrived, recipient.attempts + 1, now)
-            if again is None:
-                return Result(recipient, dataclasses.replace(outcome, action=Action.FAILED), expired=True)
-            return Result(recipient, outcome, again)
-        return Result(recipient, outcome)
-
-    async def _report(self, work: Work, failed: Sequence[Result], now: float) -> NewMessage | None:
-        if work.message is None:
-            work.message = await self._queue.message(work.number)
-            if work.message is None:
-                return None
-        recipients = [
-            FailedRecipient(
-                final=result.recipient.forward_path,
-                original=result.recipient.original_path,
-                status=result.outcome.status,
-                text=result.outcome.text,
-                remote_mta=result.outcome.remote_mta,
-                last_attempt=now,
-                expired=result.expired,
-            )
-            for result in failed
-        ]
-        return await self._bounces.report(work.message, recipients, now)
-
-    def _follow_up(
-        self,
-        work: Work,
-        results: Sequence[Result],
-        settled: Settled,
-        report: NewMessage | None,
-        now: float,
-    ) -> None:
-        """Tell what did not simply go well, and take in what the settlement put into the queue."""
-        for result in results:
+        conclusion = await self._conclusions.conclude(work, outcomes, now)
+        for result in conclusion.results:
             if result.outcome.action is Action.DELAYED:
                 self._backlog.expect(result.next_attempt)
-                self._tell(work, "deferred", result, next=format_date(result.next_attempt))
-            elif result.outcome.action is Action.FAILED:
-                self._tell_failure(work, result, report if settled.reported else None)
-        if settled.added:
-            self._take(work.number, work.arrived, now, settled.added, work.message)
-        if report is not None and settled.reported:
-            self._take_added([report])
+        if conclusion.settled.added:
+            self._take(work.number, work.arrived, now, conclusion.settled.added, work.message)
+        if conclusion.report is not None:
+            self._take_added([conclusion.report])
+        if conclusion.settled.finished:
+            await self._forget_spool(work)
 
-    def _tell_failure(self, work: Work, result: Result, report: NewMessage | None) -> None:
-        if report is not None:
-            self._tell(work, "expired" if result.expired else "bounced", result, report=encode(report.number))
-        elif work.message is not None and work.message.reverse_path is None:
-            self._tell(work, "double-bounce", result)
-
-    def _tell(self, work: Work, stage: str, result: Result, **facts: object) -> None:
-        self._journey.tell(
-            stage,
-            encode(work.number),
-            to=result.recipient.forward_path,
-            attempts=result.recipient.attempts + 1,
-            status=result.outcome.status,
-            reason=result.outcome.text,
-            host=result.outcome.remote_mta,
-            **facts,
-        )
-
-    async def _finish(self, work: Work) -> None:
-        self._journey.tell("done", encode(work.number))
+    async def _forget_spool(self, work: Work) -> None:
         if work.message is not None and work.message.content.path is not None:
             try:
                 await self._queue.forget_spool([work.number])

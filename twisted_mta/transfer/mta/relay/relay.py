@@ -30,13 +30,13 @@ from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client_events import Stage
-from twisted_mta.transfer.mta.attempt import Attempt, Place
-from twisted_mta.transfer.mta.client_session import ClientSession, Transaction
-from twisted_mta.transfer.mta.connector import Connector
-from twisted_mta.transfer.mta.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.attempt import Attempt, Place
+from twisted_mta.transfer.mta.relay.client_session import ClientSession, Transaction
+from twisted_mta.transfer.mta.relay.connector import Connector
+from twisted_mta.transfer.mta.relay.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict
 from twisted_mta.transfer.mta.routing import Host, Route, Routing
-from twisted_mta.transfer.mta.tls_policy import TlsPolicy
-from twisted_mta.transfer.mta.verdict import Trouble, Verdict
+from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 
 T = TypeVar("T")
 
@@ -223,6 +223,6 @@ class Relay:
 def _may_be_eight_bit(message: QueuedMessage) -> bool:
     """Declared, or seen; a spool file is not read for it, since the declaration does no harm to ASCII."""
     content = message.content
-    if message.body == "8BITMIME" or content.path is not None:
+    if message.parameters.body == "8BITMIME" or content.path is not None:
         return True
     return not (content.head.isascii() and content.data.isascii())

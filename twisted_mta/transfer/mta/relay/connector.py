@@ -22,11 +22,11 @@ from twisted.logger import Logger
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.protocol.smtp.client_events import Stage
-from twisted_mta.transfer.mta.client_session import ClientSession
-from twisted_mta.transfer.mta.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.client_session import ClientSession
+from twisted_mta.transfer.mta.relay.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.verdict import Trouble, trouble
 from twisted_mta.transfer.mta.routing import Credentials, Host, Route
-from twisted_mta.transfer.mta.tls_policy import TlsLevel, TlsPolicy, from_the_start
-from twisted_mta.transfer.mta.verdict import Trouble, trouble
+from twisted_mta.transfer.mta.tls.policy import TlsLevel, TlsPolicy, from_the_start
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from zope.interface import implementer
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.smtp.client import ClientEngine
 from twisted_mta.protocol.smtp.client_events import Broken, EnvelopeReplied, Event, Replied, Stage
+from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict, trouble
 from twisted_mta.transfer.mta.routing import Credentials
-from twisted_mta.transfer.mta.tls_policy import TlsLevel
-from twisted_mta.transfer.mta.verdict import Trouble, Verdict, trouble
+from twisted_mta.transfer.mta.tls.policy import TlsLevel
 from twisted_mta.wire.outflow import Outflow
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.protocol.smtp.client_events import Stage
+from twisted_mta.transfer.mta.relay.verdict import Verdict
 from twisted_mta.transfer.mta.routing import Host
-from twisted_mta.transfer.mta.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The relay: takes mail for other domains to hosts that accept it."""
