@@ -2,8 +2,9 @@
 
 `C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>` sends
 octets without a line end. `%` sets up the server (`reception` or `submission`, `tls`, `secure`, `cleartext`,
-`relay`, `limit=N`); `!handshake` is TLS, `!closed` says that the server has closed, `!stored N` how many
-messages are in the queue, `!wait N` that N seconds go by. Who lives there: tests/transfer/smtp_session.py.
+`relay`, `limit=N`, `offer=DSN,CHUNKING…`); `!handshake` is TLS, `!closed` says that the server has closed,
+`!stored N` how many messages are in the queue, `!wait N` that N seconds go by. Who lives there:
+tests/transfer/smtp_session.py.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.transfer.smtp_session import Town
-from twisted_mta.protocol.smtp.server import SmtpLimits
+from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
 
 DIALOGS = sorted((Path(__file__).parent / "smtp").glob("*.txt"))
 
@@ -35,6 +36,7 @@ def read(path):
 
 
 def town(options):
+    offers = [option.partition("=")[2].split(",") for option in options if option.startswith("offer=")]
     limits = [int(option.partition("=")[2]) for option in options if option.startswith("limit=")]
     return Town(
         "submission" if "submission" in options else "reception",
@@ -43,6 +45,7 @@ def town(options):
         cleartext="cleartext" in options,
         networks=["192.0.2.0/24"] if "relay" in options else [],
         limits=SmtpLimits(message=limits[0]) if limits else SmtpLimits(),
+        extensions=frozenset(Extension(word) for offer in offers for word in offer),
     )
 
 

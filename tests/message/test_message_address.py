@@ -93,3 +93,45 @@ def test_anything_is_refused_or_survives_a_round_trip(text: str) -> None:
         return
     assert str(address).isascii() and str(address).isprintable()
     assert Address.parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text, local, domain",
+    [
+        (
+            "δοκιμή@παράδειγμα.test",
+            "δοκιμή",
+            "xn--hxajbheg2az3al.test",
+        ),
+        ("用户@例子.广告", "用户", "xn--fsqu00a.xn--4rr70v"),
+        ("plain@BÜCHER.test", "plain", "xn--bcher-kva.test"),
+        ("plain@b.test", "plain", "b.test"),
+    ],
+)
+def test_an_internationalised_address_has_its_domain_as_in_the_dns(text, local, domain):
+    assert Address.parse(text, utf8=True) == Address(local, domain)
+    with pytest.raises(MailError):
+        Address.parse("é" + text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\u200bb@c.test",
+        "a\u202eb@c.test",
+        "a\x85b@c.test",
+        '"é"@c.test',
+        "é" * 33 + "@c.test",
+        "a@\u2044.test",
+        "é@-.é",
+    ],
+)
+def test_what_nobody_can_see_or_type_is_no_local_part_and_not_all_is_a_domain(text):
+    with pytest.raises(MailError):
+        Address.parse(text, utf8=True)
+
+
+def test_an_internationalised_address_is_written_as_it_was_read_and_compared_composed():
+    address = Address.parse("E\u0301te@c.test", utf8=True)
+    assert str(address) == "E\u0301te@c.test" and not address.is_ascii
+    assert address.key == Address.parse("\u00e9te@c.test", utf8=True).key

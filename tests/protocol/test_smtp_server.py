@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.commands import mail, recipient
+from twisted_mta.protocol.smtp import commands
 from twisted_mta.protocol.smtp.events import (
     Answered,
     Authenticate,
@@ -21,8 +21,21 @@ from twisted_mta.protocol.smtp.events import (
     Recipient,
     StartTls,
 )
+from twisted_mta.protocol.smtp.extensions import SmtpLimits
+from twisted_mta.protocol.smtp.parameters import Circumstances
 from twisted_mta.protocol.smtp.replies import MAX_REPLY_LINE, multiline, reply
-from twisted_mta.protocol.smtp.server import SmtpLimits, SmtpServer
+from twisted_mta.protocol.smtp.server import SmtpServer
+
+PLAIN = Circumstances(frozenset(), SmtpLimits(), secure=False, now=0.0)
+
+
+def read_mail(argument):
+    return commands.mail(argument, PLAIN)
+
+
+def read_recipient(argument, postmaster_domain):
+    return commands.recipient(argument, postmaster_domain, PLAIN, utf8=False)
+
 
 OPENING = b"EHLO b.test\r\nMAIL FROM:<x@b.test>\r\nRCPT TO:<alice@a.test>\r\n"
 
@@ -304,7 +317,7 @@ def test_any_octets_get_well_formed_replies(stream):
 @settings(max_examples=300)
 @given(st.text(alphabet='<>@:,"\\ ab.%!=[]', max_size=30))
 def test_paths_are_read_or_refused(text):
-    for parse in (lambda: mail("FROM:" + text), lambda: recipient("TO:" + text, "a.test")):
+    for parse in (lambda: read_mail("FROM:" + text), lambda: read_recipient("TO:" + text, "a.test")):
         try:
             parse()
         except MailError as error:
@@ -322,10 +335,12 @@ def test_paths_are_read_or_refused(text):
     ],
 )
 def test_forward_paths(argument, expected):
-    assert recipient(argument, "home.test").forward_path == expected
+    assert read_recipient(argument, "home.test").forward_path == expected
 
 
 def test_reverse_paths():
-    assert mail("FROM:<>").reverse_path is None
-    assert mail("FROM:<@b.test,@c.test:x@d.test> SIZE=5 BODY=8BITMIME").reverse_path == Address("x", "d.test")
-    assert mail("FROM:<> SIZE=5 BODY=8BITMIME").body == "8BITMIME"
+    assert read_mail("FROM:<>").reverse_path is None
+    assert read_mail("FROM:<@b.test,@c.test:x@d.test> SIZE=5 BODY=8BITMIME").reverse_path == Address(
+        "x", "d.test"
+    )
+    assert read_mail("FROM:<> SIZE=5 BODY=8BITMIME").parameters.body == "8BITMIME"

@@ -17,7 +17,7 @@ from twisted_mta.interfaces import IDirectory, IDraft, IIntake, Resolution
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.server import SmtpLimits
+from twisted_mta.protocol.smtp.extensions import SmtpLimits
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
 from twisted_mta.wire.listener import Listener

@@ -1,14 +1,20 @@
-"""Mail addresses as values (RFC 5321 §4.1.2 Mailbox, §4.1.3 address literals, §2.3.11).
+"""Mail addresses as values (RFC 5321 §4.1.2 Mailbox, §4.1.3 address literals, §2.3.11;
+internationalised ones, RFC 6531 §3.3).
 
-Left out on purpose: display names and groups (RFC 5322), which belong to header fields, and
-internationalised addresses (RFC 6531), which arrive with SMTPUTF8.
+A domain is kept as it stands in the DNS: labels that are not ASCII become A-labels (RFC 5891) where an
+address is read, so that there is one form to compare, route and look up by.
+
+Left out on purpose: display names and groups (RFC 5322), which belong to header fields.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
+
+import idna
 
 from twisted_mta.message.status import MailError
 
@@ -18,6 +24,8 @@ MAX_ADDRESS = 254  # octets: a path of 256 less its angle brackets, RFC 5321 §4
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*\Z")
+_UTF8_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
+_UTF8_DOT_STRING = re.compile(rf"{_UTF8_ATEXT}+(?:\.{_UTF8_ATEXT}+)*\Z")
 _QUOTED_STRING = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"')
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
@@ -30,18 +38,19 @@ def _syntax(text: str) -> MailError:
 @dataclass(frozen=True, slots=True)
 class Address:
     """A mailbox. `local` is the meaning of the local part (unquoted, case kept); `domain` is in
-    lower case: a domain name without a final dot, or an address literal with its brackets."""
+    lower case ASCII: a domain name without a final dot, or an address literal with its brackets."""
 
     local: str
     domain: str
 
     @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read `local@domain`, without angle brackets (RFC 5321 §4.1.2).
+    def parse(cls, text: str, *, utf8: bool = False) -> Address:
+        """Read `local@domain`, without angle brackets (RFC 5321 §4.1.2). utf8: it may be internationalised;
+        quoted local parts are ASCII all the same.
 
         Raises MailError (553 5.1.3) for anything the grammar does not allow.
         """
-        if len(text) > MAX_ADDRESS:
+        if len(text) > MAX_ADDRESS or (not text.isascii() and len(text.encode()) > MAX_ADDRESS):
             raise _syntax("Address too long")
         quoted = _QUOTED_STRING.match(text)
         if quoted:
@@ -49,18 +58,24 @@ class Address:
             at, domain = rest[:1], rest[1:]
         else:
             local, at, domain = text.partition("@")
-            if not _DOT_STRING.match(local):
+            if not (_DOT_STRING.match(local) or (utf8 and _is_utf8_local(local))):
                 raise _syntax("Bad local part in address")
         if at != "@":
             raise _syntax("Address has no domain")
-        if not local or len(local) > MAX_LOCAL:
+        if not local or len(local.encode()) > MAX_LOCAL:
             raise _syntax("Local part is empty or too long")
-        return cls(local, parse_domain(domain))
+        return cls(local, parse_domain(a_labels(domain) if utf8 and not domain.isascii() else domain))
 
     @property
     def key(self) -> str:
-        """The form to compare and look up by: both parts in lower case."""
-        return f"{self.local.lower()}@{self.domain}"
+        """The form to compare and look up by: both parts in lower case, composed (NFC)."""
+        local = self.local if self.local.isascii() else unicodedata.normalize("NFC", self.local)
+        return f"{local.lower()}@{self.domain}"
+
+    @property
+    def is_ascii(self) -> bool:
+        """False when no server without SMTPUTF8 can take it."""
+        return self.local.isascii()
 
     @property
     def is_literal(self) -> bool:
@@ -69,10 +84,23 @@ class Address:
 
     def __str__(self) -> str:
         """As it stands in a path, quoted where it must be (RFC 5321 §4.1.2)."""
-        if _DOT_STRING.match(self.local):
+        if _UTF8_DOT_STRING.match(self.local):
             return f"{self.local}@{self.domain}"
         quoted = re.sub(r'(["\\])', r"\\\1", self.local)
         return f'"{quoted}"@{self.domain}'
+
+
+def _is_utf8_local(text: str) -> bool:
+    """Composed or not is the sender's affair (RFC 6531 §3.3); what nobody can see or type is refused."""
+    return bool(_UTF8_DOT_STRING.match(text)) and text.isprintable()
+
+
+def a_labels(domain: str) -> str:
+    """An internationalised domain name as it stands in the DNS (RFC 5891). Raises MailError (553 5.1.2)."""
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise MailError(553, "5.1.2", "Bad internationalised domain in address") from error
 
 
 def parse_domain(text: str) -> str:

@@ -24,12 +24,12 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _NOT_IN_COMMENT = re.compile(r"[^\x20-\x27\x2a-\x5b\x5d-\x7e]")
 
 
-def protocol_keyword(*, extended: bool, tls: bool, authenticated: bool) -> str:
-    """The `with` keyword: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA (RFC 3848). `extended`: EHLO was used;
-    neither TLS nor AUTH exists without it."""
+def protocol_keyword(*, extended: bool, tls: bool, authenticated: bool, utf8: bool = False) -> str:
+    """The `with` keyword: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA (RFC 3848); UTF8SMTP and so on for a
+    transaction with SMTPUTF8 (RFC 6531 §4.3). `extended`: EHLO was used; nothing else exists without it."""
     if not extended:
         return "SMTP"
-    return "ESMTP" + ("S" if tls else "") + ("A" if authenticated else "")
+    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if tls else "") + ("A" if authenticated else "")
 
 
 def received_field(

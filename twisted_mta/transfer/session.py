@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_mta.interfaces import IDirectory, IDraft, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import Envelope, EnvelopeRecipient, MailParameters
+from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.headers import HeaderCollector
 from twisted_mta.message.received import count_received, protocol_keyword, received_field
 from twisted_mta.message.status import MailError
@@ -40,8 +40,9 @@ from twisted_mta.protocol.smtp.events import (
     Recipient,
     StartTls,
 )
+from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
 from twisted_mta.protocol.smtp.replies import reply
-from twisted_mta.protocol.smtp.server import SmtpLimits, SmtpServer
+from twisted_mta.protocol.smtp.server import SmtpServer
 from twisted_mta.wire.connection import Connection
 
 # One search: a megabyte of lines that are no fields must not cost a step of ours for each.
@@ -63,6 +64,7 @@ class TransferPolicy:
     idle_limit: float = 300.0
     header: int = 256 * 1024
     limits: SmtpLimits = field(default_factory=SmtpLimits)
+    extensions: frozenset[Extension] = frozenset()
 
 
 P = TypeVar("P", bound=TransferPolicy)
@@ -134,7 +136,9 @@ class TransferSession(Connection[Event], Generic[P]):
             tls_available=self.listener.tls_context is not None,
             mechanisms=self.mechanisms,
             allow_cleartext=self.allow_cleartext,
+            extensions=policy.extensions,
             limits=policy.limits,
+            seconds=self.reactor.seconds,
         )
         self.engine.greet()
 
@@ -157,13 +161,15 @@ class TransferSession(Connection[Event], Generic[P]):
             case DataSpoiled():
                 raise event.error
             case Hello():
+                self._forget_draft()
                 self.engine.accept()
             case StartTls():
                 self._start_tls()
             case Authenticate():
                 await self.check_credentials(event.credentials)
-            case Answered():
-                pass
+            case Answered(verb):
+                if verb == "RSET":  # perhaps between two chunks of a content
+                    self._forget_draft()
 
     def refuse(self, event: Event, error: MailError) -> None:
         if isinstance(event, DataChunk) and self._draft is not None:
@@ -227,10 +233,7 @@ class TransferSession(Connection[Event], Generic[P]):
             self._forget_draft()
             return
         envelope = Envelope(
-            self.engine.reverse_path,
-            tuple(map(EnvelopeRecipient, self.engine.forward_paths)),
-            MailParameters(body=self.engine.body),
-            self.account,
+            self.engine.reverse_path, self.engine.recipients, self.engine.parameters, self.account
         )
         head = self._received(draft.queue_id) + added + separator(header)
         self._draft = None
@@ -253,7 +256,10 @@ class TransferSession(Connection[Event], Generic[P]):
             client_address=self.peer_host,
             by=self.policy.hostname,
             protocol=protocol_keyword(
-                extended=hello.extended, tls=self.secure, authenticated=bool(self.account)
+                extended=hello.extended,
+                tls=self.secure,
+                authenticated=bool(self.account),
+                utf8=self.engine.parameters.smtputf8,
             ),
             queue_id=queue_id,
             for_path=forward_paths[0] if len(forward_paths) == 1 else None,

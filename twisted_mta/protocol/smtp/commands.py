@@ -1,22 +1,21 @@
-"""Reading SMTP command lines (RFC 5321 §4.1.1, §4.1.2; SIZE, RFC 1870; BODY, RFC 6152; AUTH=, RFC 4954 §5).
+"""Reading SMTP command lines (RFC 5321 §4.1.1, §4.1.2; BDAT, RFC 3030 §2); `parameters.py` reads what stands
+behind a path.
 
 Liberal where clients are known to differ and nothing can be mistaken (blanks behind a colon or at the end of
-a line), strict elsewhere: paths stand in angle brackets, parameters are known.
-
-Left out on purpose: internationalised addresses (RFC 6531) and the parameters of DSN (RFC 3461), which are
-not advertised; RCPT has no parameters then.
+a line), strict elsewhere: paths stand in angle brackets, parameters are known. An address that is not ASCII
+needs SMTPUTF8 in its transaction (RFC 6531 §3.4).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.envelope import NO_PARAMETERS
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.events import Hello, Mail, Recipient
+from twisted_mta.protocol.smtp.parameters import Circumstances, mail_parameters, recipient_parameters
 
 _MAIL = re.compile(r"FROM:[ \t]*(?=<)", re.IGNORECASE)
 _RCPT = re.compile(r"TO:[ \t]*(?=<)", re.IGNORECASE)
@@ -24,10 +23,8 @@ _RCPT = re.compile(r"TO:[ \t]*(?=<)", re.IGNORECASE)
 _PATH = re.compile(
     r'<(?:(?P<route>@[^<>":\s]*):)?(?P<mailbox>(?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>(?P<parameters>(?: .*)?)\Z'
 )
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?\Z")
 _HELLO_NAME = re.compile(r"[!-~]{1,255}\Z")
-_SIZE = re.compile(r"[0-9]{1,20}\Z")
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
+_CHUNK = re.compile(r"([0-9]{1,20})(?:[ \t]+(LAST))?\Z", re.IGNORECASE)
 
 
 class Path(NamedTuple):
@@ -43,12 +40,18 @@ def syntax_error(usage: str) -> MailError:
     return MailError(501, "5.5.4", f"Syntax: {usage}")
 
 
-def split_line(line: bytes) -> tuple[str, str]:
-    """A line as verb, in upper case, and argument. Raises MailError (500 5.5.2)."""
-    if not line.isascii() or b"\0" in line:
-        raise MailError(500, "5.5.2", "Command holds NUL or octets that are not ASCII")
-    verb, _, argument = line.decode("ascii").partition(" ")
-    return verb.upper(), argument.strip(" \t")
+def split_line(line: bytes, *, utf8: bool = False) -> tuple[str, str]:
+    """A line as verb, in upper case, and argument. utf8: SMTPUTF8 is offered. Raises MailError (500
+    5.5.2)."""
+    try:
+        text = line.decode("utf-8" if utf8 else "ascii")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        kind = "UTF-8" if utf8 else "ASCII"
+        raise MailError(500, "5.5.2", f"Command holds NUL or octets that are not {kind}")
+    verb, _, argument = text.partition(" ")
+    return verb.upper() if verb.isascii() else "", argument.strip(" \t")
 
 
 def no_argument(verb: str, argument: str) -> None:
@@ -65,23 +68,24 @@ def hello(verb: str, argument: str) -> Hello:
     return Hello(argument, verb == "EHLO")
 
 
-def mail(argument: str) -> Mail:
+def mail(argument: str, here: Circumstances) -> Mail:
     """MAIL. A source route is ignored (RFC 5321 appendix C). Raises MailError."""
     prefix = _MAIL.match(argument)
     if not prefix:
         raise syntax_error("MAIL FROM:<address>")
     path = _path(argument[prefix.end() :], "MAIL FROM:<address>")
+    size, parameters = mail_parameters(path.parameters, here) if path.parameters else (0, NO_PARAMETERS)
     try:
-        reverse_path = Address.parse(path.mailbox) if path.mailbox else None
+        reverse_path = _address(path.mailbox, parameters.smtputf8) if path.mailbox else None
     except MailError as error:
-        raise MailError(553, "5.1.7", error.text) from None
-    if not path.parameters:
-        return Mail(reverse_path)
-    return _mail_with_parameters(reverse_path, path.parameters)
+        status = "5.1.7" if error.status == "5.1.3" else error.status
+        raise MailError(553, status, error.text) from None
+    return Mail(reverse_path, size, parameters)
 
 
-def recipient(argument: str, postmaster_domain: str) -> Recipient:
-    """RCPT. `<postmaster>` needs no domain (RFC 5321 §4.1.1.3) and gets this one. Raises MailError."""
+def recipient(argument: str, postmaster_domain: str, here: Circumstances, *, utf8: bool) -> Recipient:
+    """RCPT. `<postmaster>` needs no domain (RFC 5321 §4.1.1.3) and gets this one. utf8: MAIL had SMTPUTF8.
+    Raises MailError."""
     prefix = _RCPT.match(argument)
     if not prefix:
         raise syntax_error("RCPT TO:<address>")
@@ -92,10 +96,24 @@ def recipient(argument: str, postmaster_domain: str) -> Recipient:
     if path.mailbox.lower() == "postmaster":
         forward_path = Address(path.mailbox, postmaster_domain)
     else:
-        forward_path = Address.parse(path.mailbox)
-    for keyword, _ in _parameters(path.parameters):
-        raise _unknown("RCPT", keyword)
-    return Recipient(forward_path)
+        forward_path = _address(path.mailbox, utf8)
+    if not path.parameters:
+        return Recipient(forward_path)
+    return Recipient(forward_path, *recipient_parameters(path.parameters, here))
+
+
+def chunk(argument: str) -> tuple[int, bool]:
+    """BDAT: octets, and whether they are the last. Raises MailError."""
+    match = _CHUNK.match(argument)
+    if not match:
+        raise syntax_error("BDAT octets or BDAT octets LAST")
+    return int(match[1]), match[2] is not None
+
+
+def _address(text: str, utf8: bool) -> Address:
+    if not utf8 and not text.isascii():
+        raise MailError(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8")  # RFC 6531 §3.5
+    return Address.parse(text, utf8=utf8)
 
 
 def _path(text: str, usage: str) -> Path:
@@ -104,48 +122,3 @@ def _path(text: str, usage: str) -> Path:
         raise syntax_error(usage)
     route, mailbox, parameters = match.groups()
     return Path(mailbox, route is not None, parameters)
-
-
-def _parameters(text: str) -> Iterator[tuple[str, str | None]]:
-    seen = set()
-    for word in text.split():
-        match = _PARAMETER.match(word)
-        if not match:
-            raise MailError(501, "5.5.4", "Malformed parameter")
-        keyword = match[1].upper()
-        if keyword in seen:
-            raise MailError(501, "5.5.4", f"Parameter {keyword} given twice")
-        seen.add(keyword)
-        yield keyword, match[2]
-
-
-def _mail_with_parameters(reverse_path: Address | None, parameters: str) -> Mail:
-    size = 0
-    body: BodyType = "7BIT"
-    for keyword, value in _parameters(parameters):
-        if keyword == "SIZE":
-            if value is None or not _SIZE.match(value):
-                raise MailError(501, "5.5.4", "Syntax: SIZE=octets")
-            size = int(value)
-        elif keyword == "BODY":
-            body = _body(value)
-        elif keyword == "AUTH":
-            # Nobody is believed who first submitted the message (RFC 4954 §5): as if it were <>.
-            if value is None or not _XTEXT.match(value):
-                raise MailError(501, "5.5.4", "Syntax: AUTH=xtext")
-        else:
-            raise _unknown("MAIL", keyword)
-    return Mail(reverse_path, size, body)
-
-
-def _body(value: str | None) -> BodyType:
-    match (value or "").upper():
-        case "7BIT":
-            return "7BIT"
-        case "8BITMIME":
-            return "8BITMIME"
-    raise MailError(501, "5.5.4", "Syntax: BODY=7BIT or BODY=8BITMIME")
-
-
-def _unknown(verb: str, keyword: str) -> MailError:
-    return MailError(555, "5.5.4", f"Parameter {keyword} of {verb} is not known here")

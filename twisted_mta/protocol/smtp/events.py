@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials
 
@@ -28,19 +28,24 @@ class Mail:
 
     reverse_path: Address | None
     size: int = 0
-    body: BodyType = "7BIT"
+    parameters: MailParameters = NO_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """RCPT."""
+    """RCPT. `notify` and `orcpt` as in EnvelopeRecipient."""
 
     forward_path: Address
+    notify: frozenset[str] = frozenset()
+    orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DataStart:
-    """DATA: content will follow when it is accepted."""
+    """DATA: content will follow when it is accepted. `chunked`: the first BDAT; content follows in any case,
+    and is skipped when this is refused."""
+
+    chunked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The engine has answered this command itself: RSET, NOOP, VRFY, HELP."""
+    """The engine has answered this command itself: RSET, NOOP, VRFY, HELP, a BDAT that is not the last."""
 
     verb: str
 

@@ -1,30 +1,30 @@
 """The server engine of SMTP: octets in, events out, replies ready to send.
 
 Implements RFC 5321 §3 and §4 as a server, with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
-ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207) and AUTH (RFC 4954) with the mechanisms of
-`protocol/sasl`. The engine knows the order of commands and the envelope so far, and answers alone what needs
-nobody's decision; an event is what the session must decide. After an event that waits for a verdict
-nothing is read on until `accept` or `refuse` has been called: a pipelined command never overtakes another.
+ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954) with the mechanisms of
+`protocol/sasl`, and those of `extensions.py` that the service offers. The engine knows the order of
+commands and the envelope so far, and answers alone what needs nobody's decision; an event is what the session
+must decide. After an event that waits for a verdict nothing is read on until `accept` or `refuse` has been
+called: a pipelined command never overtakes another.
 
 A line ends at CRLF. A line that ends in a bare LF ends the connection, because what follows it may be part
 of what somebody else takes for the same line; a bare CR spoils its line only.
 
-Left out on purpose: EXPN and what RFC 5321 deprecates; CHUNKING, DSN and SMTPUTF8, until the queue and the
-relay can keep what they promise.
+Left out on purpose: EXPN and what RFC 5321 deprecates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import BodyType
+from twisted_mta.message.envelope import NO_PARAMETERS, EnvelopeRecipient, MailParameters
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.framing import BareLineEnd, LineBuffer, LineTooLong
 from twisted_mta.protocol.sasl import exchange as sasl
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError
 from twisted_mta.protocol.smtp import commands
+from twisted_mta.protocol.smtp.chunks import ChunkEnd, ChunkReader
 from twisted_mta.protocol.smtp.data import DataReader
 from twisted_mta.protocol.smtp.events import (
     Answered,
@@ -39,26 +39,10 @@ from twisted_mta.protocol.smtp.events import (
     Recipient,
     StartTls,
 )
+from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits, keywords
+from twisted_mta.protocol.smtp.parameters import Circumstances
 from twisted_mta.protocol.smtp.replies import multiline, refusal, reply
 from twisted_mta.protocol.smtp.states import AFTER, OUT_OF_ORDER, State
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpLimits:
-    """Lines in octets with CRLF, the message in octets of content; `recipients` per message; `errors` are
-    commands that were malformed or out of order, `refusals` those the session refused, both since the
-    last message that was accepted; the last of them ends the connection.
-
-    Command lines may be longer than the 512 octets of RFC 5321 §4.5.3.1.4, which extensions outgrow.
-    """
-
-    command_line: int = 2048
-    auth_line: int = 12288  # RFC 4954 §4
-    message: int = 50 * 1024 * 1024
-    recipients: int = 1000
-    errors: int = 20
-    refusals: int = 100
-
 
 # Known, but not here or not to this client.
 _NOT_IMPLEMENTED = frozenset(
@@ -75,7 +59,8 @@ _TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients, send the others
 class SmtpServer:
     """One session. `<postmaster>` alone is the postmaster of `postmaster_domain`, by default the host's.
     `secure`: the connection is inside TLS; `tls_available`: STARTTLS may be offered;
-    `mechanisms`: what AUTH may offer, nothing for a server without; `allow_cleartext`: also outside TLS."""
+    `mechanisms`: what AUTH may offer, nothing for a server without; `allow_cleartext`: also outside TLS.
+    `seconds`: the wall clock, from which what a sender asks for in seconds is counted."""
 
     def __init__(
         self,
@@ -86,18 +71,23 @@ class SmtpServer:
         tls_available: bool = False,
         mechanisms: Sequence[str] = (),
         allow_cleartext: bool = False,
+        extensions: Collection[Extension] = (),
         limits: SmtpLimits = SmtpLimits(),
+        seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._hostname = hostname
         self._postmaster_domain = postmaster_domain or hostname
         self._tls_available = tls_available
         self._mechanisms = tuple(mechanisms)
         self._allow_cleartext = allow_cleartext
+        self._offered = frozenset(extensions)
         self._limits = limits
+        self._seconds = seconds
         self._lines = LineBuffer(max(limits.auth_line if mechanisms else 0, limits.command_line))
         self._output = bytearray()
         self._pending: Event | None = None  # waits for a verdict
-        self._data: DataReader | None = None
+        self._data: DataReader | ChunkReader | None = None  # while content is being read
+        self._chunks: ChunkReader | None = None  # from the first BDAT of a content to its end
         self._exchange: sasl.Exchange | None = None
         self._errors = 0
         self._refusals = 0
@@ -106,8 +96,8 @@ class SmtpServer:
         self.authenticated = False
         self.hello: Hello | None = None
         self.reverse_path: Address | None = None
-        self.body: BodyType = "7BIT"
-        self._forward_paths: dict[Address, None] = {}  # in order, each once
+        self.parameters: MailParameters = NO_PARAMETERS
+        self._recipients: dict[Address, EnvelopeRecipient] = {}  # in order, each once
         self.finished = False
         self._obey: dict[str, Callable[[str], Event | None]] = {
             "HELO": self._helo,
@@ -123,6 +113,8 @@ class SmtpServer:
         }
         if tls_available:
             self._obey["STARTTLS"] = self._starttls
+        if Extension.CHUNKING in self._offered:
+            self._obey["BDAT"] = self._bdat
         if mechanisms:
             self._obey["AUTH"] = self._auth
 
@@ -174,11 +166,17 @@ class SmtpServer:
         event, self._pending = self._pending, None
         match event:
             case Recipient():
-                self._forward_paths[event.forward_path] = None
+                self._recipients.setdefault(
+                    event.forward_path, EnvelopeRecipient(event.forward_path, event.notify, event.orcpt)
+                )
                 self._output += _RECIPIENT_OK
             case Mail():
-                self.reverse_path, self.body = event.reverse_path, event.body
+                self.reverse_path, self.parameters = event.reverse_path, event.parameters
                 self._output += _SENDER_OK
+            case DataStart(chunked=True):
+                self._read_chunk()
+                self.state = State.CHUNKS
+                return
             case DataStart():
                 self._accept_data()
             case DataEnd():
@@ -206,6 +204,11 @@ class SmtpServer:
             assert self._data is not None, "no event waits for a verdict"
             self._data.spoil(error)
             return
+        if isinstance(event, DataStart) and event.chunked:
+            assert self._chunks is not None
+            self._chunks.spoil(error)  # its octets come all the same
+            self._read_chunk()
+            return
         if isinstance(event, DataEnd | DataSpoiled):
             self._reset()
         self._refusals += 1
@@ -219,13 +222,18 @@ class SmtpServer:
 
     @property
     def forward_paths(self) -> tuple[Address, ...]:
+        """The addresses of `recipients`."""
+        return tuple(self._recipients)
+
+    @property
+    def recipients(self) -> tuple[EnvelopeRecipient, ...]:
         """The accepted recipients of this transaction, in order."""
-        return tuple(self._forward_paths)
+        return tuple(self._recipients.values())
 
     # Lines
 
     def _command(self, line: bytes) -> Event | None:
-        verb, argument = commands.split_line(line)
+        verb, argument = commands.split_line(line, utf8=Extension.SMTPUTF8 in self._offered)
         if len(line) + 2 > self._limits.command_line and verb != "AUTH":
             raise LineTooLong
         obey = self._obey.get(verb)
@@ -234,7 +242,7 @@ class SmtpServer:
                 raise MailError(502, "5.5.1", "Command not implemented")
             raise MailError(500, "5.5.2", "Command not recognized")
         out_of_order = OUT_OF_ORDER.get((verb, self.state))
-        if out_of_order:
+        if out_of_order and verb != "BDAT":  # which brings octets along
             raise MailError(*out_of_order)
         return obey(argument)
 
@@ -261,7 +269,9 @@ class SmtpServer:
     def _reset(self) -> None:
         """Forget the transaction (RFC 5321 §4.1.1.5)."""
         self.reverse_path = None
-        self._forward_paths = {}
+        self.parameters = NO_PARAMETERS
+        self._recipients = {}
+        self._chunks = None
         if self.state is not State.GREETED:
             self.state = State.READY
 
@@ -277,6 +287,7 @@ class SmtpServer:
         lines = [self._hostname]
         if hello.extended:
             lines += ["PIPELINING", f"SIZE {self._limits.message}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+            lines += keywords(self._offered, self._limits, secure=self.secure, now=self._seconds())
             if self._tls_available and not self.secure:
                 lines.append("STARTTLS")
             if self._mechanisms and self._may_authenticate and not self.authenticated:
@@ -284,17 +295,23 @@ class SmtpServer:
         return lines
 
     def _mail(self, argument: str) -> Event:
-        mail = commands.mail(argument)
+        mail = commands.mail(argument, self._circumstances)
         if mail.size > self._limits.message:
             raise MailError(552, "5.3.4", f"Messages may have {self._limits.message} octets")
         return mail
 
     def _rcpt(self, argument: str) -> Event | None:
-        if len(self._forward_paths) >= self._limits.recipients:
+        if len(self._recipients) >= self._limits.recipients:
             # No error of the client's: it may go on to DATA with those it has (RFC 5321 §4.5.3.1.10).
             self._output += _TOO_MANY_RECIPIENTS
             return Answered("RCPT")
-        return commands.recipient(argument, self._postmaster_domain)
+        return commands.recipient(
+            argument, self._postmaster_domain, self._circumstances, utf8=self.parameters.smtputf8
+        )
+
+    @property
+    def _circumstances(self) -> Circumstances:
+        return Circumstances(self._offered, self._limits, self.secure, self._seconds())
 
     def _rset(self, argument: str) -> Event:
         commands.no_argument("RSET", argument)
@@ -326,7 +343,33 @@ class SmtpServer:
 
     def _start_data(self, argument: str) -> Event:
         commands.no_argument("DATA", argument)
+        if self.parameters.body == "BINARYMIME":
+            raise MailError(503, "5.5.1", "BINARYMIME content comes by BDAT")  # RFC 3030 §3
         return DataStart()
+
+    def _bdat(self, argument: str) -> Event | None:
+        """RFC 3030 §2: the octets of a chunk follow its line at once, welcome or not."""
+        try:
+            size, last = commands.chunk(argument)
+        except MailError as error:  # nobody knows where commands begin again
+            self.shut(error)
+            return None
+        first = self._chunks is None
+        if self._chunks is None:
+            binary = self.parameters.body == "BINARYMIME"
+            self._chunks = ChunkReader(self._limits.message, binary=binary)
+        self._chunks.begin(size, last=last)
+        if first and self.state is State.RECIPIENT:
+            return DataStart(chunked=True)
+        if (out_of_order := OUT_OF_ORDER.get(("BDAT", self.state))) is not None:
+            self._chunks.spoil(MailError(*out_of_order))
+        self._read_chunk()
+        return None
+
+    def _read_chunk(self) -> None:
+        self._data = self._chunks
+        if self._lines:
+            self._receive_content(self._lines.take_all())
 
     def _accept_data(self) -> None:
         self._output += _GO_AHEAD
@@ -343,11 +386,18 @@ class SmtpServer:
         if self._data.rest:
             self._lines.receive(self._data.rest)
 
-    def _content_event(self, data: DataReader) -> Event | None:
+    def _content_event(self, data: DataReader | ChunkReader) -> Event | None:
         event = data.next_event()
-        if event is not None and not isinstance(event, DataChunk):
-            self._data = None
-            self._pending = event
+        if event is None or isinstance(event, DataChunk):
+            return event
+        self._data = None
+        if isinstance(event, ChunkEnd):
+            return self._answered("BDAT", reply(250, "2.0.0", f"{event.size} octets received"))
+        if isinstance(event, DataSpoiled) and not self._recipients:  # a chunk out of order
+            self._chunks = None
+            self._complain(event.error)
+            return Answered("BDAT")
+        self._pending = event
         return event
 
     # STARTTLS
@@ -386,6 +436,8 @@ class SmtpServer:
             raise MailError(503, "5.5.1", "Authenticated already")
         if not self._may_authenticate:
             raise MailError(538, "5.7.11", "Encryption required for authentication, use STARTTLS")
+        if not argument.isascii():
+            raise MailError(501, "5.5.2", "AUTH is ASCII")
         name, _, initial = argument.partition(" ")
         exchange = sasl.begin(name) if name.upper() in self._mechanisms else None
         if exchange is None:

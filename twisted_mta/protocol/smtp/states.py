@@ -24,6 +24,7 @@ class State(enum.Enum):
     MAIL = enum.auto()  # there is a reverse path
     RECIPIENT = enum.auto()  # and a forward path
     DATA = enum.auto()  # content is coming
+    CHUNKS = enum.auto()  # between the chunks of a content
     AUTH = enum.auto()  # inside an authentication exchange
 
 
@@ -41,6 +42,7 @@ AFTER: dict[type[Event], State] = {
 _NO_HELLO = (503, "5.5.1", "EHLO first")
 _NO_MAIL = (503, "5.5.1", "MAIL first")
 _NESTED = (503, "5.5.1", "There is a sender already")
+_IN_CONTENT = (503, "5.5.1", "The content has begun: BDAT or RSET")
 _IN_TRANSACTION = (503, "5.5.1", "Not during a mail transaction")
 
 # What is out of order, and the refusal; everything else is in order.
@@ -53,8 +55,15 @@ OUT_OF_ORDER = {
     ("DATA", State.GREETED): _NO_HELLO,
     ("DATA", State.READY): _NO_MAIL,
     ("DATA", State.MAIL): (554, "5.5.1", "No valid recipients"),
+    ("MAIL", State.CHUNKS): _IN_CONTENT,
+    ("RCPT", State.CHUNKS): _IN_CONTENT,
+    ("DATA", State.CHUNKS): _IN_CONTENT,
+    ("BDAT", State.GREETED): _NO_HELLO,
+    ("BDAT", State.READY): _NO_MAIL,
+    ("BDAT", State.MAIL): (503, "5.5.1", "No valid recipients"),
     ("STARTTLS", State.GREETED): _NO_HELLO,
     ("AUTH", State.GREETED): _NO_HELLO,
     ("AUTH", State.MAIL): _IN_TRANSACTION,
     ("AUTH", State.RECIPIENT): _IN_TRANSACTION,
+    ("AUTH", State.CHUNKS): _IN_TRANSACTION,
 }

@@ -1,0 +1,62 @@
+"""Which extensions a server offers, and the lines of EHLO that say so (RFC 5321 §4.1.1.1, §2.2).
+
+What a parameter means is in `parameters.py`; a parameter whose extension is not offered is not known.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+class Extension(enum.Enum):
+    """Those that not every service offers; the value is the keyword of EHLO."""
+
+    SMTPUTF8 = "SMTPUTF8"  # RFC 6531
+    CHUNKING = "CHUNKING"  # RFC 3030
+    BINARYMIME = "BINARYMIME"  # RFC 3030; needs CHUNKING
+    DSN = "DSN"  # RFC 3461
+    REQUIRETLS = "REQUIRETLS"  # RFC 8689; inside TLS only
+    DELIVERBY = "DELIVERBY"  # RFC 2852
+    FUTURERELEASE = "FUTURERELEASE"  # RFC 4865
+    PRIORITY = "MT-PRIORITY"  # RFC 6710
+    TRACKING = "MTRK"  # RFC 3885
+    LIMITS = "LIMITS"  # RFC 9422
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpLimits:
+    """Lines in octets with CRLF, the message in octets of content; `recipients` per message; `errors` are
+    commands that were malformed or out of order, `refusals` those the session refused, both since the
+    last message that was accepted; the last of them ends the connection. `hold`: seconds that a message may
+    be held for its sender (RFC 4865).
+
+    Command lines may be longer than the 512 octets of RFC 5321 §4.5.3.1.4, which extensions outgrow.
+    """
+
+    command_line: int = 2048
+    auth_line: int = 12288  # RFC 4954 §4
+    message: int = 50 * 1024 * 1024
+    recipients: int = 1000
+    errors: int = 20
+    refusals: int = 100
+    hold: int = 30 * 86400
+
+
+def keywords(offered: frozenset[Extension], limits: SmtpLimits, *, secure: bool, now: float) -> Iterator[str]:
+    """The lines of EHLO for these, in a steady order. now: seconds since the epoch."""
+    for extension in Extension:
+        if extension not in offered:
+            continue
+        match extension:
+            case Extension.REQUIRETLS if not secure:
+                pass
+            case Extension.FUTURERELEASE:
+                latest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + limits.hold))
+                yield f"FUTURERELEASE {limits.hold} {latest}"
+            case Extension.LIMITS:
+                yield f"LIMITS RCPTMAX={limits.recipients}"
+            case _:
+                yield extension.value
