@@ -49,7 +49,7 @@ def _basic_fields(part: Part) -> bytes:
     return b"%b %b %b %b %b %b %d" % (
         _word(part.type),
         _word(part.subtype),
-        _parameters(part.params),
+        _text_parameters(part.params) if part.type == b"text" else _parameters(part.params),
         NIL if part.id is None else string(part.id),
         NIL if part.description is None else string(part.description),
         _word(part.encoding),
@@ -75,6 +75,13 @@ def _parameters(parameters: Parameters) -> bytes:
     if not parameters:
         return NIL
     return b"(%b)" % b" ".join([_word(octets) for pair in parameters for octets in pair])
+
+
+def _text_parameters(parameters: Parameters) -> bytes:
+    """Text that names no charset is US-ASCII (RFC 2046 §4.1.2); clients want to be told."""
+    if any(name == b"charset" for name, _ in parameters):
+        return _parameters(parameters)
+    return _parameters((*parameters, (b"charset", b"us-ascii")))
 
 
 def _word(octets: bytes) -> bytes:
