@@ -15,11 +15,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import beside itself. A part is a package or module right below `twisted_mta`.
 _BASE = {"interfaces", "message"}
-_KNOWLEDGE = {"directory", "queue", "store", "journey", "resolver", *_BASE}
+_KNOWLEDGE = {"sieve", "directory", "queue", "store", "journey", "resolver", *_BASE}
 MAY_IMPORT = {
     "message": set(),
     "interfaces": {"message"},
     "protocol": {"message"},
+    "sieve": {"message"},
     "journey": _BASE,
     "directory": {"journey", *_BASE},
     "queue": {"journey", *_BASE},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "access": {"wire", "protocol", *_KNOWLEDGE},
     "service": {"transfer", "access", "wire", "protocol", *_KNOWLEDGE},
 }
-SANS_IO = {"message", "protocol"}
+SANS_IO = {"message", "protocol", "sieve"}
 IO = {
     "asyncio",
     "OpenSSL",

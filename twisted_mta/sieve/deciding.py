@@ -1,0 +1,87 @@
+"""The actions of the base language, and fileinto (RFC 5228 §4, RFC 3894)."""
+
+from __future__ import annotations
+
+from twisted_mta.message.address import Address
+from twisted_mta.message.status import MailError
+from twisted_mta.sieve.actions import Discard, FileInto, Keep, Redirect
+from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Value
+from twisted_mta.sieve.run import Run
+from twisted_mta.sieve.strings import Text
+
+
+def modifiers(bound: Bound, run: Run) -> dict[str, object]:
+    """The tags that extensions gave to an action, with their values."""
+    return {
+        name: _evaluated(value, run) for name, value in bound.tags.items() if name not in ("copy", "flags")
+    }
+
+
+def flags(bound: Bound, run: Run) -> tuple[str, ...] | None:
+    """The value of :flags (RFC 5232 §4), None without."""
+    if "flags" not in bound.tags:
+        return None
+    words = (word for text in bound.texts("flags") for word in text.value(run).split())
+    return tuple(dict.fromkeys(words))
+
+
+def _evaluated(value: Value, run: Run) -> object:
+    if isinstance(value, Text):
+        return value.value(run)
+    if isinstance(value, tuple):
+        return tuple(text.value(run) for text in value)
+    return value
+
+
+def _keep(bound: Bound) -> Command:
+    return lambda run: run.act(Keep(flags(bound, run)), bound.node.line)
+
+
+def _discard(bound: Bound) -> Command:
+    return lambda run: run.act(Discard(), bound.node.line)
+
+
+def _file_into(bound: Bound) -> Command:
+    mailbox = bound.text("mailbox")
+    keeps = bound.has("copy")
+
+    def execute(run: Run) -> None:
+        action = FileInto(mailbox.value(run), flags(bound, run), modifiers(bound, run))
+        run.act(action, bound.node.line, cancels_keep=not keeps)
+
+    return execute
+
+
+def _redirect(bound: Bound) -> Command:
+    address = bound.text("address")
+    keeps = bound.has("copy")
+    if address.constant is not None:
+        try:
+            Address.parse(address.constant, utf8=True)
+        except MailError as error:
+            raise bound.error(f'"{address.constant}" is no address: {error.text}') from None
+
+    def execute(run: Run) -> None:
+        try:
+            target = Address.parse(address.value(run), utf8=True)
+        except MailError as error:
+            raise RunError(f"redirect to no address: {error.text}", bound.node.line) from None
+        action = Redirect(str(target), modifiers(bound, run))
+        run.act(action, bound.node.line, cancels_keep=not keeps)
+
+    return execute
+
+
+EXTENSION = Extension(
+    "",
+    commands=(
+        Spec("keep", _keep),
+        Spec("discard", _discard),
+        Spec("redirect", _redirect, (Parameter("address", Kind.STRING),)),
+    ),
+)
+FILE_INTO = Extension(
+    "fileinto", commands=(Spec("fileinto", _file_into, (Parameter("mailbox", Kind.STRING),)),)
+)
+COPY = Extension("copy", tags={"fileinto": (Tagged("copy"),), "redirect": (Tagged("copy"),)})

@@ -1,0 +1,54 @@
+"""Match types (RFC 5228 §2.7.1) and what they have in common: any value against any key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from twisted_mta.sieve.comparators import Comparator
+from twisted_mta.sieve.glob import glob
+from twisted_mta.sieve.language import MatchType
+from twisted_mta.sieve.run import Run
+from twisted_mta.sieve.strings import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A match type with its comparator, as one test of a script uses it."""
+
+    kind: MatchType
+    comparator: Comparator
+    operator: Text | None = None
+
+    def any(self, run: Run, values: Iterable[str], keys: Sequence[Text]) -> bool:
+        """Whether some value matches some key. Raises RunError."""
+        operator = self.operator.value(run).lower() if self.operator is not None else ""
+        wanted = [key.value(run) for key in keys]
+        if self.kind.counts:
+            values = [str(sum(1 for _ in values))]
+        matches = self.kind.matches
+        return any(matches(run, operator, self.comparator, value, key) for value in values for key in wanted)
+
+
+def _is(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:
+    equal: bool = comparator.key(value) == comparator.key(key)
+    return equal
+
+
+def _contains(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:
+    assert comparator.fold is not None
+    return comparator.fold(key) in comparator.fold(value)
+
+
+def _matches(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:
+    assert comparator.fold is not None
+    places = glob(comparator.fold(key)).match(comparator.fold(value))
+    if places is None:
+        return False
+    run.matched = (value, *(value[start:end] for start, end in places))
+    return True
+
+
+IS = MatchType("is", _is)
+CONTAINS = MatchType("contains", _contains, parts=True)
+MATCHES = MatchType("matches", _matches, parts=True)
