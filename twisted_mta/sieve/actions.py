@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Into the INBOX. `flags` None: those that the run ends with (RFC 5232)."""
+    """Into the INBOX, with these IMAP flags (RFC 5232)."""
 
-    flags: tuple[str, ...] | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class FileInto:
     one without, such as "create"."""
 
     mailbox: str
-    flags: tuple[str, ...] | None = None
+    flags: tuple[str, ...] = ()
     modifiers: Mapping[str, object] = field(default_factory=dict)
 
 

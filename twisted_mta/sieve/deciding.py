@@ -6,6 +6,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.sieve.actions import Discard, FileInto, Keep, Redirect
 from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.flag_list import flag_list
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Value
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
@@ -18,12 +19,11 @@ def modifiers(bound: Bound, run: Run) -> dict[str, object]:
     }
 
 
-def flags(bound: Bound, run: Run) -> tuple[str, ...] | None:
-    """The value of :flags (RFC 5232 §4), None without."""
+def flags(bound: Bound, run: Run) -> tuple[str, ...]:
+    """The value of :flags, or else of the internal variable (RFC 5232 §4)."""
     if "flags" not in bound.tags:
-        return None
-    words = (word for text in bound.texts("flags") for word in text.value(run).split())
-    return tuple(dict.fromkeys(words))
+        return run.flags
+    return flag_list(text.value(run) for text in bound.texts("flags"))
 
 
 def _evaluated(value: Value, run: Run) -> object:

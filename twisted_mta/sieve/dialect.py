@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from twisted_mta.sieve import control, deciding, relational, subaddress, tests, variables
+from twisted_mta.sieve import (
+    body,
+    control,
+    dates,
+    deciding,
+    duplicate,
+    editheader,
+    environment,
+    imap4flags,
+    index,
+    mailboxes,
+    rejecting,
+    relational,
+    subaddress,
+    tests,
+    vacation,
+    variables,
+)
 from twisted_mta.sieve.comparators import COMPARATORS
 from twisted_mta.sieve.language import Dialect, Extension
 
@@ -22,8 +39,23 @@ DIALECT = Dialect(
         tests.ENCODED_CHARACTER,
         deciding.FILE_INTO,
         deciding.COPY,
+        body.EXTENSION,
+        dates.EXTENSION,
+        duplicate.EXTENSION,
+        editheader.EXTENSION,
+        environment.EXTENSION,
+        imap4flags.EXTENSION,
+        index.EXTENSION,
+        mailboxes.MAILBOX,
+        mailboxes.MAILBOX_METADATA,
+        mailboxes.SERVER_METADATA,
+        mailboxes.SPECIAL_USE,
+        rejecting.EREJECT,
+        rejecting.REJECT,
         relational.EXTENSION,
         subaddress.EXTENSION,
+        vacation.EXTENSION,
+        vacation.SECONDS,
         variables.EXTENSION,
     )
 )

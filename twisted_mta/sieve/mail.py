@@ -5,7 +5,7 @@ Values are decoded (RFC 2047) and on one line. The body is read only when a scri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,8 +36,10 @@ class Mail:
 
     def __init__(self, header: bytes, size: int, body: Callable[[], bytes]) -> None:
         self.fields = [HeaderField(field.name, field.value) for field in fields(header) if field.name]
+        self.header = header
         self.size = size
         self.edited = False  # the fields are no longer those of the message as it came
+        self.added = 0  # octets of fields that were added
         self._body = body
         self._read: bytes | None = None
 
@@ -48,6 +50,11 @@ class Mail:
             self._read = self._body()
         return self._read
 
+    @property
+    def data(self) -> bytes:
+        """The whole message as it came."""
+        return self.header + self.body
+
     def raw(self, name: str) -> list[bytes]:
         """The values of all fields of this name, in any case, as they stand in the header."""
         wanted = name.encode("utf-8", "replace").lower()
@@ -57,13 +64,12 @@ class Mail:
         """The same, decoded."""
         return [decode(value).strip(" \t") for value in self.raw(name)]
 
-    def addresses(self, name: str) -> list[str]:
-        """The addresses in these fields, as `local@domain`, or `local` where there is no domain; members of
-        groups count, their names do not (RFC 5228 §2.7.4)."""
-        found = []
-        for value in self.raw(name):
-            for mailbox in parse_addresses(value):
-                if mailbox.local is not None and mailbox.domain is not None:
-                    address = mailbox.local + (b"@" + mailbox.domain if mailbox.domain else b"")
-                    found.append(address.decode("utf-8", "replace"))
-        return found
+
+def addresses(values: Iterable[bytes]) -> Iterator[str]:
+    """The addresses in field values, as `local@domain`, or `local` where there is no domain; members of
+    groups count, their names do not (RFC 5228 §2.7.4)."""
+    for value in values:
+        for mailbox in parse_addresses(value):
+            if mailbox.local is not None and mailbox.domain is not None:
+                address = mailbox.local + (b"@" + mailbox.domain if mailbox.domain else b"")
+                yield address.decode("utf-8", "replace")

@@ -43,5 +43,5 @@ class Script:
             return Result((Keep(),), error)
         actions = run.actions
         if run.implicit_keep:
-            actions = [*actions, Keep(run.flags or None)]
+            actions = [*actions, Keep(run.flags)]
         return Result(tuple(actions))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from twisted_mta.sieve import index
 from twisted_mta.sieve.language import (
     AddressPart,
     Bound,
@@ -15,6 +16,7 @@ from twisted_mta.sieve.language import (
     Test,
     Tests,
 )
+from twisted_mta.sieve.mail import addresses
 from twisted_mta.sieve.matching import CONTAINS, IS, MATCHES
 from twisted_mta.sieve.run import Run
 
@@ -67,17 +69,19 @@ def _exists(bound: Bound) -> Test:
 
 
 def _header(bound: Bound) -> Test:
+    index.check(bound)
     names, keys, matcher = bound.texts("header-list"), bound.texts("keys"), bound.matcher
     assert matcher is not None
 
     def holds(run: Run) -> bool:
-        values = (text for name in names for text in run.mail.texts(name.value(run)))
+        values = (text for name in names for text in index.chosen(bound, run.mail.texts(name.value(run))))
         return matcher.any(run, values, keys)
 
     return holds
 
 
 def _address(bound: Bound) -> Test:
+    index.check(bound)
     names, keys, matcher, part = (
         bound.texts("header-list"),
         bound.texts("keys"),
@@ -92,7 +96,7 @@ def _address(bound: Bound) -> Test:
 
     def parts(run: Run) -> Iterator[str]:
         for name in names:
-            for address in run.mail.addresses(name.value(run)):
+            for address in addresses(index.chosen(bound, run.mail.raw(name.value(run)))):
                 if (found := part(run, address)) is not None:
                     yield found
 

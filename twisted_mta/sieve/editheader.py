@@ -1,0 +1,84 @@
+"""Changing the header of what is delivered (RFC 5293). What tells the way of a message stays as it is."""
+
+from __future__ import annotations
+
+import re
+
+from twisted_mta.message.encoded_word import decode, encode
+from twisted_mta.sieve import index
+from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
+from twisted_mta.sieve.mail import HeaderField
+from twisted_mta.sieve.run import Run
+
+MAX_ADDED = 100_000  # octets that one run may add
+_NAME = re.compile(r"[!-9;-~]{1,76}\Z")
+_LINE_END = re.compile(r"[\r\n\0]+")
+# RFC 5293 §6: deleting these would hide where mail has been, or let answers go round in circles.
+_KEPT = frozenset(
+    ("received", "auto-submitted", "return-path", "delivered-to", "authentication-results", "dkim-signature")
+)
+
+
+def _add(bound: Bound) -> Command:
+    name, value, last = bound.text("field-name"), bound.text("value"), bound.has("last")
+
+    def execute(run: Run) -> None:
+        field_name = _checked(name.value(run), bound)
+        # A line end would begin another field.
+        text = encode(_LINE_END.sub(" ", value.value(run)).strip())
+        field = HeaderField(field_name.encode("ascii"), b" " + text)
+        run.mail.added += len(field.name) + len(field.value)
+        if run.mail.added > MAX_ADDED:
+            raise RunError("the header grows too long", bound.node.line)
+        run.mail.fields.insert(len(run.mail.fields) if last else 0, field)
+        run.mail.edited = True
+
+    return execute
+
+
+def _delete(bound: Bound) -> Command:
+    index.check(bound)
+    name = bound.text("field-name")
+    patterns = bound.texts("keys") if bound.has("keys") else ()
+    matcher = bound.matcher
+    assert matcher is not None
+
+    def execute(run: Run) -> None:
+        wanted = _checked(name.value(run), bound).encode("ascii").lower()
+        if wanted.decode("ascii") in _KEPT:
+            return
+        mail = run.mail
+        places = [place for place, field in enumerate(mail.fields) if field.name.lower() == wanted]
+        gone = {
+            place
+            for place in index.chosen(bound, places)
+            if not patterns or matcher.any(run, [decode(mail.fields[place].value).strip(" \t")], patterns)
+        }
+        if gone:
+            mail.fields = [field for place, field in enumerate(mail.fields) if place not in gone]
+            mail.edited = True
+
+    return execute
+
+
+def _checked(name: str, bound: Bound) -> str:
+    if not _NAME.match(name):
+        raise RunError(f'"{name[:80]}" is no name of a field', bound.node.line)
+    return name
+
+
+_FIELD_NAME = Parameter("field-name", Kind.STRING)
+EXTENSION = Extension(
+    "editheader",
+    commands=(
+        Spec("addheader", _add, (_FIELD_NAME, Parameter("value", Kind.STRING)), (Tagged("last"),)),
+        Spec(
+            "deleteheader",
+            _delete,
+            (_FIELD_NAME, Parameter("keys", Kind.STRINGS, optional=True)),
+            (Tagged("index", Kind.NUMBER), Tagged("last")),
+            matching=True,
+        ),
+    ),
+)

@@ -1,0 +1,39 @@
+"""Refusing a message with a reason (RFC 5429): ereject in the SMTP dialog where that is possible, reject
+perhaps by a report to the sender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted_mta.sieve.actions import Action, FileInto, Keep, Redirect
+from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec
+from twisted_mta.sieve.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Reject(Action):
+    """`early`: never by a report where the dialog is over (ereject)."""
+
+    reason: str
+    early: bool
+
+
+def _rejecting(early: bool) -> Callable[[Bound], Command]:
+    def build(bound: Bound) -> Command:
+        reason = bound.text("reason")
+
+        def execute(run: Run) -> None:
+            if any(isinstance(earlier, Keep | FileInto | Redirect | Reject) for earlier in run.actions):
+                raise RunError("a message that is delivered cannot be refused, too", bound.node.line)
+            run.act(Reject(reason.value(run), early), bound.node.line)
+
+        return execute
+
+    return build
+
+
+_REASON = (Parameter("reason", Kind.STRING),)
+REJECT = Extension("reject", commands=(Spec("reject", _rejecting(False), _REASON),))
+EREJECT = Extension("ereject", commands=(Spec("ereject", _rejecting(True), _REASON),))
