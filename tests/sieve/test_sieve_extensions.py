@@ -241,3 +241,31 @@ def test_the_header_is_changed():
 def test_what_was_added_is_seen_by_later_tests():
     script = 'require "editheader"; addheader "X-A" "1"; if header "x-a" "1" { discard; }'
     assert run(script, MESSAGE_A).actions == (Discard(),)
+
+
+# regex (draft-ietf-sieve-regex)
+
+
+def test_regular_expressions():
+    def found(expression, message=b"Subject: [list] Re: aaab 42\r\n\r\n", more=""):
+        return holds(f'header :regex {more} "subject" "{expression}"', message, require="regex")
+
+    assert found("^\\\\[([a-z]*)\\\\].*[[:digit:]]+$") and found("RE:") and not found("^Re")
+    assert not found("RE:", more=':comparator "i;octet"')
+    assert found("a{2,3}b|x") and found("(^|,)(.)list")
+    script = """require ["regex", "variables", "fileinto"];
+    if header :regex "subject" "^\\\\[([^]]*)\\\\] (x|Re): (a|aa|aaab)*" { fileinto "${1}.${2}.${3}"; }"""
+    assert run(script, b"Subject: [list] Re: aaab\r\n\r\n").actions == (FileInto("list.Re.aaab"),)
+    quoting = 'require ["regex", "variables", "fileinto"]; set :quoteregex "a" "1+1=2 (x)"; fileinto "${a}";'
+    assert run(quoting).actions == (FileInto("1\\+1=2 \\(x\\)"),)
+
+
+@pytest.mark.parametrize("expression", ["(", "[a", "(?P<x>a)", "a" * 5000])
+def test_what_is_no_regular_expression(expression):
+    with pytest.raises(SieveError):
+        holds(f'header :regex "subject" "{expression}"', require="regex")
+
+
+def test_no_expression_takes_for_ever():
+    message = b"Subject: " + b"a" * 1_000_000 + b"!\r\n\r\n"
+    assert not holds('header :regex "subject" "^(a+)+$"', message, require="regex")

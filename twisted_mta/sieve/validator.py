@@ -125,7 +125,7 @@ class Validator:
             values,
             tuple(map(self._test, node.tests)),
             None if node.block is None else self._commands(node.block),
-            self._matcher(node, tags, known) if spec.matching else None,
+            self._matcher(node, tags, values, known) if spec.matching else None,
             None if found_part is None else found_part.part,
         )
 
@@ -151,13 +151,22 @@ class Validator:
                 place += 1
         return found, node.arguments[place:]
 
-    def _matcher(self, node: Node, tags: Mapping[str, Value], known: Mapping[str, Tagged]) -> Matcher:
+    def _matcher(
+        self,
+        node: Node,
+        tags: Mapping[str, Value],
+        values: Mapping[str, Value],
+        known: Mapping[str, Tagged],
+    ) -> Matcher:
         comparator = self._comparator(node, cast("Text | None", tags.get("comparator")))
         name = next((tag for tag in tags if known[tag].group == "match type"), IS.name)
         kind = self._dialect.match_type(name)
         assert kind is not None
         if kind.parts and comparator.fold is None:
             raise _at(node, f'":{name}" is not possible with the comparator "{comparator.name}"')
+        for key in cast("tuple[Text, ...]", values.get("keys", ())) if kind.trouble else ():
+            if key.constant is not None and kind.trouble and (trouble := kind.trouble(key.constant)):
+                raise _at(node, f'"{key.constant}" is no key for ":{name}": {trouble}')
         return Matcher(kind, comparator, cast(Text, tags[name]) if kind.operator else None)
 
     def _comparator(self, node: Node, name: Text | None) -> Comparator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from twisted_mta.sieve import regex
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Test
 from twisted_mta.sieve.run import Run
 
@@ -23,6 +24,7 @@ _MODIFIERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "lowerfirst": (30, _first(str.lower)),
     "upperfirst": (30, _first(str.upper)),
     "quotewildcard": (20, lambda text: _WILDCARD.sub(r"\\\g<0>", text)),
+    "quoteregex": (20, regex.quoted),  # comes with the extension regex
     "length": (10, lambda text: str(len(text))),
 }
 
@@ -63,7 +65,11 @@ EXTENSION = Extension(
             "set",
             _set,
             (Parameter("name", Kind.STRING), Parameter("value", Kind.STRING)),
-            tuple(Tagged(name, None, f"modifier of rank {rank}") for name, (rank, _) in _MODIFIERS.items()),
+            tuple(
+                Tagged(name, None, f"modifier of rank {rank}")
+                for name, (rank, _) in _MODIFIERS.items()
+                if name != "quoteregex"
+            ),
         ),
     ),
     tests=(
