@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
+from twisted_mta.message.envelope import NO_PARAMETERS, Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.queue import mailqueue
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.recovery import open_database
@@ -99,16 +99,23 @@ def now(coroutine: Any) -> Any:
     return results[0]
 
 
-def envelope(*to: str, sender: str | None = "ann@a.test") -> Envelope:
+def envelope(
+    *to: str, sender: str | None = "ann@a.test", parameters: MailParameters = NO_PARAMETERS
+) -> Envelope:
     reverse_path = None if sender is None else Address.parse(sender)
-    return Envelope(reverse_path, tuple(EnvelopeRecipient(Address.parse(path)) for path in to))
+    recipients = tuple(EnvelopeRecipient(Address.parse(path)) for path in to)
+    return Envelope(reverse_path, recipients, parameters)
 
 
 def put(
-    queue: MailQueue, *to: str, sender: str | None = "ann@a.test", body: bytes = b"Subject: x\r\n\r\ny\r\n"
+    queue: MailQueue,
+    *to: str,
+    sender: str | None = "ann@a.test",
+    body: bytes = b"Subject: x\r\n\r\ny\r\n",
+    parameters: MailParameters = NO_PARAMETERS,
 ) -> str:
     """Commit a message; its queue id."""
     draft = queue.draft()
     now(draft.write(body))
-    now(draft.commit(envelope(*to, sender=sender), b"Received: here\r\n"))
+    now(draft.commit(envelope(*to, sender=sender, parameters=parameters), b"Received: here\r\n"))
     return draft.queue_id

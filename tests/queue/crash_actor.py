@@ -7,7 +7,7 @@
     crash_actor.py DIRECTORY fill BODY                   queue messages until files cannot grow, and one more
 
 What happens is told in lines on the standard output, each written at once. What becomes of a recipient
-is in its local part: ok, later, bad, team (an alias for ok2).
+is in its local part: ok, later, late (and the sender is told), bad, team (an alias for ok2).
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
+from twisted_mta.queue import spool
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.mailqueue import MailQueue
+from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.queue.spool import Spool, SpoolFile
+from twisted_mta.queue.writer import Writer
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.dispatch import Dispatcher
 
@@ -39,6 +42,7 @@ DELIVERED = Outcome(Action.DELIVERED, "2.0.0", "ok")
 OUTCOMES = {
     "bad": Outcome(Action.FAILED, "5.1.1", "no such user"),
     "later": Outcome(Action.DELAYED, "4.2.0", "not now"),
+    "late": Outcome(Action.DELAYED, "4.2.0", "not now"),
     "team": Outcome(Action.EXPANDED, "2.1.5", "", expansion=(Address.parse("ok2@b.test"),)),
 }
 
@@ -76,7 +80,7 @@ class Deliverer:
 def arm(point: str) -> None:
     """`before|after NAME [NUMBER]`: die around the NUMBERth call of that function."""
     when, name, number = (point + " 1").split()[:3]
-    owner, attribute = {
+    points: dict[str, tuple[Any, str]] = {
         "write": (SpoolFile, "write"),
         "finish": (SpoolFile, "finish"),
         "commit": (QueueDatabase, "commit"),
@@ -85,7 +89,10 @@ def arm(point: str) -> None:
         "settle": (QueueDatabase, "_settle"),
         "deliver": (Deliverer, "attempt"),
         "unlink": (Spool, "remove"),
-    }[name]
+        "sync": (spool, "sync_directory"),  # the file has been synced
+        "acknowledge": (Writer, "_answer"),
+    }
+    owner, attribute = points[name]
     original: Callable[..., Any] = getattr(owner, attribute)
     calls = 0
 
@@ -140,6 +147,7 @@ async def act(directory: Path, deed: str, *arguments: str) -> None:
         bounces=bounces,
         journey=Journey(),
         clock=reactor,  # type: ignore[arg-type]
+        schedule=RetrySchedule(warn_after=1e-6 if "late@b.test" in arguments else 0.0),
     )
     await queue.start()
     if deed == "load":

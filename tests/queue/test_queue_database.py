@@ -15,6 +15,7 @@ from twisted_mta.message.outcome import Action, Outcome, QueuedRecipient
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.records import NewMessage, Result, Settled, Settlement
 from twisted_mta.queue.schema import MIGRATIONS, SchemaTooNew
+from twisted_mta.queue.selection import EVERYTHING, Change, SelectedQueue
 
 DELIVERED = Outcome(Action.DELIVERED, "2.0.0", "ok")
 DELAYED = Outcome(Action.DELAYED, "4.4.1", "no answer", "mx.b.test")
@@ -22,8 +23,8 @@ FAILED = Outcome(Action.FAILED, "5.1.1", "550 unknown", "mx.b.test")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[QueueDatabase]:
-    database = QueueDatabase(tmp_path / "queue.sqlite")
+def database(tmp_path: Path) -> Iterator[SelectedQueue]:
+    database = SelectedQueue(tmp_path / "queue.sqlite")
     yield database
     database.close()
 
@@ -56,7 +57,7 @@ def states(database: QueueDatabase, message: int) -> dict[str, str]:
     return {recipient.forward_path: recipient.state for recipient in database.recipients(message)}
 
 
-def test_a_message_comes_back_as_it_was(database: QueueDatabase) -> None:
+def test_a_message_comes_back_as_it_was(database: SelectedQueue) -> None:
     database.commit([new(1, "bob@b.test", '"odd one"@b.test'), new(2, "cy@c.test", sender=None)], [])
     stored = database.message(1)
     assert stored is not None
@@ -80,7 +81,7 @@ def test_a_batch_of_any_size(database: QueueDatabase, count: int) -> None:
     assert database.highest() == (0, 0)
 
 
-def test_a_message_goes_with_its_last_recipient(database: QueueDatabase) -> None:
+def test_a_message_goes_with_its_last_recipient(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test", "cy@c.test")
     database.commit([message], [])
     first = replace(message, recipients=message.recipients[:1])
@@ -93,7 +94,7 @@ def test_a_message_goes_with_its_last_recipient(database: QueueDatabase) -> None
     assert database.recipients(1) == []
 
 
-def test_two_settlements_of_one_message_in_one_batch(database: QueueDatabase) -> None:
+def test_two_settlements_of_one_message_in_one_batch(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test", "cy@c.test")
     database.commit([message], [])
     settlements = [Settlement(1, 1.0, (Result(recipient, DELIVERED),)) for recipient in message.recipients]
@@ -101,7 +102,7 @@ def test_two_settlements_of_one_message_in_one_batch(database: QueueDatabase) ->
     assert database.message(1) is None
 
 
-def test_a_delay_is_remembered(database: QueueDatabase) -> None:
+def test_a_delay_is_remembered(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test")
     database.commit([message], [])
     assert settle(database, message, DELAYED) == Settled()
@@ -111,7 +112,7 @@ def test_a_delay_is_remembered(database: QueueDatabase) -> None:
     assert recipient.remote_mta == "mx.b.test"
 
 
-def test_a_failure_and_its_report_are_one(database: QueueDatabase) -> None:
+def test_a_failure_and_its_report_are_one(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test", "cy@c.test")
     database.commit([message], [])
     settled = settle(database, message, FAILED, DELAYED, report=new(2, "ann@a.test", sender=None))
@@ -120,16 +121,16 @@ def test_a_failure_and_its_report_are_one(database: QueueDatabase) -> None:
     assert states(database, 2) == {"ann@a.test": "waiting"}
 
 
-def test_no_report_for_what_was_removed_by_hand(database: QueueDatabase) -> None:
+def test_no_report_for_what_was_removed_by_hand(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test")
     database.commit([message], [])
-    database.remove(1)
+    database.change(Change.REMOVE, 1, EVERYTHING, now=0.0)
     settled = settle(database, message, FAILED, report=new(2, "ann@a.test", sender=None))
     assert settled == Settled(finished=False, reported=False)
     assert database.highest() == (0, 0)
 
 
-def test_a_settlement_that_cannot_be_recorded_leaves_no_report(database: QueueDatabase) -> None:
+def test_a_settlement_that_cannot_be_recorded_leaves_no_report(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test")
     database.commit([message, new(2, "dan@d.test")], [])
     with pytest.raises(sqlite3.IntegrityError):
@@ -145,7 +146,7 @@ def expanded(*paths: str, first: int) -> tuple[QueuedRecipient, ...]:
     )
 
 
-def test_an_expansion_takes_the_place_of_its_recipient(database: QueueDatabase) -> None:
+def test_an_expansion_takes_the_place_of_its_recipient(database: SelectedQueue) -> None:
     message = new(1, "team@a.test", "bob@b.test")
     database.commit([message], [])
     outcome = Outcome(Action.EXPANDED, "2.1.5", "")
@@ -158,7 +159,7 @@ def test_an_expansion_takes_the_place_of_its_recipient(database: QueueDatabase) 
     assert database.recipients(1)[-1].original_path == "team@a.test"
 
 
-def test_an_expansion_into_nothing_new_finishes_the_message(database: QueueDatabase) -> None:
+def test_an_expansion_into_nothing_new_finishes_the_message(database: SelectedQueue) -> None:
     message = new(1, "team@a.test")
     database.commit([message], [])
     result = Result(
@@ -169,7 +170,7 @@ def test_an_expansion_into_nothing_new_finishes_the_message(database: QueueDatab
     assert settled.added == ()
 
 
-def test_pages_of_what_is_due(database: QueueDatabase) -> None:
+def test_pages_of_what_is_due(database: SelectedQueue) -> None:
     database.commit([new(number, "bob@b.test", at=1000.0 + number // 2) for number in range(1, 8)], [])
     seen, after = [], (0.0, 0)
     while True:
@@ -183,33 +184,36 @@ def test_pages_of_what_is_due(database: QueueDatabase) -> None:
     assert database.due((0.0, 0), 5000.0, 100).later is None
 
 
-def test_what_is_due_for_one_domain(database: QueueDatabase) -> None:
+def test_what_was_passed_over_is_due_for_one_domain(database: SelectedQueue) -> None:
     database.commit([new(1, "bob@b.test", "cy@c.test"), new(2, "bea@b.test", at=3000.0)], [])
-    page = database.due_for("b.test", 2000.0, 10)
+    assert database.due_for("b.test", (0.0, 0), 2000.0, 10).recipients == ()
+    database.pass_over([10, 11, 20])
+    page = database.due_for("b.test", (0.0, 0), 2000.0, 10)
     assert [recipient.forward_path for recipient in page.recipients] == ["bob@b.test"]
     assert page.complete
 
 
-def test_held_mail_is_not_due_and_its_running_attempt_counts(database: QueueDatabase) -> None:
+def test_held_mail_is_not_due_and_its_running_attempt_counts(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test")
     database.commit([message], [])
     assert database.hold(1) == 1
     assert database.due((0.0, 0), 5000.0, 10).recipients == ()
     settle(database, message, DELAYED)
     assert states(database, 1) == {"bob@b.test": "held"}
-    assert database.release(1, 1.0) == 1
+    database.change(Change.RELEASE, 1, EVERYTHING, now=1.0)
     assert len(database.due((0.0, 0), 5000.0, 10).recipients) == 1
     database.hold(1)
     assert settle(database, message, DELIVERED).finished
 
 
-def test_no_statement_of_daily_work_reads_a_whole_table(database: QueueDatabase) -> None:
+def test_no_statement_of_daily_work_reads_a_whole_table(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test", "cy@c.test")
     database.commit([message], [])
     traced: list[str] = []
     database._connection.set_trace_callback(traced.append)
     database.due((1.0, 1), 2.0, 10)
-    database.due_for("b.test", 2.0, 10)
+    database.due_for("b.test", (0.0, 0), 2.0, 10)
+    database.pass_over([10, 11])
     database.message(1)
     settle(database, message, DELAYED, DELIVERED)
     settle(database, message, FAILED)
@@ -221,7 +225,7 @@ def test_no_statement_of_daily_work_reads_a_whole_table(database: QueueDatabase)
         assert not [row for row in plan if "SCAN" in row[3] or "TEMP B-TREE" in row[3]], (statement, plan)
 
 
-def test_a_remote_reply_of_any_kind_can_be_kept(database: QueueDatabase) -> None:
+def test_a_remote_reply_of_any_kind_can_be_kept(database: SelectedQueue) -> None:
     message = new(1, "bob@b.test")
     database.commit([message], [])
     settle(database, message, Outcome(Action.DELAYED, "4.0.0", "\udcff\x00é" * 5000))

@@ -18,10 +18,10 @@ def attempts_until_given_up(schedule: RetrySchedule, *, takes: float = 0.0) -> l
         at = following
 
 
-def test_waits_grow_and_the_last_attempt_is_at_the_end_of_five_days() -> None:
+def test_waits_grow_with_an_attempt_when_the_sender_is_warned_and_one_at_the_end() -> None:
     times = attempts_until_given_up(RetrySchedule())
     waits = [later - earlier for earlier, later in pairwise(times)]
-    assert waits[:7] == [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR]
+    assert waits[:7] == [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, 105 * MINUTE, 4 * HOUR]
     assert max(waits) == 4 * HOUR
     assert times[-1] == 5 * DAY
 

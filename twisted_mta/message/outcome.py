@@ -58,7 +58,9 @@ class QueuedMessage:
 class QueuedRecipient:
     """One forward path of a queued message. `number` is unique for ever within its queue; `attempts`
     counts the attempts that were made before this one. `original_path` is set when an alias led here: the
-    address that the sender used. `notify` and `orcpt` are those of the envelope (EnvelopeRecipient)."""
+    address that the sender used. `notify` and `orcpt` are those of the envelope (EnvelopeRecipient).
+    `delay_told`: the sender knows that it takes longer. By hand were given `route`, the next hop ("" when
+    none was), and `returned`: no attempt, the mail goes back to its sender."""
 
     number: int
     forward_path: Address
@@ -66,3 +68,6 @@ class QueuedRecipient:
     original_path: Address | None = None
     notify: frozenset[str] = frozenset()
     orcpt: str = ""
+    delay_told: bool = False
+    route: str = ""
+    returned: bool = False

@@ -1,36 +1,68 @@
-"""The queue by hand: list, show, retry, hold, release, remove, whether the server runs or not.
+"""The queue by hand: list, show, retry, hold, release, remove, bounce, reroute; the server may run or not.
 
 Everything happens in the database, from any process, in transactions of its own. A running server notices
 within a second, drops what it had planned and looks anew; an attempt that is under way is not
-interrupted. A change to one message leaves word in the database, so that the server's log tells of it too.
+interrupted. A change to few messages leaves word in the database, so that the server's log tells of it too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twisted_mta.queue.database import QueueDatabase
+from twisted_mta.message.envelope import MailParameters
 from twisted_mta.queue.ids import decode, encode
 from twisted_mta.queue.mailqueue import DATABASE, SPOOL
-from twisted_mta.queue.records import Intervention, StoredMessage, StoredRecipient
+from twisted_mta.queue.records import Intervention, StoredRecipient
+from twisted_mta.queue.selection import EVERYTHING, Change, SelectedQueue, Selection
 from twisted_mta.queue.spool import Spool
 
-_PAGE = 200  # messages read at a time
+_PAGE = 200  # messages read, or changed, at a time: the server waits for a transaction to end
+_WORDS = 1000  # messages or recipients of one change that the server's log tells of
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A queued message. `reverse_path` is "" for the null path; `size` in octets; `arrived` in seconds since
-    the epoch. `recipients` are those that still wait or are held, and those that ended already."""
+    the epoch; `account` submitted it, "" when nobody logged in. `recipients` are those that still wait or
+    are held, and those that ended already."""
 
     queue_id: str
     reverse_path: str
     arrived: float
     size: int
+    account: str
+    parameters: MailParameters
     recipients: tuple[StoredRecipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFigures:
+    """Recipients at a domain: those that wait, that are held, and of both those that were attempted."""
+
+    domain: str
+    waiting: int
+    held: int
+    attempted: int
+    next_attempt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The queue as a whole. `recipients`: how many are in each state; `attempted`: of those that wait;
+    `due`: those whose time has come. `oldest`, `next_attempt`: seconds since the epoch, None for an empty
+    queue. `domains`: those with most recipients. `octets`: on disk, quarantine included."""
+
+    messages: int
+    recipients: dict[str, int]
+    attempted: int
+    due: int
+    oldest: float | None
+    next_attempt: float | None
+    domains: tuple[DomainFigures, ...]
+    octets: int
 
 
 class NoSuchMessage(Exception):
@@ -38,71 +70,131 @@ class NoSuchMessage(Exception):
 
 
 class QueueAdministration:
-    """directory: the queue's directory, as MailQueue has it. seconds: the wall clock.
+    """directory: the queue's directory, as MailQueue has it. seconds: the wall clock. pause: waits so long
+    between two pages of a large change.
 
-    Every method raises sqlite3.Error, OSError or SchemaTooNew when the database cannot be used; the
-    methods that take a queue id raise NoSuchMessage.
+    Every method raises sqlite3.Error, OSError or SchemaTooNew when the database cannot be used; those
+    that take a queue id raise NoSuchMessage. What changes the queue does so for all recipients of
+    `selection`, of one message only when an id is given, and says how many they were.
     """
 
-    def __init__(self, directory: Path, *, seconds: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seconds: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._directory = directory
         self._spool = Spool(directory / SPOOL)
         self._seconds = seconds
+        self._pause = pause
         path = directory / DATABASE
-        self._database = QueueDatabase(path) if path.exists() else None
+        self._database = SelectedQueue(path) if path.exists() else None
 
     def close(self) -> None:
         """Let go of the database."""
         if self._database is not None:
             self._database.close()
 
-    def list(self) -> Iterator[Listing]:
-        """Every queued message, oldest first; read page by page, so a long queue is no burden."""
-        after = 0
-        while self._database is not None and (page := self._database.page(after, _PAGE)):
-            for message in page:
-                yield self._listing(self._database, message)
-            after = page[-1].number
+    def list(self, selection: Selection = EVERYTHING) -> Iterator[Listing]:
+        """Every queued message with recipients that are selected, oldest first; read page by page, so a long
+        queue is no burden."""
+        for database, numbers in self._pages(selection):
+            yield from self._listings(database, numbers)
 
     def show(self, queue_id: str) -> Listing:
         """One message."""
         database, number = self._find(queue_id)
-        (message,) = database.page(number - 1, 1)
-        return self._listing(database, message)
+        (listing,) = self._listings(database, [number])
+        return listing
 
-    def retry(self, queue_id: str | None = None) -> int:
-        """Try now what waits; all of the queue without an id. How many recipients that concerns."""
-        now = self._seconds()
-        return self._change("retried", queue_id, lambda database, number: database.reschedule(number, now))
+    def figures(self, domains: int = 20) -> Figures:
+        """The queue as a whole, and that many domains. Reads all recipients."""
+        octets = sum(file.stat().st_size for file in self._directory.rglob("*") if file.is_file())
+        if self._database is None:
+            return Figures(0, {}, 0, 0, None, None, (), octets)
+        states = self._database.states()
+        messages, due, oldest, following = self._database.totals(self._seconds())
+        return Figures(
+            messages=messages,
+            recipients={state: count for state, count, _ in states},
+            attempted=sum(attempted for state, _, attempted in states if state == "waiting"),
+            due=due,
+            oldest=oldest,
+            next_attempt=following,
+            domains=tuple(DomainFigures(*row) for row in self._database.domains(domains)),
+            octets=octets,
+        )
 
-    def hold(self, queue_id: str | None = None) -> int:
-        """No more attempts until `release`. How many recipients that concerns."""
-        return self._change("held", queue_id, QueueDatabase.hold)
+    def retry(self, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """Try now what waits."""
+        return self._change(Change.RETRY, queue_id, selection)
 
-    def release(self, queue_id: str | None = None) -> int:
-        """End a hold, and try now. How many recipients that concerns."""
-        now = self._seconds()
-        return self._change("released", queue_id, lambda database, number: database.release(number, now))
+    def hold(self, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """No more attempts until `release`."""
+        return self._change(Change.HOLD, queue_id, selection)
 
-    def remove(self, queue_id: str) -> None:
-        """Forget a message; nobody is told but the log."""
-        self._change("removed", queue_id, QueueDatabase.remove)
-        self._spool.remove([decode(queue_id)])
+    def release(self, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """End a hold, and try now."""
+        return self._change(Change.RELEASE, queue_id, selection)
 
-    def _change(self, action: str, queue_id: str | None, change: Callable[[QueueDatabase, int], int]) -> int:
+    def bounce(self, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """Return to the sender with a report, at once, or when the server runs again."""
+        return self._change(Change.BOUNCE, queue_id, selection)
+
+    def reroute(self, route: str, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """Give a next hop, which wins over all other routing, and try now; "" takes it back."""
+        return self._change(Change.REROUTE, queue_id, selection, route)
+
+    def remove(self, queue_id: str | None = None, selection: Selection = EVERYTHING) -> int:
+        """Forget; nobody is told but the log."""
+        return self._change(Change.REMOVE, queue_id, selection)
+
+    def _change(self, change: Change, queue_id: str | None, selection: Selection, route: str = "") -> int:
         if queue_id is not None:
             database, number = self._find(queue_id)
-            with database.transaction():
-                if concerned := change(database, number):
-                    database.note(Intervention(number, action))
-                return concerned
-        concerned, after = 0, 0
-        while self._database is not None and (page := self._database.page(after, _PAGE)):
-            with self._database.transaction():
-                concerned += sum(change(self._database, message.number) for message in page)
-            after = page[-1].number
+            return self._change_page(database, [number], change, selection, route, _WORDS)
+        concerned = 0
+        for database, numbers in self._pages(selection):
+            began = time.perf_counter()
+            words = _WORDS - concerned
+            concerned += self._change_page(database, numbers, change, selection, route, words)
+            # SQLite lets those who wait for a transaction ask now and then; the server must not ask in vain.
+            self._pause(time.perf_counter() - began)
         return concerned
 
-    def _find(self, queue_id: str) -> tuple[QueueDatabase, int]:
+    def _change_page(
+        self,
+        database: SelectedQueue,
+        numbers: Sequence[int],
+        change: Change,
+        selection: Selection,
+        route: str,
+        words: int,
+    ) -> int:
+        """In one transaction. words: the most to leave."""
+        concerned, now = 0, self._seconds()
+        with database.transaction():
+            for number in numbers:
+                paths = database.change(change, number, selection, now=now, route=route)
+                concerned += len(paths)
+                told = paths[:1] if selection.whole_messages else paths
+                for path in told[: max(0, words)]:
+                    whom = "" if selection.whole_messages else path
+                    database.note(Intervention(number, change.value, whom))
+                words -= len(told)
+        if change is Change.REMOVE:
+            self._spool.remove(set(numbers) - database.present(numbers))
+        return concerned
+
+    def _pages(self, selection: Selection) -> Iterator[tuple[SelectedQueue, Sequence[int]]]:
+        after = 0
+        while self._database is not None and (numbers := self._database.selected(selection, after, _PAGE)):
+            yield self._database, numbers
+            after = numbers[-1]
+
+    def _find(self, queue_id: str) -> tuple[SelectedQueue, int]:
         try:
             number = decode(queue_id)
         except ValueError:
@@ -111,11 +203,14 @@ class QueueAdministration:
             raise NoSuchMessage(queue_id)
         return self._database, number
 
-    def _listing(self, database: QueueDatabase, message: StoredMessage) -> Listing:
-        return Listing(
-            encode(message.number),
-            message.reverse_path or "",
-            message.arrived,
-            message.size,
-            tuple(database.recipients(message.number)),
-        )
+    def _listings(self, database: SelectedQueue, numbers: Sequence[int]) -> Iterator[Listing]:
+        for message in database.listed(numbers):
+            yield Listing(
+                encode(message.number),
+                message.reverse_path or "",
+                message.arrived,
+                message.size,
+                message.account,
+                message.parameters,
+                tuple(database.recipients(message.number)),
+            )

@@ -1,8 +1,8 @@
-"""Every statement that touches the queue's tables; plain, blocking and single-threaded.
+"""The statements that the server works the queue with; plain, blocking and single-threaded.
 
-The SQL keeps to what SQLite and PostgreSQL share. Statements work on whole batches with few calls into
-SQLite: each call gives up the interpreter lock, and getting it back from a busy reactor costs more
-than the statement.
+Those of administration are in `selection.py`, and what the columns mean is in `schema.py`. The SQL keeps to
+what SQLite and PostgreSQL share. Statements work on whole batches with few calls into SQLite: each call
+gives up the interpreter lock, and getting it back from a busy reactor costs more than the statement.
 
 Exactly one process may work the queue off (`MailQueue` sees to that); any number of others may open the
 database to administer it.
@@ -22,6 +22,7 @@ from twisted_mta.queue.records import (
     DuePage,
     DueRecipient,
     Intervention,
+    LeadsNowhere,
     NewMessage,
     Result,
     Settled,
@@ -29,23 +30,44 @@ from twisted_mta.queue.records import (
     StoredMessage,
     StoredRecipient,
 )
+from twisted_mta.queue.rows import (
+    MESSAGE,
+    NEW_RECIPIENT,
+    NEW_RECIPIENT_TOO,
+    NEW_RECIPIENT_VALUES,
+    PARAMETERS,
+    RECIPIENT,
+    STORED_MESSAGE,
+    STORED_MESSAGE_FROM,
+    message_row,
+    new_recipient_row,
+    parameters_row,
+    stored_message,
+    stored_recipient,
+)
 from twisted_mta.queue.schema import DamagedDatabase, connect
 
-_MESSAGE = "number, reverse_path, body_type, arrived, size, checksum, head, body"
-_RECIPIENT = (
-    "number, message, forward_path, original_path, domain, state, next_attempt, attempts, last_attempt, "
-    "status, diagnostic, remote_mta"
-)
 _DUE = (
-    "SELECT r.message, m.arrived, r.next_attempt, r.number, r.forward_path, r.domain, r.attempts, "
-    "r.original_path FROM recipient r JOIN message m ON m.number = r.message WHERE r.state = 'waiting' AND "
+    "SELECT r.message, CASE WHEN p.hold_until > m.arrived THEN p.hold_until ELSE m.arrived END, "
+    "r.next_attempt, r.number, r.forward_path, r.domain, r.attempts, r.original_path, r.notify, r.orcpt, "
+    "r.delay_told, r.route, r.returned, coalesce(p.priority, 0), p.deliver_by, "
+    "m.reverse_path, coalesce(p.account, ''), r.passed_over "
+    "FROM recipient r JOIN message m ON m.number = r.message LEFT JOIN parameters p ON p.message = r.message "
+    "WHERE r.state = 'waiting' AND "
 )
 # A recipient that ended meanwhile, or was removed by hand, stays as it is.
 _END = (
     "UPDATE recipient SET state = ?, attempts = attempts + 1, last_attempt = ?, status = ?, diagnostic = ?, "
     "remote_mta = ? WHERE number = ? AND state IN ('waiting', 'held')"
 )
-_DELAY = _END.replace("state = ?", "next_attempt = ?", 1)
+# What is to be returned by hand, or to go another way, is not put off by an attempt that was under way.
+_DELAY = _END.replace(
+    "state = ?",
+    "next_attempt = CASE WHEN returned = 0 AND route = ? THEN ? ELSE next_attempt END, "
+    "delay_told = CASE delay_told WHEN 0 THEN ? ELSE 1 END",
+    1,
+)
+_NEW_RECIPIENTS = f"recipient ({NEW_RECIPIENT}, {NEW_RECIPIENT_TOO})"
 _SUCCESSES = frozenset({Action.DELIVERED, Action.RELAYED})
 _DIAGNOSTIC_LIMIT = 1000  # characters kept of a remote reply
 _MOST_ROWS = 64  # rows in one INSERT
@@ -85,14 +107,16 @@ class QueueDatabase:
     # What the server does
 
     def commit(self, additions: Sequence[NewMessage], settlements: Sequence[Settlement]) -> list[Settled]:
-        """Record all of these in one transaction; the results are those of the settlements, in order."""
+        """Record all of these in one transaction; the results are those of the settlements, in order. Raises
+        LeadsNowhere when one of them must be decided otherwise."""
         with self.transaction():
             if additions:
                 self._add(additions)
             return self._settle(settlements) if settlements else []
 
-    def _insert(self, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        values = f"({','.join('?' * len(rows[0]))})"
+    def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], also: str = "") -> None:
+        """also: constants that end each row, with a comma in front."""
+        values = f"({','.join('?' * len(rows[0]))}{also})"
         start = 0
         while start < len(rows):
             count = min(_MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
@@ -102,46 +126,34 @@ class QueueDatabase:
             start += count
 
     def _add(self, additions: Iterable[NewMessage]) -> None:
-        messages, recipients = [], []
+        messages, parameters, recipients = [], [], []
         for new in additions:
-            reverse_path = None if new.reverse_path is None else str(new.reverse_path)
-            body = None if new.content.path else new.content.data
-            messages.append(
-                (
-                    new.number,
-                    reverse_path,
-                    new.parameters.body,
-                    new.arrived,
-                    new.size,
-                    new.checksum,
-                    new.content.head,
-                    body,
-                )
-            )
-            recipients += [self._new_recipient(new.number, new.arrived, r) for r in new.recipients]
-        self._insert(f"message ({_MESSAGE})", messages)
-        self._insert(f"recipient ({_RECIPIENT})", recipients)
-
-    def _new_recipient(self, message: int, when: float, recipient: QueuedRecipient) -> tuple[Any, ...]:
-        path, original = recipient.forward_path, recipient.original_path
-        written = None if original is None else str(original)
-        number = recipient.number
-        return (number, message, str(path), written, path.domain, "waiting", when, 0, None, "", "", "")
+            messages.append(message_row(new))
+            if given := parameters_row(new.number, new.account, new.parameters):
+                parameters.append(given)
+            begins = new.begins
+            recipients += [new_recipient_row(new.number, begins, r) for r in new.recipients]
+        self._insert(f"message ({MESSAGE})", messages)
+        if parameters:
+            self._insert(f"parameters ({PARAMETERS})", parameters)
+        self._insert(_NEW_RECIPIENTS, recipients, f", {NEW_RECIPIENT_VALUES}")
 
     def _settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        reached, touched, delayed, troubles = [], set(), [], {}
+        reached, touched, delayed, singly = [], set(), [], {}
         for settlement in settlements:
             for result in settlement.results:
                 if result.outcome.action in _SUCCESSES:
                     reached.append(self._end(settlement.when, result))
-                elif result.outcome.action is Action.DELAYED:
-                    delayed.append((result.next_attempt, *self._end(settlement.when, result)[1:]))
+                elif result.outcome.action is Action.DELAYED and settlement.report is None:
+                    delayed.append(self._delay(settlement.when, result))
                 else:
-                    troubles[id(settlement)] = settlement
+                    singly[id(settlement)] = settlement
+            if settlement.report is not None:
+                singly[id(settlement)] = settlement
             touched.add(settlement.message)
         if delayed:
             self._connection.executemany(_DELAY, delayed)
-        replaced = {key: self._replace(settlement) for key, settlement in troubles.items()}
+        replaced = {key: self._replace(settlement) for key, settlement in singly.items()}
         finished = self._remove_finished(list(touched), [end[-1] for end in reached])
         if len(finished) < len(touched):
             self._connection.executemany(_END, reached)
@@ -154,28 +166,59 @@ class QueueDatabase:
         text = outcome.text[:_DIAGNOSTIC_LIMIT].encode("utf-8", "replace").decode()  # no lone surrogates
         return (outcome.action.value, when, outcome.status, text, outcome.remote_mta, number)
 
+    def _delay(self, when: float, result: Result) -> tuple[Any, ...]:
+        """The parameters of _DELAY."""
+        route, told = result.recipient.route, result.delay_told
+        return (route, result.next_attempt, told, *self._end(when, result)[1:])
+
     def _replace(self, settlement: Settlement) -> tuple[tuple[QueuedRecipient, ...], bool]:
-        """End what failed or expanded; what comes instead, the expansion or the report, comes only for
-        recipients that were still there: not for what was removed by hand meanwhile."""
+        """Record what failed or expanded, and what the sender is told of; what comes of it, the expansion or
+        the report, comes only for recipients that were still there, not for what was removed by hand
+        meanwhile. What was delivered was delivered all the same."""
         added: list[QueuedRecipient] = []
-        failed = 0
+        concerned = 0
+        nowhere = set()
         for result in settlement.results:
             action = result.outcome.action
-            if action in _SUCCESSES or action is Action.DELAYED:
-                continue
-            if not self._execute(_END, self._end(settlement.when, result)).rowcount:
-                continue
-            failed += action is Action.FAILED
-            for recipient in result.expansion:
-                row = self._new_recipient(settlement.message, settlement.when, recipient)
-                marks = ",".join("?" * len(row))
-                insert = f"INSERT INTO recipient ({_RECIPIENT}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-                if self._execute(insert, row).rowcount:
-                    added.append(recipient)
-        report = settlement.report if failed else None
+            if action in _SUCCESSES:
+                concerned += 1
+            elif action is Action.DELAYED:
+                if settlement.report is not None:
+                    concerned += self._execute(_DELAY, self._delay(settlement.when, result)).rowcount
+            elif self._execute(_END, self._end(settlement.when, result)).rowcount:
+                concerned += 1
+                new = list(self._expand(settlement, result))
+                added += new
+                if action is Action.EXPANDED and not new and self._leads_nowhere(settlement.message, result):
+                    nowhere.add(result.recipient.number)
+        if nowhere:
+            raise LeadsNowhere(frozenset(nowhere))
+        report = settlement.report if concerned else None
         if report is not None:
             self._add([report])
         return tuple(added), report is not None
+
+    def _expand(self, settlement: Settlement, result: Result) -> Iterator[QueuedRecipient]:
+        """Those that were not recipients already."""
+        for recipient in result.expansion:
+            row = new_recipient_row(settlement.message, settlement.when, recipient)
+            values = f"{','.join('?' * len(row))}, {NEW_RECIPIENT_VALUES}"
+            insert = f"INSERT INTO {_NEW_RECIPIENTS} VALUES ({values}) ON CONFLICT DO NOTHING"
+            if self._execute(insert, row).rowcount:
+                yield recipient
+
+    def _leads_nowhere(self, message: int, result: Result) -> bool:
+        """Whether an expansion that brought nobody new ends in a circle: all that came of the sender's
+        addresses it leads to was replaced by other addresses in turn."""
+        members = ",".join(["lower(?)"] * len(result.expansion))
+        row = self._execute(
+            "SELECT 1 FROM recipient WHERE message = ? AND state <> 'expanded' AND "
+            "lower(coalesce(original_path, forward_path)) IN ("
+            "SELECT lower(coalesce(original_path, forward_path)) FROM recipient "
+            f"WHERE message = ? AND lower(forward_path) IN ({members})) LIMIT 1",
+            (message, message, *(str(member.forward_path) for member in result.expansion)),
+        ).fetchone()
+        return row is None
 
     def _remove_finished(self, messages: Sequence[int], reached: Sequence[int]) -> set[int]:
         """Remove those of the messages that have no recipient left, `reached` counting as ended already."""
@@ -205,11 +248,23 @@ class QueueDatabase:
         later = "SELECT min(next_attempt) FROM recipient WHERE state = 'waiting' AND next_attempt > ?"
         return DuePage(page.recipients, True, self._execute(later, (until,)).fetchone()[0])
 
-    def due_for(self, domain: str, until: float, limit: int) -> DuePage:
-        """The same for one domain, from the beginning; `later` is not looked up."""
-        return self._due(
-            "r.domain = ? AND r.next_attempt <= ? ORDER BY r.next_attempt", (domain, until), limit
+    def pass_over(self, numbers: Sequence[int]) -> None:
+        """These recipients are from now on found by `due_for`, too. Not synced: after a power cut they are
+        passed over once more."""
+        among, padded = _listed(numbers)
+        self._execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._execute(f"UPDATE recipient SET passed_over = 1 WHERE number IN ({among})", padded)
+        finally:
+            self._execute("PRAGMA synchronous = FULL")
+
+    def due_for(self, domain: str, after: tuple[float, int], until: float, limit: int) -> DuePage:
+        """As `due`, of those that were passed over for one domain; `later` is not looked up."""
+        where = (
+            "r.passed_over = 1 AND r.domain = ? AND (r.next_attempt, r.number) > (?, ?) AND "
+            "r.next_attempt <= ? ORDER BY r.next_attempt, r.number"
         )
+        return self._due(where, (domain, *after, until), limit)
 
     def _due(self, where: str, parameters: tuple[Any, ...], limit: int) -> DuePage:
         rows = self._execute(f"{_DUE} {where} LIMIT ?", (*parameters, limit)).fetchall()
@@ -217,8 +272,9 @@ class QueueDatabase:
 
     def message(self, number: int) -> StoredMessage | None:
         """A message with its body; None when it is not in the queue."""
-        row = self._execute(f"SELECT {_MESSAGE} FROM message WHERE number = ?", (number,)).fetchone()
-        return None if row is None else StoredMessage(*row)
+        statement = f"SELECT {STORED_MESSAGE} FROM {STORED_MESSAGE_FROM} WHERE m.number = ?"
+        row = self._execute(statement, (number,)).fetchone()
+        return None if row is None else stored_message(row)
 
     def present(self, numbers: Sequence[int]) -> set[int]:
         """Those of these messages that are in the queue."""
@@ -234,40 +290,35 @@ class QueueDatabase:
         )
         return message or 0, recipient or 0
 
+    def reusable(self) -> int:
+        """Octets of the file that are free for what comes next."""
+        pages, size = (
+            self._execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
+        )
+        return int(pages * size)
+
     def data_version(self) -> int:
         """A number that changes when another connection has changed something."""
         version: int = self._execute("PRAGMA data_version").fetchone()[0]
         return version
 
+    def set_back(self, by: float, now: float) -> None:
+        """The clock was set back by so many seconds: what was planned moves along with it. now: what it says
+        by now. What has not been attempted and is not due is released at a time of the sender's choice."""
+        self._execute(
+            "UPDATE recipient SET next_attempt = next_attempt - ? WHERE state = 'waiting' AND "
+            "next_attempt > ? AND (attempts > 0 OR next_attempt <= ?)",
+            (by, now, now + by),
+        )
+
     def take_interventions(self) -> list[Intervention]:
         """What was done by hand since this was last asked."""
         with self.transaction():
-            taken = [Intervention(*row) for row in self._execute("SELECT message, action FROM intervention")]
+            rows = self._execute("SELECT message, action, recipient FROM intervention")
+            taken = [Intervention(*row) for row in rows]
             if taken:
                 self._execute("DELETE FROM intervention")
         return taken
-
-    # Administration
-
-    def page(self, after: int, limit: int) -> list[StoredMessage]:
-        """Messages behind the number `after`, oldest first, without head and body."""
-        columns = _MESSAGE.replace("head, body", "x'', NULL")
-        rows = self._execute(
-            f"SELECT {columns} FROM message WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
-        )
-        return [StoredMessage(*row) for row in rows.fetchall()]
-
-    def recipients(self, message: int) -> list[StoredRecipient]:
-        """The recipients of a message, ended ones too, in the order in which they came."""
-        rows = self._execute(
-            f"SELECT {_RECIPIENT} FROM recipient WHERE message = ? ORDER BY number", (message,)
-        )
-        return [StoredRecipient(*row) for row in rows.fetchall()]
-
-    def reschedule(self, message: int, when: float) -> int:
-        """Try what waits at `when`; how many recipients that concerns."""
-        statement = "UPDATE recipient SET next_attempt = ? WHERE message = ? AND state = 'waiting'"
-        return self._execute(statement, (when, message)).rowcount
 
     def hold(self, message: int, diagnostic: str | None = None) -> int:
         """No more attempts until release; with a reason, when there is one beside somebody's wish."""
@@ -277,23 +328,14 @@ class QueueDatabase:
         )
         return self._execute(statement, (diagnostic, message)).rowcount
 
-    def release(self, message: int, when: float) -> int:
-        """End a hold: the next attempt is at `when`."""
-        statement = (
-            "UPDATE recipient SET state = 'waiting', next_attempt = ? WHERE message = ? AND state = 'held'"
-        )
-        return self._execute(statement, (when, message)).rowcount
-
-    def remove(self, message: int) -> int:
-        """Forget a message, without a report to anybody."""
-        return self._execute("DELETE FROM message WHERE number = ?", (message,)).rowcount
-
-    def note(self, intervention: Intervention) -> None:
-        """Leave word of it for the server."""
-        values = (intervention.message, intervention.action)
-        self._execute("INSERT INTO intervention (message, action) VALUES (?, ?)", values)
-
     # Recovery
+
+    def recipients(self, message: int) -> list[StoredRecipient]:
+        """The recipients of a message, ended ones too, in the order in which they came."""
+        rows = self._execute(
+            f"SELECT {RECIPIENT} FROM recipient WHERE message = ? ORDER BY number", (message,)
+        )
+        return list(map(stored_recipient, rows.fetchall()))
 
     def check(self) -> None:
         """Read everything once. Raises DamagedDatabase, or what SQLite raises for damage."""
@@ -311,6 +353,10 @@ class QueueDatabase:
 
     def restore(self, message: StoredMessage, recipients: Sequence[StoredRecipient]) -> None:
         """Put back a message that was read from a damaged database."""
-        self._insert(f"message ({_MESSAGE})", [astuple(message)])
+        given = message.parameters
+        values = (message.number, message.reverse_path, given.body, message.arrived, message.size)
+        self._insert(f"message ({MESSAGE})", [(*values, message.checksum, message.head, message.body)])
+        if row := parameters_row(message.number, message.account, given):
+            self._insert(f"parameters ({PARAMETERS})", [row])
         if recipients:
-            self._insert(f"recipient ({_RECIPIENT})", [astuple(recipient) for recipient in recipients])
+            self._insert(f"recipient ({RECIPIENT})", [astuple(recipient) for recipient in recipients])

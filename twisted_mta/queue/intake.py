@@ -24,6 +24,7 @@ from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.queue.ids import Numbers, encode
 from twisted_mta.queue.records import NewMessage
 from twisted_mta.queue.refusal import refusal
+from twisted_mta.queue.reserve import require_space
 from twisted_mta.queue.spool import Spool, SpoolFile
 
 THRESHOLD = 256 * 1024  # octets: a larger body is a spool file
@@ -185,6 +186,7 @@ class Draft:
 
     def _spill(self, pieces: list[bytes]) -> None:
         """In a thread."""
+        require_space(self._intake.spool.directory, sum(map(len, pieces)))
         if self._file is None:
             self._file = self._intake.spool.create(self._number)
         self._file.write(pieces)
@@ -192,7 +194,7 @@ class Draft:
     def _finish(self, pieces: list[bytes]) -> None:
         """In a thread."""
         assert self._file is not None
-        self._file.write(pieces)
+        self._spill(pieces)
         self._file.finish()
 
     def _discard(self) -> None:

@@ -28,7 +28,6 @@ from zope.interface import implementer
 from twisted_mta.interfaces import IIntake
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import Numbers, encode
@@ -72,7 +71,11 @@ class MailQueue:
         self.numbers = Numbers(reactor.seconds, random or Random())
         self._reactor = reactor
         self._writer = Writer(
-            directory / DATABASE, reactor=reactor, added=self._tell_added, noticed=self._tell_noticed
+            directory / DATABASE,
+            reactor=reactor,
+            seconds=reactor.seconds,
+            added=self._tell_added,
+            noticed=self._tell_noticed,
         )
         self._pool = ThreadPool(0, _THREADS, "queue-spool")
         self._intake = Intake(
@@ -130,7 +133,7 @@ class MailQueue:
     async def settle(self, settlement: Settlement) -> Settled:
         """Record what an attempt came to; returns once it is on disk. While the database refuses, whatever
         it says, this waits, each time longer, and tries again: an outcome is not forgotten, for a forgotten
-        success is a duplicate. Raises MailError when the queue is stopped meanwhile."""
+        success is a duplicate. Raises MailError when the queue is stopped meanwhile, and LeadsNowhere."""
         delay, longest = _SETTLE_AGAIN
         while True:
             try:
@@ -145,9 +148,14 @@ class MailQueue:
         """See QueueDatabase.due."""
         return await self._writer.run(lambda database: database.due(after, until, limit))
 
-    async def due_for(self, domain: str, until: float, limit: int) -> DuePage:
+    async def pass_over(self, recipients: Sequence[int]) -> None:
+        """There is no room in memory for what is due to these: `due_for` will find them. Raises what SQLite
+        raises; then only `due` finds them, from a position in front of theirs."""
+        await self._writer.run(lambda database: database.pass_over(recipients))
+
+    async def due_for(self, domain: str, after: tuple[float, int], until: float, limit: int) -> DuePage:
         """See QueueDatabase.due_for."""
-        return await self._writer.run(lambda database: database.due_for(domain, until, limit))
+        return await self._writer.run(lambda database: database.due_for(domain, after, until, limit))
 
     async def message(self, number: int) -> QueuedMessage | None:
         """A message from disk, its body checked; None when it is no longer queued. Raises DamagedMessage."""
@@ -162,8 +170,9 @@ class MailQueue:
             reverse_path=None if stored.reverse_path is None else Address.parse(stored.reverse_path),
             arrived=stored.arrived,
             content=Content(stored.head, stored.body or b"", path),
-            parameters=MailParameters(body=stored.body_type),
+            parameters=stored.parameters,
             recovered=number < self._first,
+            account=stored.account,
         )
 
     async def hold(self, number: int, reason: str) -> None:

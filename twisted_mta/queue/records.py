@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import NO_PARAMETERS, BodyType, MailParameters
+from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.queue.ids import encode
 
@@ -27,6 +27,11 @@ class NewMessage:
     parameters: MailParameters = NO_PARAMETERS
     account: str = ""
 
+    @property
+    def begins(self) -> float:
+        """When its time begins: it arrives, or the hold that its sender asked for ends (RFC 4865)."""
+        return max(self.arrived, self.parameters.hold_until)
+
     def queued(self) -> QueuedMessage:
         """The message as it is handed to the dispatcher without a visit to the disk."""
         return QueuedMessage(
@@ -43,18 +48,19 @@ class NewMessage:
 class Result:
     """The end of one attempt to one recipient. `next_attempt` goes with Action.DELAYED; `expansion` with
     Action.EXPANDED: the recipients that take this one's place. `expired`: it failed because it was given up,
-    not because somebody refused it for good."""
+    not because somebody refused it for good. `delay_told`: the settlement's report tells of the delay."""
 
     recipient: QueuedRecipient
     outcome: Outcome
     next_attempt: float = 0.0
     expansion: tuple[QueuedRecipient, ...] = ()
     expired: bool = False
+    delay_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one attempt came to: recorded in one transaction, together with the report of its failures."""
+    """What one attempt came to: recorded in one transaction, together with the report to the sender."""
 
     message: int
     when: float
@@ -65,17 +71,28 @@ class Settlement:
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What a settlement did. `finished`: every recipient has its end and the message is gone. `added`: the
-    recipients of expansions that were not recipients already. `reported`: the report is in the queue
-    (it is not when the message was removed by hand during the attempt)."""
+    recipients of expansions that were not recipients already. `reported`: the report is in the queue (it
+    is not when the message was removed by hand during the attempt, unless it was delivered)."""
 
     finished: bool = False
     added: tuple[QueuedRecipient, ...] = ()
     reported: bool = False
 
 
+class LeadsNowhere(Exception):
+    """A settlement that was not recorded: these recipients, by number, would be replaced by addresses which
+    led to them before, and nobody would get the message."""
+
+    def __init__(self, recipients: frozenset[int]) -> None:
+        super().__init__("recipients lead to each other only")
+        self.recipients = recipients
+
+
 class DueRecipient(NamedTuple):
-    """A recipient whose next attempt is due; `message` is the message's number. Read in great numbers, so
-    the addresses are taken apart only by `queued`."""
+    """A recipient whose next attempt is due; `message` is the message's number. `arrived` is when the
+    message's time began (NewMessage.begins); `priority`, `deliver_by` (None: no deadline), `reverse_path`
+    (None: the null path) and `account` are the message's, too. `passed_over`: there was no room for it in
+    memory. Read in great numbers, so text is taken apart only by `queued`."""
 
     message: int
     arrived: float
@@ -85,11 +102,30 @@ class DueRecipient(NamedTuple):
     domain: str
     attempts: int
     original_path: str | None
+    notify: str
+    orcpt: str
+    delay_told: int
+    route: str
+    returned: int
+    priority: int
+    deliver_by: float | None
+    reverse_path: str | None
+    account: str
+    passed_over: int
 
     def queued(self) -> QueuedRecipient:
         """As it is handed to a deliverer."""
-        original = None if self.original_path is None else Address.parse(self.original_path)
-        return QueuedRecipient(self.number, Address.parse(self.forward_path), self.attempts, original)
+        return QueuedRecipient(
+            self.number,
+            Address.parse(self.forward_path),
+            self.attempts,
+            None if self.original_path is None else Address.parse(self.original_path),
+            frozenset(self.notify.split()),
+            self.orcpt,
+            bool(self.delay_told),
+            self.route,
+            bool(self.returned),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +144,21 @@ class StoredMessage:
 
     number: int
     reverse_path: str | None
-    body_type: BodyType
     arrived: float
     size: int
     checksum: int
     head: bytes
     body: bytes | None
+    parameters: MailParameters
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecipient:
     """A recipient as it stands in the database. `state` is "waiting", "held", or how it ended:
     "delivered", "relayed", "expanded", "failed". `status`, `diagnostic` and `remote_mta` tell of the
-    last attempt. `original_path` is set when an alias led here: the address the sender used."""
+    last attempt. `original_path` is set when an alias led here: the address the sender used. `notify` is a
+    list with spaces between; for the others see QueuedRecipient."""
 
     number: int
     message: int
@@ -134,11 +172,18 @@ class StoredRecipient:
     status: str
     diagnostic: str
     remote_mta: str
+    notify: str
+    orcpt: str
+    route: str
+    delay_told: bool
+    returned: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """Something done to the queue by hand, from any process: `action` is "removed", "held", …"""
+    """Something done to the queue by hand, from any process: `action` is "removed", "held", … `recipient`:
+    only to this one of the message; "": to all of them."""
 
     message: int
     action: str
+    recipient: str = ""

@@ -8,6 +8,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from twisted_mta.queue.reserve import largest_log
+
+_PAGE = 4096  # octets
+
 # One entry a version, never changed once released: add another. A recipient's row outlives its delivery
 # until the message is finished, and the unique index then keeps an address that is reached twice, by name
 # and through an alias, from being delivered to twice, and an alias loop from turning.
@@ -43,6 +47,36 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What was done by hand, until the running server, or the next one, has told of it.
         "CREATE TABLE intervention (message INTEGER NOT NULL, action TEXT NOT NULL)",
     ),
+    (
+        # A row only for messages that have any of it. What is read for every recipient that is due must not
+        # stand behind the body in a message's row: SQLite would walk through the pages of the body.
+        """CREATE TABLE parameters (
+            message INTEGER PRIMARY KEY REFERENCES message (number) ON DELETE CASCADE,
+            account TEXT NOT NULL,       -- that submitted it; '': nobody logged in
+            smtputf8 INTEGER NOT NULL,   -- 0 or 1, as all flags here
+            ret TEXT NOT NULL,           -- FULL, HDRS or '' (RFC 3461), as envid
+            envid TEXT NOT NULL,
+            require_tls INTEGER NOT NULL,
+            priority INTEGER NOT NULL,
+            hold_until REAL NOT NULL,    -- 0: at once
+            deliver_by REAL,             -- NULL: no such deadline (RFC 2852), as the two that follow
+            by_notify INTEGER NOT NULL,
+            by_trace INTEGER NOT NULL,
+            tracking TEXT NOT NULL       -- the certifier of MTRK (RFC 3885) or ''
+        )""",
+        "ALTER TABLE recipient ADD COLUMN notify TEXT NOT NULL DEFAULT ''",  # as in RCPT (RFC 3461)
+        "ALTER TABLE recipient ADD COLUMN orcpt TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE recipient ADD COLUMN delay_told INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE recipient ADD COLUMN route TEXT NOT NULL DEFAULT ''",  # next hop given by hand
+        "ALTER TABLE recipient ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",  # to the sender, by hand
+        # Where a row goes in an index by domain is a matter of chance: in a long queue every message would
+        # dirty a page of its own. So only those are in it that are looked for by domain.
+        "DROP INDEX recipient_domain",
+        "ALTER TABLE recipient ADD COLUMN passed_over INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX recipient_passed_over ON recipient (domain, next_attempt, number) "
+        "WHERE state = 'waiting' AND passed_over = 1",
+        "ALTER TABLE intervention ADD COLUMN recipient TEXT NOT NULL DEFAULT ''",  # '': the whole message
+    ),
 )
 
 
@@ -62,11 +96,12 @@ def connect(path: Path, *, timeout: float = 30.0) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (
+            f"page_size = {_PAGE}",
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             "secure_delete = OFF",  # Debian's default is to overwrite what is deleted: twice the writing
-            "wal_autocheckpoint = 4000",  # pages
+            f"wal_autocheckpoint = {max(1, largest_log(path.parent) // _PAGE)}",
             "journal_size_limit = 67108864",  # octets the log keeps once it was emptied
             "cache_size = -16000",  # KiB
         ):

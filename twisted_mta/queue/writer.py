@@ -2,10 +2,12 @@
 
 It takes whatever has piled up while it was syncing the last batch, commits all of it in one transaction,
 and answers the whole batch with a single call into the reactor. Once a second it also asks SQLite whether
-another process has changed something (`PRAGMA data_version`, which reads one word of shared memory).
+another process has changed something (`PRAGMA data_version`, which reads one word of shared memory), and
+looks whether the clock was set back.
 
 One element of a batch that cannot be recorded does not take the others with it: after a failure every
-element is tried again in a transaction of its own, and its error is its own.
+element is tried again in a transaction of its own, and its error is its own. New messages that would use up
+the reserve on the disk (`reserve.py`) are refused before that; outcomes are not.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.records import Intervention, NewMessage, Settled, Settlement
 from twisted_mta.queue.recovery import Quarantine, is_damage, open_database
 from twisted_mta.queue.refusal import sqlite_code
+from twisted_mta.queue.reserve import require_space
 
 T = TypeVar("T")
 
 POLL_INTERVAL = 1.0  # seconds between two looks for changes by other processes
+_CLOCK_STEP = 60.0  # seconds; mail may wait longer by as much when the clock is set back
 _MOST_JOBS = 500  # in one transaction
 _KEEP_OPEN = frozenset(  # errors that say nothing about the connection or the file
     {0, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_TOOBIG}
@@ -78,8 +82,9 @@ class _Task(_Job[T]):
 
 
 class Writer:
-    """added: called in the reactor thread with the messages of a batch, after their senders have been
-    answered. noticed: called in the reactor thread when another process has changed the queue."""
+    """seconds: the wall clock; called in any thread. added: called in the reactor thread with the messages of
+    a batch, after their senders have been answered. noticed: called in the reactor thread when another
+    process has changed the queue, or when the clock was set back."""
 
     log = Logger(namespace="twisted_mta.queue")
 
@@ -88,11 +93,14 @@ class Writer:
         path: Path,
         *,
         reactor: IReactorFromThreads,
+        seconds: Callable[[], float],
         added: Callable[[Sequence[NewMessage]], None],
         noticed: Callable[[Sequence[Intervention]], None],
     ) -> None:
         self._path = path
         self._reactor = reactor
+        self._seconds = seconds
+        self._epoch: float | None = None  # what the wall clock says when the monotonic one says 0
         self._added = added
         self._noticed = noticed
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
@@ -100,6 +108,7 @@ class Writer:
         self._stopped: Deferred[None] = succeed(None)
         self._database: QueueDatabase | None = None
         self._trouble = ""
+        self._short = False  # of space on the disk
         self._seen_version = -1
         self._next_poll = 0.0
 
@@ -172,11 +181,17 @@ class Writer:
         else:
             self.log.info("The queue can be written again.")
 
+    def _report_shortage(self, error: OSError | None) -> None:
+        if error is not None:
+            self.log.critical("No mail is accepted: {trouble}.", trouble=error.strerror)
+        else:
+            self.log.info("There is space on the disk again; mail is accepted.")
+
     # In the writer thread
 
     def _work(self, opened: Deferred[Quarantine | None]) -> None:
         try:
-            self._database, quarantine = open_database(self._path, time.time())
+            self._database, quarantine = open_database(self._path, self._seconds())
         except Exception:
             self._reactor.callFromThread(self._refuse_start, opened, Failure())
             return
@@ -209,7 +224,8 @@ class Writer:
         return None
 
     def _record(self, jobs: Sequence[_Job[Any]]) -> None:
-        writes = [job for job in jobs if not isinstance(job, _Task)]
+        self._keep_reserve([job for job in jobs if isinstance(job, _Addition)])
+        writes = [job for job in jobs if not isinstance(job, _Task) and job.error is None]
         if writes and not self._commit(writes) and len(writes) > 1:
             for job in writes:
                 self._commit([job])
@@ -220,6 +236,29 @@ class Writer:
                 except Exception as error:
                     job.error = error
                     self._look_into(error)
+
+    def _keep_reserve(self, additions: Sequence[_Addition]) -> None:
+        """Refuse those that do not fit; a body in a spool file has been looked at when that was written."""
+        if not additions:
+            return
+        shortage: OSError | None = None
+        try:
+            octets = sum(len(job.message.content.data) for job in additions)
+            # Once in the log, and once in the database.
+            require_space(self._path.parent, 2 * octets, self._reusable)
+        except OSError as error:
+            shortage = error
+            for job in additions:
+                job.error = error
+        if self._short is not (shortage is not None):
+            self._short = shortage is not None
+            self._reactor.callFromThread(self._report_shortage, shortage)
+
+    def _reusable(self) -> int:
+        try:
+            return self._require_database().reusable()
+        except Exception:
+            return 0  # whatever it is, the commit meets it next
 
     def _commit(self, jobs: Sequence[_Job[Any]]) -> bool:
         additions = [job.message for job in jobs if isinstance(job, _Addition)]
@@ -240,7 +279,7 @@ class Writer:
 
     def _require_database(self) -> QueueDatabase:
         if self._database is None:
-            self._database, quarantine = open_database(self._path, time.time())
+            self._database, quarantine = open_database(self._path, self._seconds())
             self._seen_version = -1
             if quarantine is not None:
                 self._reactor.callFromThread(self._report_quarantine, quarantine)
@@ -282,13 +321,24 @@ class Writer:
             self._trouble = trouble
             self._reactor.callFromThread(self._report_trouble, trouble)
 
+    def _follow_clock(self, database: QueueDatabase) -> bool:
+        """Whether it was set back since this was last asked."""
+        now = self._seconds()
+        epoch = now - time.monotonic()
+        by, self._epoch = (0.0 if self._epoch is None else self._epoch - epoch), epoch
+        if by < _CLOCK_STEP:
+            return False
+        database.set_back(by, now)
+        return True
+
     def _look_around(self) -> None:
         if time.monotonic() < self._next_poll:
             return
         self._next_poll = time.monotonic() + POLL_INTERVAL
         try:
             database = self._require_database()
-            if (version := database.data_version()) != self._seen_version:
+            set_back = self._follow_clock(database)
+            if (version := database.data_version()) != self._seen_version or set_back:
                 interventions = database.take_interventions()
                 self._seen_version = version
                 self._reactor.callFromThread(self._noticed, interventions)
