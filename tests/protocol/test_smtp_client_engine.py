@@ -1,13 +1,24 @@
 """Dialogs of the client engine. Each is played in one piece and one octet at a time."""
 
 import base64
+import tracemalloc
 
 import pytest
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import EnvelopeRecipient
 from twisted_mta.protocol.smtp.client import ClientEngine
-from twisted_mta.protocol.smtp.client_events import Broken, EnvelopeReplied, Replied, Stage
+from twisted_mta.protocol.smtp.client_events import (
+    Broken,
+    Challenged,
+    EnvelopeReplied,
+    RecipientsReplied,
+    Replied,
+    Stage,
+)
+from twisted_mta.protocol.smtp.offers import Limits
 from twisted_mta.protocol.smtp.reply_reader import Reply
+from twisted_mta.protocol.smtp.transaction import Transaction
 
 ALICE = Address("alice", "a.test")
 BOB, CAROL, DAVE = (Address(name, "b.test") for name in ("bob", "carol", "dave"))
@@ -16,9 +27,10 @@ BOB, CAROL, DAVE = (Address(name, "b.test") for name in ("bob", "carol", "dave")
 class Dialog:
     """The engine of me.test, and a server that says what it is told to."""
 
-    def __init__(self, step):
+    def __init__(self, step, lmtp=False):
         self.step = step
-        self.engine = ClientEngine("me.test")
+        self.hello = "LHLO" if lmtp else "EHLO"
+        self.engine = ClientEngine("me.test", lmtp=lmtp)
 
     def server(self, *lines):
         """The server says these lines; the events that follow."""
@@ -40,14 +52,17 @@ class Dialog:
         """Past the greeting and EHLO."""
         self.server("220 mx.b.test ESMTP")
         self.engine.hello()
-        assert self.client() == ["EHLO me.test"]
+        assert self.client() == [f"{self.hello} me.test"]
         lines = ["mx.b.test", *extensions]
         said = [f"250{'-' if n < len(lines) - 1 else ' '}{line}" for n, line in enumerate(lines)]
         assert self.server(*said) == [Replied(Stage.HELLO, Reply(250, tuple(lines)))]
         return self
 
     def envelope(self, *recipients, reset=False, size=100, eight_bit=False):
-        self.engine.envelope(ALICE, recipients, size=size, eight_bit=eight_bit, reset=reset)
+        transaction = Transaction(
+            ALICE, [EnvelopeRecipient(to) for to in recipients], size, eight_bit=eight_bit
+        )
+        self.engine.envelope(transaction, now=0.0, reset=reset)
         return self.client()
 
 
@@ -115,7 +130,7 @@ def test_extensions(dialog):
     dialog.greeted("size 1000", "PIPELINING", "Auth LOGIN plain", "")
     assert dialog.engine.extensions == {"SIZE": "1000", "PIPELINING": "", "AUTH": "LOGIN plain", "": ""}
     assert dialog.engine.size_limit == 1000
-    assert dialog.engine.auth_mechanism == "PLAIN"
+    assert dialog.engine.mechanisms == ["LOGIN", "PLAIN"]
 
 
 @pytest.mark.parametrize(("parameter", "limit"), [("", 0), (" 0", 0), (" -1", 0), (" 1k", 0), (" 9" * 99, 0)])
@@ -135,7 +150,8 @@ def test_seven_bits_are_not_declared(dialog):
 
 
 def test_the_null_path(dialog):
-    dialog.greeted("PIPELINING").engine.envelope(None, [BOB], size=1, eight_bit=True, reset=False)
+    transaction = Transaction(None, [EnvelopeRecipient(BOB)], 1, eight_bit=True)
+    dialog.greeted("PIPELINING").engine.envelope(transaction, now=0.0, reset=False)
     assert dialog.client()[0] == "MAIL FROM:<>"
 
 
@@ -317,52 +333,236 @@ def encoded(octets):
     return base64.b64encode(octets).decode()
 
 
-def test_auth_plain(dialog):
+def test_auth_with_an_initial_response(dialog):
     dialog.greeted("AUTH LOGIN PLAIN")
-    dialog.engine.authenticate("üser", "secret")
+    dialog.engine.authenticate("PLAIN", "\0üser\0secret".encode())
     assert dialog.client() == ["AUTH PLAIN " + encoded("\0üser\0secret".encode())]
     assert dialog.server("235 welcome") == [Replied(Stage.AUTH, Reply(235, ("welcome",)))]
 
 
-def test_auth_plain_too_long_for_one_line(dialog):
+def test_an_empty_initial_response(dialog):
+    dialog.greeted("AUTH EXTERNAL").engine.authenticate("EXTERNAL", b"")
+    assert dialog.client() == ["AUTH EXTERNAL ="]
+
+
+def test_an_initial_response_too_long_for_one_line(dialog):
     dialog.greeted("AUTH PLAIN")
-    dialog.engine.authenticate("user", "x" * 500)
+    dialog.engine.authenticate("PLAIN", b"\0user\0" + b"x" * 500)
     assert dialog.client() == ["AUTH PLAIN"]
     assert dialog.server("334 ") == []
     assert dialog.client() == [encoded(b"\0user\0" + b"x" * 500)]
+    assert dialog.server("334 ") == [Challenged(b"")]
 
 
-def test_auth_login(dialog):
+def test_auth_with_challenges(dialog):
     dialog.greeted("AUTH CRAM-MD5 LOGIN")
-    dialog.engine.authenticate("user", "secret")
+    dialog.engine.authenticate("LOGIN", None)
     assert dialog.client() == ["AUTH LOGIN"]
-    assert dialog.server("334 VXNlcm5hbWU6") == []
+    assert dialog.server("334 VXNlcm5hbWU6") == [Challenged(b"Username:")]
+    dialog.engine.respond(b"user")
     assert dialog.client() == [encoded(b"user")]
-    assert dialog.server("334 UGFzc3dvcmQ6") == []
+    assert dialog.server("334 no base64") == [Challenged(b"")]
+    dialog.engine.respond(b"secret")
     assert dialog.client() == [encoded(b"secret")]
     assert dialog.server("535 5.7.8 no") == [Replied(Stage.AUTH, Reply(535, ("5.7.8 no",)))]
     assert not dialog.engine.finished
 
 
-def test_auth_with_one_challenge_too_many(dialog):
-    dialog.greeted("AUTH PLAIN")
-    dialog.engine.authenticate("user", "secret")
+@pytest.mark.parametrize(
+    ("answer", "event"),
+    [
+        ("501 cancelled", Replied(Stage.AUTH, Reply(501, ("cancelled",)))),
+        ("334 more", Broken(Stage.AUTH, "Challenge after the exchange was cancelled")),
+        ("235 welcome", Broken(Stage.AUTH, "Reply out of place: 235 welcome")),
+    ],
+)
+def test_auth_cancelled(dialog, answer, event):
+    dialog.greeted("AUTH PLAIN").engine.authenticate("PLAIN", b"\0user\0secret")
+    dialog.server("334 ")
     dialog.client()
-    assert dialog.server("334 more") == []
+    dialog.engine.cancel()
     assert dialog.client() == ["*"]
-    assert dialog.server("334 more") == [Broken(Stage.AUTH, "Challenge after the exchange was cancelled")]
+    assert dialog.server(answer) == [event]
 
 
-def test_no_mechanism_in_common(dialog):
-    assert dialog.greeted("AUTH GSSAPI").engine.auth_mechanism == ""
-    assert Dialog(1000).greeted().engine.auth_mechanism == ""
+# CHUNKING (RFC 3030)
+
+
+def chunked(dialog, *extensions):
+    dialog.greeted("CHUNKING", *extensions)
+    return dialog
+
+
+def test_content_in_chunks(dialog):
+    chunked(dialog, "PIPELINING")
+    assert dialog.envelope(BOB, CAROL)[-1] == "RCPT TO:<carol@b.test>"
+    no = Reply(550, ("no",))
+    assert dialog.server("250 ok", "250 ok", "550 no") == [EnvelopeReplied(OK, (OK, no), None, True)]
+    dialog.engine.send_content(b"one\r\n", last=False)
+    dialog.engine.send_content(b"", last=False)
+    dialog.engine.send_content(b".\r\nthree\r\n", last=True)
+    assert dialog.engine.take_output() == b"BDAT 5\r\none\r\nBDAT 10 LAST\r\n.\r\nthree\r\n"
+    assert dialog.engine.waiting_for is Stage.FINAL
+    assert dialog.server("250 5 octets") == []
+    assert dialog.server("250 queued") == [Replied(Stage.FINAL, Reply(250, ("queued",)))]
+    assert dialog.envelope(BOB, reset=True)[0] == "RSET"
+
+
+def test_chunks_in_turn_without_pipelining(dialog):
+    chunked(dialog).envelope(BOB)
+    dialog.server("250 ok")
+    assert dialog.client() == ["RCPT TO:<bob@b.test>"]
+    assert dialog.server("250 ok") == [EnvelopeReplied(OK, (OK,), None, True)]
+    dialog.engine.send_content(b"one", last=False)
+    assert dialog.engine.take_output() == b"BDAT 3\r\none" and not dialog.engine.holds_content
+    dialog.engine.send_content(b"two", last=True)
+    assert dialog.engine.take_output() == b"" and dialog.engine.holds_content
+    dialog.server("250 ok")
+    assert dialog.engine.take_output() == b"BDAT 3 LAST\r\ntwo"
+    assert dialog.server("250 ok") == [Replied(Stage.FINAL, OK)]
+
+
+def test_nobody_accepted_means_no_chunk(dialog):
+    chunked(dialog, "PIPELINING").envelope(BOB)
+    (event,) = dialog.server("250 ok", "550 no")
+    assert not event.go_ahead and dialog.engine.waiting_for is Stage.IDLE
+    dialog.engine.send_content(b"content", last=True)
+    assert dialog.engine.take_output() == b""
+
+
+def test_a_refused_chunk(dialog):
+    """Those behind it were in vain, and the conversation stays in step."""
+    chunked(dialog, "PIPELINING").envelope(BOB)
+    dialog.server("250 ok", "250 ok")
+    for _ in range(3):
+        dialog.engine.send_content(b"x", last=False)
+    full = Reply(452, ("4.3.1 full",))
+    assert dialog.server("250 ok", "452 4.3.1 full") == [Replied(Stage.CONTENT, full)]
+    dialog.engine.take_output()
+    dialog.engine.send_content(b"y", last=True)
+    assert dialog.engine.take_output() == b"" and not dialog.engine.finished
+    assert dialog.envelope(CAROL, reset=True)[:2] == ["RSET", "MAIL FROM:<alice@a.test>"]
+    assert dialog.server("503 no", "250 ok", "250 ok", "250 ok") == [EnvelopeReplied(OK, (OK,), None, True)]
+
+
+def test_421_to_a_chunk(dialog):
+    chunked(dialog, "PIPELINING").envelope(BOB)
+    dialog.server("250 ok", "250 ok")
+    dialog.engine.send_content(b"x", last=False)
+    dialog.engine.send_content(b"x", last=True)
+    assert dialog.server("421 bye") == [Replied(Stage.CONTENT, Reply(421, ("bye",)))]
+    assert dialog.engine.finished
+
+
+def test_an_empty_message_in_a_chunk(dialog):
+    chunked(dialog, "PIPELINING").envelope(BOB)
+    dialog.server("250 ok", "250 ok")
+    dialog.engine.send_content(b"", last=True)
+    assert dialog.client() == ["MAIL", "BDAT 0 LAST"][1:]
+
+
+# LMTP (RFC 2033)
+
+
+@pytest.fixture(params=[1, 1000], ids=["octets", "whole"])
+def lmtp(request):
+    return Dialog(request.param, lmtp=True)
+
+
+@pytest.mark.parametrize("offer", [(), ("CHUNKING",)])
+def test_lmtp_has_a_reply_for_each_recipient(lmtp, offer):
+    lmtp.greeted("PIPELINING", *offer)
+    lmtp.envelope(BOB, CAROL, DAVE)
+    (event,) = lmtp.server("250 ok", "250 ok", "550 no", "250 ok", *(() if offer else ("354 go",)))
+    assert event.go_ahead
+    lmtp.engine.send_content(b".\r\n", last=True)
+    assert lmtp.server("250 bob") == []
+    assert lmtp.engine.final_replies == [Reply(250, ("bob",))] and lmtp.engine.waiting_for is Stage.FINAL
+    full = Reply(452, ("4.2.2 dave",))
+    assert lmtp.server("452 4.2.2 dave") == [RecipientsReplied((Reply(250, ("bob",)), full))]
+    assert lmtp.engine.waiting_for is Stage.IDLE
+
+
+def test_lmtp_421_in_the_middle_of_the_replies(lmtp):
+    lmtp.greeted("PIPELINING").envelope(BOB, CAROL, DAVE)
+    lmtp.server("250 ok", "250 ok", "250 ok", "250 ok", "354 go")
+    lmtp.engine.send_content(b".\r\n", last=True)
+    bye = Reply(421, ("bye",))
+    assert lmtp.server("250 ok", "421 bye") == [RecipientsReplied((OK, bye, bye))]
+    assert lmtp.engine.finished
+
+
+def test_lmtp_has_no_helo(lmtp):
+    lmtp.server("220 x")
+    lmtp.engine.hello()
+    assert lmtp.server("500 what?") == [Replied(Stage.HELLO, Reply(500, ("what?",)))]
+
+
+def test_lmtp_go_ahead_for_nobody(lmtp):
+    """An end of data would have no reply at all (RFC 2033 §4.2)."""
+    lmtp.greeted("PIPELINING").envelope(BOB)
+    assert lmtp.server("250 ok", "550 no", "354 go") == [
+        Broken(Stage.DATA, "Go-ahead for a refused transaction")
+    ]
+
+
+# What a server says beside the point
+
+
+def test_a_reply_too_many_does_not_answer_the_next_command(dialog):
+    dialog.greeted("PIPELINING").envelope(BOB)
+    dialog.server("250 ok", "250 ok", "354 go")
+    dialog.engine.send_content(b".\r\n", last=True)
+    dialog.engine.receive(b"250 ok\r\n250 one more\r\n")
+    assert dialog.engine.next_event() == Replied(Stage.FINAL, OK)
+    dialog.client()
+    dialog.envelope(CAROL, reset=True)
+    assert dialog.engine.next_event() == Broken(Stage.IDLE, "Reply without a command")
+    assert dialog.client() == []
+
+
+def test_a_flood_is_not_kept():
+    dialog = Dialog(1_000_000)
+    dialog.server("SSH-2.0")
+    flood = b"250 x\r\n" * 150_000
+    tracemalloc.start()
+    for _ in range(20):
+        dialog.engine.receive(flood)
+        assert dialog.engine.next_event() is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_an_endless_list_of_extensions(dialog):
+    dialog.server("220 x")
+    dialog.engine.hello()
+    lines = [f"250-X{n}" for n in range(200)]
+    (event,) = dialog.server(*lines)
+    assert event == Broken(Stage.HELLO, "Reply has too many lines")
+
+
+@pytest.mark.parametrize(
+    ("offer", "limits"),
+    [
+        ("LIMITS RCPTMAX=50 MAILMAX=3 RCPTDOMAINMAX=1", Limits(3, 50, 1)),
+        ("limits rcptmax=999999", Limits(0, 999_999, 0)),
+        ("LIMITS RCPTMAX=0 MAILMAX=-1 RCPTDOMAINMAX=1000000 NEW=7", Limits()),
+        ("LIMITS RCPTMAX=5 RCPTMAX=9", Limits(0, 5, 0)),
+        ("SIZE", Limits()),
+    ],
+)
+def test_limits(dialog, offer, limits):
+    assert dialog.greeted(offer).engine.limits == limits
 
 
 def test_an_address_with_a_command_in_it_is_never_sent(dialog):
     dialog.greeted("PIPELINING")
     for sender, recipient in ((Address("a\r\nDATA", "b.test"), BOB), (ALICE, Address("b", "c\r\nQUIT"))):
         with pytest.raises(ValueError):
-            dialog.engine.envelope(sender, [recipient], size=1, eight_bit=False, reset=False)
+            dialog.engine.envelope(
+                Transaction(sender, [EnvelopeRecipient(recipient)], 1), now=0.0, reset=False
+            )
     assert dialog.client() == []
 
 

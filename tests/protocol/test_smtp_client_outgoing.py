@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import EnvelopeRecipient
 from twisted_mta.protocol.framing import DataDecoder
 from twisted_mta.protocol.smtp import outgoing
+from twisted_mta.protocol.smtp.client import ClientEngine
+from twisted_mta.protocol.smtp.transaction import Transaction
 
 
 def travel(chunks):
@@ -65,6 +68,65 @@ def test_a_strict_reader_gets_the_content(chunks):
         lines.pop()
     assert received == b"".join(line + b"\r\n" for line in lines)
     assert decoder.finished and not decoder.rest and not decoder.bare_cr and not decoder.bare_lf
+
+
+CHUNKS = st.lists(
+    st.one_of(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"x", b""]), st.binary(max_size=5)),
+    max_size=20,
+)
+
+
+def read_chunks(octets):
+    """What a server makes of BDAT commands: the content, and whether the last was marked (RFC 3030 §2)."""
+    content, last = b"", False
+    while octets:
+        assert not last
+        line, _, octets = octets.partition(b"\r\n")
+        command = re.fullmatch(rb"BDAT (\d+)( LAST)?", line)
+        size, last = int(command[1]), bool(command[2])
+        assert len(octets) >= size
+        content, octets = content + octets[:size], octets[size:]
+    return content, last
+
+
+@settings(max_examples=200, deadline=None)
+@given(CHUNKS, st.booleans())
+def test_a_reader_of_chunks_gets_the_content(chunks, as_it_is):
+    """Whatever is in it, and wherever it is cut: sizes are exact, and nothing of it is a command."""
+    engine = ClientEngine("me.test")
+    engine.receive(b"220 x\r\n")
+    engine.next_event()
+    engine.hello()
+    engine.receive(b"250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n")
+    engine.next_event()
+    recipient = EnvelopeRecipient(Address("bob", "b.test"))
+    engine.envelope(Transaction(None, [recipient], 1), now=0.0, reset=False)
+    engine.receive(b"250 ok\r\n250 ok\r\n")
+    assert engine.next_event().go_ahead
+    engine.take_output()
+    for piece in (outgoing.binary if as_it_is else outgoing.lines)(chunks):
+        engine.send_content(piece, last=False)
+    engine.send_content(b"", last=True)
+    content, last = read_chunks(engine.take_output())
+    assert last
+    whole = b"".join(chunks)
+    if not as_it_is:
+        lines = re.split(rb"\r\n|\r|\n", whole)
+        whole = b"".join(line + b"\r\n" for line in (lines if lines[-1] else lines[:-1]))
+    assert content == whole
+
+
+def test_internationalised_paths():
+    """RFC 6531 §3.3."""
+    jürgen = Address("jürgen", "b.test")
+    with pytest.raises(ValueError):
+        outgoing.path(jürgen)
+    assert outgoing.path(jürgen, utf8=True) == f"<{jürgen}>".encode()
+    for evil in ("\r\n", "\x85", "\u2028", "\u2029", "\ud800", "\x7f", "\x9f"):
+        with pytest.raises(ValueError):
+            outgoing.path(Address(f"a{evil}b", "b.test"), utf8=True)
+        with pytest.raises(ValueError):
+            outgoing.path(Address("a", f"b{evil}.test"), utf8=True)
 
 
 def test_paths():

@@ -29,9 +29,9 @@ class Message:
 class Script:
     """How a server behaves.
 
-    reactions: by command verb, or BANNER, LOGIN (the responses in AUTH), FINAL (the end of data), CONTENT (at
-    the first octets of it; nothing more is read then). A reply, of several lines separated by "\\n"; DROP;
-    HANG; or a list of these, of which the last is repeated.
+    reactions: by command verb (BDAT: a chunk but the last), or BANNER, LOGIN (the responses in AUTH), FINAL
+    (the end of data), CONTENT (at the first octets of it; nothing more is read then). A reply, of several
+    lines separated by "\\n"; DROP; HANG; or a list of these, of which the last is repeated.
     injected: what comes behind the 220 to STARTTLS, instead of a handshake.
     """
 
@@ -96,6 +96,9 @@ class _Connection(Protocol):
         self.deaf = False
         self.buffer = LineBuffer(100_000)
         self.decoder: DataDecoder | None = None
+        self.chunk: tuple[int, bool] | None = (
+            None  # octets that are still to come, and whether it is the last
+        )
         self.logging_in = False
         self.in_transaction = False
         self.message = Message("", [], False)
@@ -131,13 +134,33 @@ class _Connection(Protocol):
             if self.decoder is not None:
                 data = self.content(data)
                 continue
+            if self.chunk is not None:
+                data = self.take_chunk(data)
+                continue
             self.buffer.receive(data)
             data = b""
             while not self.deaf and (line := self.buffer.next_line()) is not None:
                 self.command(line.decode())
-                if self.decoder is not None:
+                if self.decoder is not None or self.chunk is not None:
                     data = self.buffer.take_all()
                     break
+
+    def take_chunk(self, data: bytes) -> bytes:
+        size, last = self.chunk
+        self.message.data += data[:size]
+        rest, size = data[size:], size - len(data[:size])
+        self.chunk = (size, last) if size else None
+        if not size:
+            self.end_chunk(last)
+        return rest
+
+    def end_chunk(self, last: bool) -> None:
+        if not self.in_transaction:
+            self.transport.write(b"503 no transaction\r\n")
+        elif not last:
+            self.in_transaction = self.react("BDAT", "250 ok").startswith("2")
+        elif self.react("FINAL", "250 2.0.0 queued").startswith("2"):
+            self.server.messages.append(self.message)
 
     def content(self, data: bytes) -> bytes:
         if self.server.reaction("CONTENT", "") and not self.message.data:
@@ -184,6 +207,12 @@ class _Connection(Protocol):
                 self.message.recipients.append(argument)
         elif verb == "DATA":
             self.data()
+        elif verb == "BDAT":
+            last = line.endswith(" LAST")
+            self.chunk = int(line.split()[1]), last
+            if not self.chunk[0]:
+                self.chunk = None
+                self.end_chunk(last)
         elif verb == "QUIT":
             self.react("QUIT", "221 bye")
             if not self.deaf:

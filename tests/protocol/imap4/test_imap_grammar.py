@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted_mta.protocol.imap4 import responses
 from twisted_mta.protocol.imap4.grammar import CommandError, Cursor, canonical
 from twisted_mta.protocol.imap4.mailbox_name import InvalidName, decode_name, encode_name, list_matcher
-from twisted_mta.protocol.imap4.sequence_set import SequenceSet, parse_sequence_set, render_uids
+from twisted_mta.protocol.imap4.sequence_set import MAX_RANGES, SequenceSet, parse_sequence_set, render_uids
 
 
 def sequence(text):
@@ -205,10 +205,19 @@ def test_sets_against_their_definition(ranges, uids):
     assert found == [uid for uid in ordered if any(min(pair) <= uid <= max(pair) for pair in pairs)]
 
 
-def test_a_hundred_thousand_ranges():
-    text = b",".join(b"%d:%d" % (4 * n + 1, 4 * n + 2) for n in range(100_000))
+def test_so_many_ranges_and_no_more():
+    text = b",".join(b"%d:%d" % (4 * n + 1, 4 * n + 2) for n in range(MAX_RANGES))
     uids = array("I", range(1, 20_001))
     assert len(sequence(text).positions_of_uids(uids, 20_000)) == 5000
+    for more in (b"," + text, b",7"):
+        with pytest.raises(CommandError) as refused:
+            sequence(text + more)
+        assert (refused.value.condition, refused.value.code) == ("NO", "LIMIT")
+    cursor = Cursor(text + b" 7")  # all sets of a command count together
+    parse_sequence_set(cursor)
+    cursor.space()
+    with pytest.raises(CommandError):
+        parse_sequence_set(cursor)
 
 
 @given(st.lists(st.integers(1, 40), max_size=20))

@@ -24,7 +24,7 @@ class ChunkEnd:
 
 class ChunkReader:
     """Collects content over the chunks of one message, up to `max_size` octets. Unless it is `binary`,
-    content with a bare CR or LF is refused, as behind DATA."""
+    content with a bare CR or LF is refused, as behind DATA. `last`: whether the chunk is the last one."""
 
     def __init__(self, max_size: int, *, binary: bool) -> None:
         self._max_size = max_size
@@ -34,7 +34,7 @@ class ChunkReader:
         self._total = 0  # octets of all chunks so far
         self._size = 0  # of this chunk
         self._left = 0  # of this chunk, still to come
-        self._last = False
+        self.last = False
         self._passed = 0  # octets since the last event
         self._ends_in_cr = False  # what has come so far
         self.rest = b""
@@ -42,7 +42,7 @@ class ChunkReader:
     def begin(self, size: int, *, last: bool) -> None:
         """A chunk of `size` octets follows."""
         self._size = self._left = size
-        self._last = last
+        self.last = last
         self.rest = b""
         if last and not size and self._ends_in_cr:
             self.spoil(_BARE)
@@ -66,7 +66,7 @@ class ChunkReader:
         """A CRLF may be cut in two by the end of a chunk, of a message it may not."""
         whole = b"\r" + content if self._ends_in_cr else content
         self._ends_in_cr = whole.endswith(b"\r")
-        if self._ends_in_cr and not (self._last and not self._left):
+        if self._ends_in_cr and not (self.last and not self._left):
             whole = whole[:-1]
         pairs = whole.count(b"\r\n")
         return whole.count(b"\r") != pairs or whole.count(b"\n") != pairs
@@ -84,7 +84,7 @@ class ChunkReader:
             return DataSpoiled(self._error)
         if self._waiting:
             return self._piece()
-        return DataEnd() if self._last else ChunkEnd(self._size)
+        return DataEnd() if self.last else ChunkEnd(self._size)
 
     def _piece(self) -> DataChunk:
         self._passed = 0

@@ -1,35 +1,47 @@
-"""The client's side of SMTP, without I/O (RFC 5321 §3, §4.1, §4.3; RFC 1870; RFC 2920; RFC 3207; RFC 4954).
+"""The client's side of SMTP and LMTP, without I/O (RFC 5321 §3, §4.1, §4.3; RFC 2033; RFC 2920; RFC 3030;
+RFC 3207; RFC 4954).
 
 The session says what it wants (`hello`, `start_tls`, `authenticate`, `envelope`, `send_content`, `quit`);
 the engine knows which command may be on its way while which reply is outstanding, and answers each wish
 with exactly one event. Where the server offers PIPELINING an envelope leaves in one piece; where it does
-not, one command at a time.
+not, one command at a time. Where it offers CHUNKING the content goes in BDAT, but only after somebody was
+accepted, since what is on its way cannot be taken back.
 
 A 421 to any command answers everything that was asked, and ends the conversation. A reply that cannot
 be right at its place is `Broken`: client and server are out of step, and nothing more can be trusted.
 
-Left out on purpose: CHUNKING, DSN and SMTPUTF8, which come with the server's side of them, and the conversion
-of 8-bit content for servers without 8BITMIME (RFC 6152 §3): it is sent as it is, as qmail and Exim do.
+Left out on purpose: what may be sent to whom (`transaction.py` and the relay), and the mechanisms of AUTH
+(`protocol/sasl`).
 """
 
 from __future__ import annotations
 
-import base64
 from collections import deque
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from twisted_mta.message.address import Address
-from twisted_mta.protocol.smtp.client_events import Broken, EnvelopeReplied, Event, Replied, Stage
-from twisted_mta.protocol.smtp.outgoing import path
+from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.exchange import decode, encode
+from twisted_mta.protocol.smtp.client_events import (
+    Broken,
+    Challenged,
+    EnvelopeReplied,
+    Event,
+    RecipientsReplied,
+    Replied,
+    Stage,
+)
+from twisted_mta.protocol.smtp.offers import Limits, read_limits, read_number
 from twisted_mta.protocol.smtp.reply_reader import BadReply, Reply, ReplyReader
+from twisted_mta.protocol.smtp.transaction import Transaction
 
 MAX_COMMAND = 512  # octets of a command line including CRLF, RFC 5321 §4.5.3.1.4
+MAX_OFFERS = 100  # keywords of EHLO that are remembered
 
 
 class _Command(NamedTuple):
     stage: Stage
     line: bytes
+    chunk: bool = False  # BDAT with its octets
 
 
 _BANNER = _Command(Stage.BANNER, b"")
@@ -38,6 +50,8 @@ _CONTENT = _Command(Stage.CONTENT, b"")
 _FINAL = _Command(Stage.FINAL, b"")
 # The end of data that nobody is to receive; its reply means nothing, and the session is not told.
 _NO_CONTENT = _Command(Stage.FINAL, b".\r\n")
+# A chunk behind one that was refused: the same.
+_IN_VAIN = _Command(Stage.FINAL, b"", chunk=True)
 _CANCEL = _Command(Stage.AUTH, b"*\r\n")
 _RESET = _Command(Stage.RESET, b"RSET\r\n")
 
@@ -47,36 +61,43 @@ _PIPELINED = frozenset({Stage.RESET, Stage.MAIL, Stage.RECIPIENT, Stage.FINAL})
 
 
 class ClientEngine:
-    """One connection to a server. `hostname` is our name in EHLO: a domain or an address literal.
+    """One connection to a server. `hostname` is our name in EHLO: a domain or an address literal. `lmtp`: the
+    server speaks LMTP.
 
     extensions: what the last EHLO offered, keyword (upper case) to parameters; empty after HELO.
     peer_name: the name the server gave itself in its reply to EHLO or HELO.
     replies: how many replies have been read; a measure of progress.
-    mail_reply, recipient_replies: what is known of the envelope so far, of use when the connection is lost.
+    mail_reply, recipient_replies, final_replies: what is known of the transaction so far, of use when the
+    connection is lost.
     """
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, *, lmtp: bool = False) -> None:
         self._hostname = hostname.encode("ascii")
+        self._lmtp = lmtp
         self._reader = ReplyReader()
         self._output = bytearray()
         self._unsent: deque[_Command] = deque()
         self._awaited: deque[_Command] = deque((_BANNER,))
         self._events: deque[Event] = deque()
-        self._secrets: deque[bytes] = deque()
+        self._initial: bytes | None = None  # response, for which the server is to ask
         self._tls_expected = False
+        self._chunked = False  # the transaction sends its content in BDAT
+        self._open = False  # content may be sent
         self.extensions: dict[str, str] = {}
         self.peer_name = ""
         self.replies = 0
         self.finished = False
         self.mail_reply: Reply | None = None
         self.recipient_replies: list[Reply] = []
+        self.final_replies: list[Reply] = []
 
     # What the session wants
 
     def hello(self) -> None:
-        """Say EHLO; when that is refused for good, HELO (RFC 5321 §3.2). Replied(HELLO)."""
+        """Say EHLO; when that is refused for good, HELO (RFC 5321 §3.2). LHLO for LMTP. Replied(HELLO)."""
         self.extensions = {}
-        self._ask(_Command(Stage.HELLO, b"EHLO %b\r\n" % self._hostname))
+        verb = b"LHLO" if self._lmtp else b"EHLO"
+        self._ask(_Command(Stage.HELLO, b"%b %b\r\n" % (verb, self._hostname)))
 
     def start_tls(self) -> None:
         """Ask for TLS. Replied(START_TLS); when positive, shake hands, then call `tls_started`."""
@@ -88,61 +109,77 @@ class ClientEngine:
         self.extensions = {}
 
     @property
-    def auth_mechanism(self) -> str:
-        """The mechanism `authenticate` would use, or "" when the server offers none that we know."""
-        offered = self.extensions.get("AUTH", "").upper().split()
-        return next((name for name in ("PLAIN", "LOGIN") if name in offered), "")
+    def mechanisms(self) -> list[str]:
+        """Those of SASL that the server offers, in upper case."""
+        return self.extensions.get("AUTH", "").upper().split()
 
     @property
     def size_limit(self) -> int:
         """The largest content the server takes, in octets; 0 when it did not say (RFC 1870 §4)."""
-        limit = self.extensions.get("SIZE", "")
-        return int(limit) if limit.isdigit() and len(limit) <= 20 else 0
+        return read_number(self.extensions.get("SIZE", ""))
 
-    def authenticate(self, user: str, password: str) -> None:
-        """Log in (RFC 4954, RFC 4616). To be called inside TLS only. Replied(AUTH)."""
-        login, secret = user.encode(), password.encode()
-        if self.auth_mechanism == "PLAIN":
-            response = base64.b64encode(b"\0%b\0%b" % (login, secret))
-            line = b"AUTH PLAIN %b\r\n" % response
-            if len(line) > MAX_COMMAND:
-                self._secrets, line = deque((response,)), b"AUTH PLAIN\r\n"
-        else:
-            self._secrets = deque((base64.b64encode(login), base64.b64encode(secret)))
-            line = b"AUTH LOGIN\r\n"
+    @property
+    def limits(self) -> Limits:
+        """What the server says of its limits (RFC 9422)."""
+        return read_limits(self.extensions.get("LIMITS", ""))
+
+    def authenticate(self, mechanism: str, initial: bytes | None) -> None:
+        """Log in (RFC 4954 §4). Replied(AUTH), or Challenged first, any number of times. An `initial`
+        response that is too long for the command line is given when the server asks for it."""
+        line = b"AUTH %b\r\n" % mechanism.encode("ascii")
+        self._initial = None
+        if initial is not None:
+            longer = b"AUTH %b %b\r\n" % (mechanism.encode("ascii"), encode(initial) or b"=")
+            if len(longer) <= MAX_COMMAND:
+                line = longer
+            else:
+                self._initial = initial
         self._ask(_Command(Stage.AUTH, line))
 
-    def envelope(
-        self,
-        reverse_path: Address | None,
-        forward_paths: Sequence[Address],
-        *,
-        size: int,
-        eight_bit: bool,
-        reset: bool,
-    ) -> None:
+    def respond(self, response: bytes) -> None:
+        """The answer to Challenged."""
+        self._ask(_Command(Stage.AUTH, encode(response) + b"\r\n"))
+
+    def cancel(self) -> None:
+        """Call the exchange off (RFC 4954 §4). Replied(AUTH), which is no success then."""
+        self._ask(_CANCEL)
+
+    def envelope(self, transaction: Transaction, *, now: float, reset: bool) -> None:
         """Begin a transaction: EnvelopeReplied, with as few round trips as the server allows.
 
-        size: octets of the content, told where SIZE is offered. eight_bit: the content may not be pure ASCII.
-        reset: begin with RSET, as on a connection that has been idle. Raises ValueError as `path` does.
+        now: seconds since the epoch. reset: begin with RSET, as on a connection that has been idle. Raises
+        ValueError as `Transaction.commands` does.
         """
-        mail = b"MAIL FROM:%b" % path(reverse_path)
-        recipients = [_Command(Stage.RECIPIENT, b"RCPT TO:%b\r\n" % path(to)) for to in forward_paths]
-        if "SIZE" in self.extensions:
-            mail += b" SIZE=%d" % size
-        if eight_bit and "8BITMIME" in self.extensions:
-            mail += b" BODY=8BITMIME"
+        mail, recipients = transaction.commands(self.extensions, now)
         self.mail_reply = None
         self.recipient_replies = []
-        start = (_RESET,) if reset else ()
-        self._ask(*start, _Command(Stage.MAIL, mail + b"\r\n"), *recipients, _DATA)
+        self.final_replies = []
+        self._chunked = "CHUNKING" in self.extensions
+        commands = [_Command(Stage.MAIL, mail)]
+        commands += [_Command(Stage.RECIPIENT, line) for line in recipients]
+        if not self._chunked:
+            commands.append(_DATA)
+        self._ask(*((_RESET,) if reset else ()), *commands)
 
     def send_content(self, data: bytes, *, last: bool) -> None:
-        """After a go-ahead: the next piece of what `outgoing.data` makes of the content. Replied(FINAL) after
-        the last one, which holds the end of data; Replied(CONTENT) when the server cannot wait for it."""
+        """After a go-ahead: the next piece of what `outgoing` makes of the content, for BDAT where that is
+        offered. Replied(FINAL), or for LMTP RecipientsReplied, after the last one, which for DATA holds the
+        end; Replied(CONTENT) when the server cannot wait for it."""
+        if not self._open:
+            return
+        self._open = not last
+        if self._chunked:
+            self._send_chunk(data, last=last)
+            return
         self._output += data
-        if last and self._awaited:
+        if last:
             self._awaited[0] = _FINAL
+            self._await_finals()
+
+    @property
+    def holds_content(self) -> bool:
+        """True while a chunk has to wait for the reply to the last one."""
+        return bool(self._unsent)
 
     def quit(self) -> None:
         """Say goodbye. Replied(QUIT)."""
@@ -152,11 +189,17 @@ class ClientEngine:
 
     @property
     def waiting_for(self) -> Stage:
-        """What the next reply will be about; IDLE when nothing is asked."""
-        return self._awaited[0].stage if self._awaited else Stage.IDLE
+        """What the next reply will be about; IDLE when nothing is asked. FINAL as soon as the last chunk is
+        on its way: from then on the server may have the message."""
+        if not self._awaited:
+            return Stage.IDLE
+        stage = self._awaited[0].stage
+        return Stage.FINAL if stage is Stage.CONTENT and self._awaited[-1].stage is Stage.FINAL else stage
 
     def receive(self, data: bytes) -> None:
-        """Octets from the server. Never raises."""
+        """Octets from the server. Never raises. What comes behind the end is dropped."""
+        if self.finished:
+            return
         self._reader.receive(data)
         if self._tls_expected:
             self._break(Stage.START_TLS, "Plain text behind the go-ahead for TLS")
@@ -183,6 +226,10 @@ class ClientEngine:
     # How replies meet commands
 
     def _ask(self, *commands: _Command) -> None:
+        if (
+            not self._awaited and not self._reader.empty
+        ):  # its replies would meet other commands than they belong to
+            self._break(Stage.IDLE, "Reply without a command")
         if not self.finished:
             self._unsent.extend(commands)
             self._send()
@@ -191,28 +238,50 @@ class ClientEngine:
         """Move to the wire what may go there now."""
         pipelining = "PIPELINING" in self.extensions
         while self._unsent:
-            if self._awaited and not (pipelining and self._awaited[-1].stage in _PIPELINED):
+            last = self._awaited[-1] if self._awaited else None
+            if last is not None and not (pipelining and (last.chunk or last.stage in _PIPELINED)):
                 break
             command = self._unsent.popleft()
             self._output += command.line
             self._awaited.append(command)
+            if command.chunk and command.stage is Stage.FINAL:
+                self._await_finals()
+
+    def _send_chunk(self, data: bytes, *, last: bool) -> None:
+        if data or last:
+            line = b"BDAT %d%b\r\n%b" % (len(data), b" LAST" if last else b"", data)
+            self._ask(_Command(Stage.FINAL if last else Stage.CONTENT, line, chunk=True))
+
+    def _await_finals(self) -> None:
+        """LMTP: there is one reply for each recipient, and the first one is awaited already."""
+        if self._lmtp:
+            accepted = sum(reply.positive for reply in self.recipient_replies)
+            self._awaited.extend([_FINAL] * (accepted - 1))
 
     def _take(self, reply: Reply) -> None:
         self.replies += 1
         if not self._awaited:
             self._break(Stage.IDLE, str(reply) if reply.code == 421 else "Reply without a command")
             return
-        command = self._awaited.popleft()
+        command = self._awaited[0]
         stage = command.stage
-        if not _possible(stage, reply):
-            self._break(stage, f"Reply out of place: {reply}")
-        elif stage in _ENVELOPE_STAGES:
+        if not _possible(command, reply):
+            self._break(self.waiting_for, f"Reply out of place: {reply}")
+            return
+        self._awaited.popleft()
+        if stage in _ENVELOPE_STAGES:
             self._take_envelope(stage, reply)
         elif stage is Stage.HELLO:
             self._take_hello(command, reply)
         elif stage is Stage.AUTH and reply.code == 334:
-            self._take_challenge(command)
-        elif command is not _NO_CONTENT:
+            self._take_challenge(command, reply)
+        elif command is _NO_CONTENT or command is _IN_VAIN:
+            pass
+        elif stage is Stage.CONTENT:
+            self._take_verdict_on_piece(command, reply)
+        elif stage is Stage.FINAL and self._lmtp:
+            self._take_final(reply)
+        else:
             self._answer(stage, reply)
         if reply.code == 421:
             self.finished = True
@@ -225,20 +294,26 @@ class ClientEngine:
             if not self._reader.empty:  # an attacker's words, to be taken for the server's (RFC 3207 §6)
                 self._break(stage, "Plain text behind the go-ahead for TLS")
                 return
-        if stage is Stage.AUTH:
-            self._secrets.clear()
-        # A verdict in the middle of the content is valid, but the rest cannot be taken back.
-        if stage in (Stage.CONTENT, Stage.QUIT):
+        if stage is Stage.QUIT:
             self.finished = True
+        if stage is Stage.AUTH:
+            self._initial = None
         self._events.append(Replied(stage, reply))
 
-    def _take_challenge(self, command: _Command) -> None:
-        if self._secrets:
-            self._ask(_Command(Stage.AUTH, self._secrets.popleft() + b"\r\n"))
-        elif command is not _CANCEL:
-            self._ask(_CANCEL)
-        else:
+    def _take_challenge(self, command: _Command, reply: Reply) -> None:
+        if command is _CANCEL:
             self._break(Stage.AUTH, "Challenge after the exchange was cancelled")
+            return
+        if self._initial is not None:
+            initial, self._initial = self._initial, None
+            self.respond(initial)
+            return
+        try:
+            challenge = decode(reply.lines[0].encode("ascii"))
+        except SaslError:
+            # LOGIN's challenges mean nothing, and are not even base64 with some servers.
+            challenge = b""
+        self._events.append(Challenged(challenge))
 
     def _take_hello(self, command: _Command, reply: Reply) -> None:
         if reply.permanent and command.line.startswith(b"EHLO"):
@@ -246,7 +321,7 @@ class ClientEngine:
             return
         if reply.positive:
             self.peer_name = reply.lines[0].partition(" ")[0]
-            for line in reply.lines[1:]:
+            for line in reply.lines[1:MAX_OFFERS]:
                 keyword, _, parameters = line.partition(" ")
                 self.extensions[keyword.upper()] = parameters.strip()
         self._events.append(Replied(Stage.HELLO, reply))
@@ -264,8 +339,8 @@ class ClientEngine:
                 self._unsent.clear()
         elif stage is Stage.RECIPIENT:
             self.recipient_replies.append(reply)
-            if len(self._unsent) == 1 and not any(r.positive for r in self.recipient_replies):
-                self._unsent.clear()  # only DATA is left, and nobody to send it to
+            if list(self._unsent) == [_DATA] and not any(r.positive for r in self.recipient_replies):
+                self._unsent.clear()  # nobody to send it to
         else:
             data = reply
         if reply.code == 421:
@@ -284,15 +359,39 @@ class ClientEngine:
 
     def _conclude(self, mail: Reply, data: Reply | None) -> None:
         recipients = tuple(self.recipient_replies) if mail.positive else ()
-        event = EnvelopeReplied(mail, recipients, data)
+        event = EnvelopeReplied(mail, recipients, data, self._chunked)
         if event.go_ahead:
-            self._awaited.append(_CONTENT)
+            self._open = True
+            if not self._chunked:
+                self._awaited.append(_CONTENT)
         elif data is not None and data.code == 354:
-            if not mail.positive:  # nobody knows what such a server would do with an end of data
+            # Nobody knows what such a server would do with an end of data; LMTP has no reply to it.
+            if not mail.positive or self._lmtp:
                 self._break(Stage.DATA, "Go-ahead for a refused transaction")
                 return
             self._ask(_NO_CONTENT)  # RFC 2920 §3.1
         self._events.append(event)
+
+    def _take_verdict_on_piece(self, command: _Command, reply: Reply) -> None:
+        """Chunk by chunk acceptance is of no interest; a refusal is the end of the content."""
+        if reply.positive:
+            return
+        self._open = False
+        self._unsent.clear()
+        # What was sent behind DATA cannot be taken back. Chunks can be told from commands, so that replies
+        # and commands stay in step, unless there may be one or several for the last chunk.
+        if not command.chunk or (self._lmtp and any(c.stage is Stage.FINAL for c in self._awaited)):
+            self.finished = True
+        self._awaited = deque([_IN_VAIN] * len(self._awaited))
+        self._events.append(Replied(Stage.CONTENT, reply))
+
+    def _take_final(self, reply: Reply) -> None:
+        self.final_replies.append(reply)
+        if reply.code == 421:
+            self.final_replies += [reply] * len(self._awaited)
+            self._awaited.clear()
+        if not self._awaited:
+            self._events.append(RecipientsReplied(tuple(self.final_replies)))
 
     def _break(self, stage: Stage, text: str) -> None:
         if not self.finished:
@@ -300,13 +399,14 @@ class ClientEngine:
             self._events.append(Broken(stage, text))
 
 
-def _possible(stage: Stage, reply: Reply) -> bool:
-    """Whether a reply can be one to a command of this stage (RFC 5321 §4.3.2)."""
+def _possible(command: _Command, reply: Reply) -> bool:
+    """Whether a reply can be one to this command (RFC 5321 §4.3.2)."""
     kind = reply.code // 100
+    stage = command.stage
     if stage is Stage.DATA:
         return kind >= 4 or reply.code == 354
     if stage is Stage.AUTH:
-        return kind >= 4 or kind == 2 or reply.code == 334
-    if stage is Stage.CONTENT:
+        return kind >= 4 or (kind == 2 and command is not _CANCEL) or reply.code == 334
+    if stage is Stage.CONTENT and not command.chunk:
         return kind >= 4  # acceptance of what has not been said yet
     return kind != 3

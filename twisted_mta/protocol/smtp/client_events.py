@@ -39,23 +39,36 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenged:
+    """The server goes on with a SASL exchange: `respond` or `cancel` is called for (RFC 4954 §4)."""
+
+    challenge: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class EnvelopeReplied:
     """The answer to `envelope`. `recipients` has one reply per forward path, in order, or is empty when
-    `mail` is a refusal; `data` is None when the server was not asked, since nobody was accepted."""
+    `mail` is a refusal; `data` is None when the server was not asked: since nobody was accepted, or, when
+    `chunked`, since BDAT needs no leave."""
 
     mail: Reply
     recipients: tuple[Reply, ...] = ()
     data: Reply | None = None
+    chunked: bool = False
 
     @property
     def go_ahead(self) -> bool:
         """True when the content is to follow."""
-        return (
-            self.mail.positive
-            and any(reply.positive for reply in self.recipients)
-            and self.data is not None
-            and self.data.code == 354
-        )
+        leave = self.chunked if self.data is None else self.data.code == 354
+        return leave and self.mail.positive and any(reply.positive for reply in self.recipients)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientsReplied:
+    """What an LMTP server made of the content: one reply for each recipient it had accepted, in order
+    (RFC 2033 §4.2)."""
+
+    replies: tuple[Reply, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +79,4 @@ class Broken:
     text: str
 
 
-Event = Replied | EnvelopeReplied | Broken
+Event = Replied | Challenged | EnvelopeReplied | RecipientsReplied | Broken

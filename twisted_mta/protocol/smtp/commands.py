@@ -61,11 +61,11 @@ def no_argument(verb: str, argument: str) -> None:
 
 
 def hello(verb: str, argument: str) -> Hello:
-    """HELO or EHLO. The name may be any printable word: mail must not be refused because it is
+    """HELO, EHLO or LHLO. The name may be any printable word: mail must not be refused because it is
     wrong (RFC 5321 §4.1.4). Raises MailError."""
     if not _HELLO_NAME.match(argument):
         raise syntax_error(f"{verb} name")
-    return Hello(argument, verb == "EHLO")
+    return Hello(argument, verb != "HELO")
 
 
 def mail(argument: str, here: Circumstances) -> Mail:

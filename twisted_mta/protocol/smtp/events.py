@@ -16,7 +16,8 @@ from twisted_mta.protocol.sasl.credentials import PasswordCredentials
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """EHLO, or HELO when not `extended`. `name` is what the client calls itself: printable ASCII, no more."""
+    """EHLO or LHLO, or HELO when not `extended`. `name` is what the client calls itself: printable ASCII, no
+    more."""
 
     name: str
     extended: bool

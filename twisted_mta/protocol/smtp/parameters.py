@@ -193,11 +193,11 @@ def _hold_for(value: str | None, here: Circumstances) -> dict[str, Any]:
 def _hold_until(value: str | None, here: Circumstances) -> dict[str, Any]:
     try:
         until = datetime.fromisoformat((value or "").upper())
-    except ValueError:
+        if until.tzinfo is None:
+            raise ValueError
+        return _held(until.astimezone(UTC).timestamp(), here)
+    except (ValueError, OverflowError):  # in the first or the last hours that a date can name
         raise _syntax("HOLDUNTIL=2030-12-31T23:59:59Z") from None
-    if until.tzinfo is None:
-        raise _syntax("HOLDUNTIL=2030-12-31T23:59:59Z")
-    return _held(until.astimezone(UTC).timestamp(), here)
 
 
 def _held(until: float, here: Circumstances) -> dict[str, Any]:

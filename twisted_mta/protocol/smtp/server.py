@@ -2,7 +2,8 @@
 
 Implements RFC 5321 §3 and §4 as a server, with PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152),
 ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954) with the mechanisms of
-`protocol/sasl`, and those of `extensions.py` that the service offers. The engine knows the order of
+`protocol/sasl`, and those of `extensions.py` that the service offers; or LMTP (RFC 2033), which differs in
+its greeting, LHLO, and a reply for each recipient at the end of content. The engine knows the order of
 commands and the envelope so far, and answers alone what needs nobody's decision; an event is what the session
 must decide. After an event that waits for a verdict nothing is read on until `accept` or `refuse` has been
 called: a pipelined command never overtakes another.
@@ -60,7 +61,7 @@ class SmtpServer:
     """One session. `<postmaster>` alone is the postmaster of `postmaster_domain`, by default the host's.
     `secure`: the connection is inside TLS; `tls_available`: STARTTLS may be offered;
     `mechanisms`: what AUTH may offer, nothing for a server without; `allow_cleartext`: also outside TLS.
-    `seconds`: the wall clock, from which what a sender asks for in seconds is counted."""
+    `lmtp`: speaks LMTP. `seconds`: the wall clock, from which a sender's wishes in seconds are counted."""
 
     def __init__(
         self,
@@ -71,12 +72,14 @@ class SmtpServer:
         tls_available: bool = False,
         mechanisms: Sequence[str] = (),
         allow_cleartext: bool = False,
+        lmtp: bool = False,
         extensions: Collection[Extension] = (),
         limits: SmtpLimits = SmtpLimits(),
         seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._hostname = hostname
         self._postmaster_domain = postmaster_domain or hostname
+        self._lmtp = lmtp
         self._tls_available = tls_available
         self._mechanisms = tuple(mechanisms)
         self._allow_cleartext = allow_cleartext
@@ -98,10 +101,10 @@ class SmtpServer:
         self.reverse_path: Address | None = None
         self.parameters: MailParameters = NO_PARAMETERS
         self._recipients: dict[Address, EnvelopeRecipient] = {}  # in order, each once
+        self._accepted_recipients = 0  # commands RCPT, of which some may have named the same address
         self.finished = False
         self._obey: dict[str, Callable[[str], Event | None]] = {
-            "HELO": self._helo,
-            "EHLO": self._ehlo,
+            **({"LHLO": self._lhlo} if lmtp else {"HELO": self._helo, "EHLO": self._ehlo}),
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._start_data,
@@ -159,7 +162,7 @@ class SmtpServer:
 
     def greet(self) -> None:
         """Say who we are; the first thing a session does (RFC 5321 §4.2)."""
-        self._output += reply(220, "", f"{self._hostname} ESMTP")
+        self._output += reply(220, "", f"{self._hostname} {'LMTP' if self._lmtp else 'ESMTP'}")
 
     def accept(self, text: str = "") -> None:
         """Yes to the pending event. `text` is the text of the reply that ends DATA."""
@@ -169,6 +172,7 @@ class SmtpServer:
                 self._recipients.setdefault(
                     event.forward_path, EnvelopeRecipient(event.forward_path, event.notify, event.orcpt)
                 )
+                self._accepted_recipients += 1
                 self._output += _RECIPIENT_OK
             case Mail():
                 self.reverse_path, self.parameters = event.reverse_path, event.parameters
@@ -180,9 +184,9 @@ class SmtpServer:
             case DataStart():
                 self._accept_data()
             case DataEnd():
+                self._output += (reply(250, "2.0.0", text) if text else _OK) * self._verdicts
                 self._reset()
                 self._errors = self._refusals = 0
-                self._output += reply(250, "2.0.0", text) if text else _OK
             case Hello():
                 self._reset()
                 self.hello = event
@@ -209,9 +213,10 @@ class SmtpServer:
             self._chunks.spoil(error)  # its octets come all the same
             self._read_chunk()
             return
-        if isinstance(event, DataEnd | DataSpoiled):
-            self._reset()
         self._refusals += 1
+        if isinstance(event, DataEnd | DataSpoiled):
+            self._output += refusal(error) * (self._verdicts - 1)
+            self._reset()
         self._answer_error(error, self._refusals >= self._limits.refusals)
 
     def shut(self, error: MailError) -> None:
@@ -271,11 +276,22 @@ class SmtpServer:
         self.reverse_path = None
         self.parameters = NO_PARAMETERS
         self._recipients = {}
+        self._accepted_recipients = 0
         self._chunks = None
         if self.state is not State.GREETED:
             self.state = State.READY
 
     # Commands; each returns what the session must decide
+
+    @property
+    def _verdicts(self) -> int:
+        """Replies at the end of content: in LMTP one for each RCPT that was accepted (RFC 2033 §4.2), but to
+        a chunk that is not the last one there is one (§4.3)."""
+        whole = self._chunks is None or self._chunks.last
+        return self._accepted_recipients if self._lmtp and whole else 1
+
+    def _lhlo(self, argument: str) -> Event:
+        return commands.hello("LHLO", argument)
 
     def _helo(self, argument: str) -> Event:
         return commands.hello("HELO", argument)
@@ -301,7 +317,7 @@ class SmtpServer:
         return mail
 
     def _rcpt(self, argument: str) -> Event | None:
-        if len(self._recipients) >= self._limits.recipients:
+        if self._accepted_recipients >= self._limits.recipients:
             # No error of the client's: it may go on to DATA with those it has (RFC 5321 §4.5.3.1.10).
             self._output += _TOO_MANY_RECIPIENTS
             return Answered("RCPT")

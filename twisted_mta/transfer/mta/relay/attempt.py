@@ -8,21 +8,25 @@ outweighs any number that refuse to talk to us.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.protocol.smtp.client_events import Stage
-from twisted_mta.transfer.mta.relay.verdict import Verdict
+from twisted_mta.transfer.mta.relay.verdict import Verdict, turned_away
 from twisted_mta.transfer.mta.routing import Host
+from twisted_mta.transfer.mta.stranger import cause
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a verdict was spoken. `tls`: the version, "" in the clear."""
+    """Where a verdict was spoken. `tls`: the version, "" in the clear. `dsn`: whoever accepts a message there
+    makes the reports about it from then on (RFC 3461 §5.2.1); `tracking`: can be asked for it (RFC 3885)."""
 
     host: Host
     tls: str = ""
+    dsn: bool = False
+    tracking: bool = False
 
 
 _STAGES = {Action.RELAYED: "relayed", Action.FAILED: "relay-failed", Action.DELAYED: "delayed"}
@@ -37,6 +41,8 @@ class Attempt:
         self.message = message
         self._recipients = recipients
         self._journey = journey
+        self.heard = False  # a host has answered, whatever it said
+        self.second_chance = False  # there is another way for those whom a host would not have from us
         self._settled: dict[QueuedRecipient, Outcome] = {}
         self._provisional: dict[QueuedRecipient, tuple[Verdict, Place | None]] = {}
 
@@ -49,15 +55,36 @@ class Attempt:
         # Silence after the end of data may hide an acceptance. Another host now would most likely make
         # two messages of one; waiting is as likely to do so, but the server has had time to recover.
         decided = verdict.accepted or verdict.permanent or (verdict.stage is Stage.FINAL and not verdict.code)
-        if decided:
+        if decided and not (self.second_chance and turned_away(verdict)):
             self._settle(recipient, verdict, place)
         else:
             self._provide(recipient, verdict, place)
 
-    def note(self, verdict: Verdict, place: Place | None) -> None:
-        """A verdict on all that are pending, not on the message: a host, or the way there, is at fault."""
-        for recipient in self.pending():
+    def note(
+        self, verdict: Verdict, place: Place | None, recipients: Iterable[QueuedRecipient] | None = None
+    ) -> None:
+        """A verdict on these, or on all that are pending, that is none on the message: a host, what it cannot
+        do, or the way there, is at fault, and the next one is asked."""
+        for recipient in self.pending() if recipients is None else recipients:
             self._provide(recipient, verdict, place)
+
+    def explain(self, why: str) -> None:
+        """Say why nobody could be reached, if that is known."""
+        for recipient in self.pending() if why else ():
+            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            text = f"{verdict.text}; port 25 seems to be blocked: {why}"
+            self._provisional[recipient] = replace(verdict, text=text), place
+
+    def turn_to_fallback(self) -> bool:
+        """Keep pending only those whom all hosts of the route turned away, us rather than their mail; whether
+        there are any. The others have their outcome."""
+        self.heard = False  # a host has answered, whatever it said
+        self.second_chance = False
+        for recipient in self.pending():
+            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            if not turned_away(verdict):
+                self._settle(recipient, verdict, place)
+        return bool(self.pending())
 
     def settle(self, recipients: Iterable[QueuedRecipient], verdict: Verdict) -> None:
         """A verdict of our own that no host can change."""
@@ -83,7 +110,8 @@ class Attempt:
             action = Action.FAILED if verdict.permanent else Action.DELAYED
         host = place.host if place is not None else None
         name = host.name if host is not None else ""
-        self._settled[recipient] = Outcome(action, verdict.status, verdict.text, name)
+        passed_on = verdict.accepted and place is not None and place.dsn
+        self._settled[recipient] = Outcome(action, verdict.status, verdict.text, name, passed_on=passed_on)
         self._journey.tell(
             _STAGES[action],
             self.message.queue_id,
@@ -93,7 +121,14 @@ class Attempt:
             tls=place.tls if place is not None else "",
             status=verdict.status,
             reply=verdict.text,
+            cause=cause(verdict.code, verdict.text),
+            tracking=self._tracking(verdict, place),
         )
+
+    def _tracking(self, verdict: Verdict, place: Place | None) -> str:
+        """Whether the sender, who wants to track the message, can ask for it there from now on."""
+        asked = self.message.parameters.tracking and verdict.accepted
+        return "passed on" if asked and place is not None and place.tracking else ""
 
 
 _NOT_TRIED = Verdict(Stage.CONNECT, 0, "4.3.0", "Local error in processing")

@@ -7,41 +7,49 @@ a conversation out of turn is one exception, `Trouble`, which knows the stage.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection as TcpConnection
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_mta.message.address import Address
+from twisted_mta.protocol.sasl.client import ClientMechanism
+from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client import ClientEngine
-from twisted_mta.protocol.smtp.client_events import Broken, EnvelopeReplied, Event, Replied, Stage
+from twisted_mta.protocol.smtp.client_events import (
+    Broken,
+    Challenged,
+    EnvelopeReplied,
+    Event,
+    RecipientsReplied,
+    Replied,
+    Stage,
+)
+from twisted_mta.protocol.smtp.transaction import Transaction, is_binary
+from twisted_mta.transfer.mta.relay import obstacle
+from twisted_mta.transfer.mta.relay.login import choose_mechanism, exported
 from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict, trouble
-from twisted_mta.transfer.mta.routing import Credentials
-from twisted_mta.transfer.mta.tls.policy import TlsLevel
+from twisted_mta.transfer.mta.route import Credentials, Host
+from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.wire.connection import AT_ONCE
 from twisted_mta.wire.outflow import Outflow
 
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One message for some recipients. `size` in octets; `eight_bit` when it may not be pure ASCII."""
-
-    reverse_path: Address | None
-    forward_paths: Sequence[Address]
-    size: int
-    eight_bit: bool
+Encoding = Callable[[Iterable[bytes]], Iterator[bytes]]
 
 
 @implementer(IHandshakeListener)
 class ClientSession(Protocol):
-    """hostname: our name in EHLO. timeouts: seconds, by stage. seconds: the clock. on_end: called once, when
-    the connection is gone.
+    """hostname: our name in EHLO. host: the server. timeouts: seconds, by stage. seconds: the clock, since
+    the epoch. on_end: called once, when the connection is gone.
 
     deadline: when `expire` is due, by the clock. messages: transactions begun so far.
     tls_version: "TLSv1.3" and the like, "" in the clear.
@@ -52,12 +60,14 @@ class ClientSession(Protocol):
     def __init__(
         self,
         hostname: str,
+        host: Host,
         *,
         timeouts: Mapping[Stage, float],
         seconds: Callable[[], float],
         on_end: Callable[[ClientSession], None],
     ) -> None:
-        self.engine = ClientEngine(hostname)
+        self.engine = ClientEngine(hostname, lmtp=host.lmtp)
+        self._host = host
         self.deadline = inf
         self.messages = 0
         self.tls_version = ""
@@ -67,6 +77,8 @@ class ClientSession(Protocol):
         self._outflow = Outflow()
         self._waiting: Deferred[Event] | None = None
         self._shaking: Deferred[None] | None = None
+        self._queued = False  # the transport may have something that is still to be sent
+        self._making_room: Deferred[None] | None = None  # for the next chunk
         self._sending = False  # content is on its way
         self._arrived: Event | None = None  # a verdict on it before its end
         self._end: Trouble | None = None
@@ -97,27 +109,37 @@ class ClientSession(Protocol):
             self.quit()
             raise
 
+    def obstacle(self, transaction: Transaction) -> Verdict | None:
+        """Why this server must not get the message, a permanent verdict of ours; None when it may."""
+        tls = bool(self.tls_version)
+        return obstacle.obstacle(self.engine, transaction, tls=tls, now=self._seconds())
+
+    def must_convert(self, transaction: Transaction) -> bool:
+        """Whether the content has to become 7-bit MIME for this server."""
+        return obstacle.must_convert(self.engine, transaction)
+
+    def encoding(self, transaction: Transaction) -> Encoding:
+        """What makes of the content the pieces that `send` wants."""
+        if "CHUNKING" not in self.engine.extensions:
+            return outgoing.data
+        return outgoing.binary if is_binary(transaction, self.engine.extensions) else outgoing.lines
+
     async def send(
         self, transaction: Transaction, pieces: AsyncGenerator[bytes, None], *, reset: bool
     ) -> list[Verdict]:
-        """Send one message; one verdict per forward path, in order. `pieces` is the content as it travels.
+        """Send one message; one verdict per recipient, in order. `pieces` is the content as it travels
+        (`encoding`).
 
         Raises Trouble when the conversation ended before the server said anything about this message, as
         happens on a connection that was kept for too long; and whatever `pieces` raises.
         """
         self.messages += 1
-        count = len(transaction.forward_paths)
+        count = len(transaction.recipients)
         try:
-            self.engine.envelope(
-                transaction.reverse_path,
-                transaction.forward_paths,
-                size=transaction.size,
-                eight_bit=transaction.eight_bit,
-                reset=reset,
-            )
+            self.engine.envelope(transaction, now=self._seconds(), reset=reset)
             event = await self._next()
             assert isinstance(event, EnvelopeReplied)
-            decision = await self._content(pieces) if event.go_ahead else None
+            decisions = await self._content(pieces) if event.go_ahead else []
         except Trouble as end:
             if self.engine.mail_reply is None:
                 raise
@@ -126,9 +148,9 @@ class ClientSession(Protocol):
             await pieces.aclose()
         if not event.mail.positive:
             return self._mail_refused(count, retriable=reset)
-        if decision is None and event.data is not None:
-            decision = Verdict.of(Stage.DATA, event.data)
-        return self._verdicts(decision)
+        if not event.go_ahead and event.data is not None:
+            decisions = [Verdict.of(Stage.DATA, event.data)]
+        return self._verdicts(decisions)
 
     @property
     def usable(self) -> bool:
@@ -182,7 +204,7 @@ class ClientSession(Protocol):
             self._negotiating = False
             if self.engine.finished:
                 self._require(answer)
-        if level is TlsLevel.VERIFIED and not self.tls_version:
+        if level.binding and not self.tls_version:
             raise trouble(Stage.START_TLS, "4.7.10", "TLS is required, and the server has none for us")
 
     async def _shake_hands(self, creator: IOpenSSLClientConnectionCreator) -> None:
@@ -193,52 +215,85 @@ class ClientSession(Protocol):
         self.tls_version = self.transport.getHandle().get_protocol_version_name()
 
     async def _log_in(self, credentials: Credentials) -> None:
-        if not self.engine.auth_mechanism:
-            raise trouble(Stage.AUTH, "4.7.0", "The server offers no way to log in that is known here")
-        self.engine.authenticate(credentials.user, credentials.password)
-        reply = (await self._reply()).reply
-        if not reply.positive:  # never permanent: the password may be put right while the message waits
-            raise trouble(Stage.AUTH, "4.7.8", f"Login refused: {reply}")
+        binding = exported(self.transport) if self.tls_version == "TLSv1.3" else None
+        mechanism = await choose_mechanism(
+            self.engine.mechanisms, credentials, self._host, secure=bool(self.tls_version), binding=binding
+        )
+        self.engine.authenticate(mechanism.name, mechanism.initial)
+        event = await self._next()
+        while isinstance(event, Challenged):
+            await self._respond(mechanism, event.challenge)
+            event = await self._next()
+        assert isinstance(event, Replied)
+        if not event.reply.positive:  # never permanent: the password may be put right while the message waits
+            raise trouble(Stage.AUTH, "4.7.8", f"Login refused: {event.reply}")
+        if not mechanism.proven:
+            raise trouble(Stage.AUTH, "4.7.0", "The server has not shown that it knows the password")
 
-    async def _content(self, pieces: AsyncGenerator[bytes, None]) -> Verdict:
-        """Send the content; the final reply, or one that came before its time."""
+    async def _respond(self, mechanism: ClientMechanism, challenge: bytes) -> None:
+        try:
+            response = await deferToThread(mechanism.respond, challenge)
+        except SaslError as error:
+            if self._end is None:
+                self.engine.cancel()
+                await self._next()
+            raise trouble(Stage.AUTH, "4.7.0", f"Login given up: {error}") from None
+        self.engine.respond(response)
+
+    async def _content(self, pieces: AsyncGenerator[bytes, None]) -> list[Verdict]:
+        """Send the content; the final reply, or one that came before its time, or from LMTP one for each
+        recipient that was accepted."""
         self._sending = True
         try:
-            held = await anext(pieces)  # one piece behind, so that the last one is known before it is sent
+            held = await anext(
+                pieces, b""
+            )  # one piece behind, so that the last one is known before it is sent
             async for piece in pieces:
-                self.engine.send_content(held, last=False)
+                await self._send_piece(held, last=False)
                 held = piece
-                self._flush()
-                self._await(Stage.CONTENT)
-                await self._outflow.drained()
                 if self._arrived is not None or self._end is not None:
                     break
             else:
-                self.engine.send_content(held, last=True)
-                self._flush()
-                self._await(Stage.CONTENT)
-                await self._outflow.drained()
+                await self._send_piece(held, last=True)
         except Exception:
             self.abort()  # an end of data now would make half a message a whole one
             raise
         finally:
             self._sending = False
-        answer = await self._reply()
-        return Verdict.of(answer.stage, answer.reply)
+        answer = await self._next()
+        if isinstance(answer, RecipientsReplied):
+            return [Verdict.of(Stage.FINAL, reply) for reply in answer.replies]
+        assert isinstance(answer, Replied)
+        return [Verdict.of(answer.stage, answer.reply)]
+
+    async def _send_piece(self, piece: bytes, *, last: bool) -> None:
+        self.engine.send_content(piece, last=last)
+        self._flush()
+        self._await(Stage.CONTENT)
+        await self._outflow.drained()
+        while not last and self.engine.holds_content and self._arrived is None and self._end is None:
+            self._making_room = Deferred()
+            await self._making_room
 
     # What is known of a transaction
 
-    def _verdicts(self, decision: Verdict | None) -> list[Verdict]:
-        """For each recipient his own refusal, or else the decision on the message."""
+    def _verdicts(self, decisions: list[Verdict]) -> list[Verdict]:
+        """For each recipient his own refusal, or else the decision on the message: the only one, or that of
+        his turn among those who were accepted."""
         own = [Verdict.of(Stage.RECIPIENT, reply) for reply in self.engine.recipient_replies]
-        return [decision if verdict.accepted and decision else verdict for verdict in own]
+        if not decisions:
+            return own
+        turns = iter(decisions if len(decisions) > 1 else decisions * len(own))
+        return [next(turns) if verdict.accepted else verdict for verdict in own]
 
     def _known(self, count: int, end: Trouble) -> list[Verdict]:
         """The conversation has ended: refusals stand, the rest is as good as not asked."""
         assert self.engine.mail_reply is not None
         if not self.engine.mail_reply.positive:
             return self._mail_refused(count, retriable=False)
-        known = self._verdicts(end.verdict)
+        accepted = sum(reply.positive for reply in self.engine.recipient_replies)
+        decisions = [Verdict.of(Stage.FINAL, reply) for reply in self.engine.final_replies]
+        known = self._verdicts(decisions + [end.verdict] * (accepted - len(decisions)))
         return known + [end.verdict] * (count - len(known))
 
     def _mail_refused(self, count: int, *, retriable: bool) -> list[Verdict]:
@@ -262,6 +317,8 @@ class ClientSession(Protocol):
             if self._end is not None:
                 raise self._end
             self._flush()
+            event = self.engine.next_event()
+        if event is None:
             self._waiting = Deferred()
             self._await(self.engine.waiting_for)
             event = await self._waiting
@@ -282,7 +339,22 @@ class ClientSession(Protocol):
     def _flush(self) -> None:
         output = self.engine.take_output()
         if output:
-            self.transport.write(output)
+            self._transmit(output)
+
+    def _transmit(self, data: bytes) -> None:
+        """Send at once what is small, as `wire/connection.py` does: to wait until the socket can be written
+        to costs three system calls and a turn of the reactor. Once the transport has got something to send
+        by and by, nothing may overtake it."""
+        transport = self.transport
+        if isinstance(transport, TcpConnection) and not (transport.TLS or self._queued or self._leaving):
+            if len(data) <= AT_ONCE:
+                sent = transport.writeSomeData(data)
+                if isinstance(sent, int):  # otherwise the peer is gone, as the transport will find out
+                    data = data[sent:]
+                    if not data:
+                        return
+            self._queued = True
+        transport.write(data)
 
     @staticmethod
     def _require(answer: Replied) -> None:
@@ -292,7 +364,8 @@ class ClientSession(Protocol):
     # Twisted's side
 
     def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)
+        if not isinstance(self.transport.getPeer(), UNIXAddress):
+            self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self._outflow, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -301,6 +374,7 @@ class ClientSession(Protocol):
         event = self.engine.next_event()
         self._flush()
         if event is None:
+            self._room_made()
             if self.engine.replies != replies:
                 self._await(self.engine.waiting_for)
         elif self._waiting is not None:
@@ -308,13 +382,20 @@ class ClientSession(Protocol):
             waiting.callback(event)
         elif self._sending:
             self._arrived = event
-            self._leaving = True  # who knows what the server takes the rest of the content for
+            self._leaving = self._leaving or self.engine.finished
             self._outflow.resumeProducing()
+            self._room_made()
         else:  # the answer to QUIT, or a farewell nobody asked for
             self._leaving = True
             self.transport.unregisterProducer()
             self.transport.loseConnection()
             self._await(Stage.QUIT)
+
+    def _room_made(self) -> None:
+        """The next chunk may perhaps go."""
+        waiting, self._making_room = self._making_room, None
+        if waiting is not None:
+            waiting.callback(None)
 
     def handshakeCompleted(self) -> None:
         shaking, self._shaking = self._shaking, None
@@ -329,6 +410,7 @@ class ClientSession(Protocol):
         waiting, self._waiting = self._waiting, None
         shaking, self._shaking = self._shaking, None
         self._outflow.stopProducing()
+        self._room_made()
         if waiting is not None:
             waiting.errback(self._end)
         if shaking is not None:

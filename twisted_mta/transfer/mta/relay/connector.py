@@ -1,40 +1,44 @@
 """Connections to other mail servers: opened, kept for a while, used again, given up in time.
 
-A connection is kept under what it was opened for (host, address, port, TLS level, login), so that it serves
-every domain whose mail goes there. One sweep looks after the deadlines of all.
-
-Left out on purpose: source addresses and SOCKS, which belong to one more argument of `_connect`.
+A connection is kept under what it was opened for (address and port, demand on TLS, login, where from), so
+that it serves every message and every domain whose mail goes there, and never mail that demands more. It
+ends after a number of messages, which a server may limit itself (LIMITS, RFC 9422), or a while without any.
+One sweep looks after the deadlines of all.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 
-from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.protocol.smtp.client_events import Stage
+from twisted_mta.transfer.mta.relay import dial
 from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
-from twisted_mta.transfer.mta.relay.verdict import Trouble, trouble
-from twisted_mta.transfer.mta.routing import Credentials, Host, Route
-from twisted_mta.transfer.mta.tls.policy import TlsLevel, TlsPolicy, from_the_start
+from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict
+from twisted_mta.transfer.mta.routing import Credentials, Host, Proxy, Route
+from twisted_mta.transfer.mta.tls.demand import TlsDemand, TlsLevel
+from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class _Purpose:
-    host: Host
-    level: TlsLevel
-    tls_first: bool
+    address: tuple[object, ...]  # as `_address` has it
+    tls: str  # TlsDemand.key
     credentials: Credentials | None
+    source: str
+    proxy: Proxy | None
+    host: Host = field(compare=False)
+
+
+def _address(host: Host) -> tuple[object, ...]:
+    return host.address, host.port, host.path, host.lmtp, host.tls_first
 
 
 class Connector:
@@ -55,6 +59,7 @@ class Connector:
         self._purposes: dict[ClientSession, _Purpose] = {}  # of all open connections
         self._kept: defaultdict[_Purpose, list[ClientSession]] = defaultdict(list)
         self._kept_count = 0
+        self._kept_at: Counter[tuple[object, ...]] = Counter()  # by address
         self._stopped = False
         self._emptied: Deferred[None] | None = None
         self._sweep = LoopingCall(self.sweep)
@@ -76,24 +81,48 @@ class Connector:
         if self._sweep.running:
             self._sweep.stop()
 
-    async def session(self, route: Route, host: Host, *, fresh: bool) -> ClientSession:
+    async def session(
+        self,
+        route: Route,
+        host: Host,
+        *,
+        fresh: bool,
+        require_tls: bool = False,
+        tls_optional: bool = False,
+    ) -> ClientSession:
         """A session at which mail can be sent: one that was kept, unless `fresh`, or a new one.
+        `require_tls`: for mail whose sender asks for REQUIRETLS; `tls_optional`: for the opposite.
         Raises Trouble."""
-        purpose = _Purpose(host, self._tls.level(route, host), from_the_start(route, host), route.credentials)
+        demand = await self._tls.demand(route, host, require_tls=require_tls, tls_optional=tls_optional)
+        if demand.refused:
+            code = 550 if demand.permanent else 0
+            raise Trouble(Verdict(Stage.CONNECT, code, demand.status, demand.refused))
+        purpose = _Purpose(
+            _address(host), demand.key, route.credentials, route.source(host), route.proxy, host
+        )
         kept = self._kept.get(purpose)
         while kept and not fresh:
             session = kept[-1]
             self._forget(session, purpose)
             if session.usable:
                 return session
-        return await self._open(purpose)
+        return await self._open(route, demand, purpose)
+
+    def has_kept(self, host: Host) -> bool:
+        """Whether a connection to this host was kept."""
+        return self._kept_at[_address(host)] > 0
+
+    def may_go_on(self, session: ClientSession) -> bool:
+        """Whether another message may be sent at a session."""
+        most = min(self._limits.messages, session.engine.limits.mails or self._limits.messages)
+        return session.usable and session.messages < most
 
     def put_back(self, session: ClientSession) -> None:
         """The caller needs the session no more: it is kept, or ended."""
         purpose = self._purposes.get(session)
         if purpose is None:
             return
-        if not session.usable or session.messages >= self._limits.messages or not self._limits.kept:
+        if not self.may_go_on(session) or not self._limits.kept:
             session.quit()
             return
         if self._kept_count >= self._limits.kept:
@@ -103,6 +132,7 @@ class Connector:
             oldest.quit()
         self._kept[purpose].append(session)
         self._kept_count += 1
+        self._kept_at[purpose.address] += 1
         session.rest()
 
     def sweep(self) -> None:
@@ -111,39 +141,51 @@ class Connector:
         for session in [session for session in self._purposes if session.deadline <= now]:
             session.expire()
 
-    async def _open(self, purpose: _Purpose) -> ClientSession:
+    async def _open(self, route: Route, demand: TlsDemand, purpose: _Purpose) -> ClientSession:
         try:
-            return await self._try(purpose, purpose.level)
+            session = await self._try(demand, demand.level, purpose)
         except Trouble as end:
-            if not (end.tls and purpose.level is TlsLevel.MAY):
+            if not (end.tls or end.verdict.stage in (Stage.START_TLS, Stage.HANDSHAKE)):
+                raise
+            self._tls.achieved(route, purpose.host, demand, "", end.verdict.text)
+            if demand.level.binding:
+                said = end.verdict
+                text = f"{demand.reason} demands TLS: {said.text}"
+                status = said.status if said.status.startswith("4.7.") else demand.status
+                code, status = (550, "5.7.10") if demand.permanent else (0, status)
+                raise Trouble(Verdict(said.stage, code, status, text)) from end
+            if not end.tls or demand.level is TlsLevel.CLEAR:
                 raise
             self._journey.tell("tls-failed", host=purpose.host, reason=end.verdict.text)
-        return await self._try(purpose, TlsLevel.CLEAR)
+            return await self._try(demand, TlsLevel.CLEAR, purpose)
+        if demand.level is not TlsLevel.CLEAR:
+            local = getattr(session.transport.getHost(), "host", "")  # none at a socket of this machine
+            self._tls.achieved(route, purpose.host, demand, session.tls_version, local=local)
+        return session
 
-    async def _try(self, purpose: _Purpose, level: TlsLevel) -> ClientSession:
+    async def _try(self, demand: TlsDemand, level: TlsLevel, purpose: _Purpose) -> ClientSession:
         session = await self._connect(purpose)
         await session.open(
-            level,
-            self._tls.creator(level, purpose.host.name),
-            tls_first=purpose.tls_first,
-            credentials=purpose.credentials,
+            level, demand.creator, tls_first=purpose.host.tls_first, credentials=purpose.credentials
         )
         return session
 
     async def _connect(self, purpose: _Purpose) -> ClientSession:
-        host = purpose.host
-        kind: Any = TCP6ClientEndpoint if ":" in host.address else TCP4ClientEndpoint
-        timeout = self._timeouts[Stage.CONNECT]
-        endpoint = kind(self._reactor, host.address, host.port, timeout=timeout)
         session = ClientSession(
-            self._hostname, timeouts=self._timeouts, seconds=self._seconds, on_end=self._gone
+            self._hostname,
+            purpose.host,
+            timeouts=self._timeouts,
+            seconds=self._seconds,
+            on_end=self._gone,
         )
-        try:
-            await endpoint.connect(Factory.forProtocol(lambda: session))
-        except (error.TimeoutError, error.TCPTimedOutError):
-            raise trouble(Stage.CONNECT, "4.4.1", "Connection timed out") from None
-        except error.ConnectError as failure:
-            raise trouble(Stage.CONNECT, "4.4.1", _reason(failure)) from failure
+        await dial.connect(
+            self._reactor,
+            purpose.host,
+            session,
+            source=purpose.source,
+            proxy=purpose.proxy,
+            timeout=self._timeouts[Stage.CONNECT],
+        )
         self._purposes[session] = purpose
         if self._stopped:
             session.abort()
@@ -154,6 +196,9 @@ class Connector:
         if session in sessions:
             sessions.remove(session)
             self._kept_count -= 1
+            self._kept_at[purpose.address] -= 1
+            if not self._kept_at[purpose.address]:
+                del self._kept_at[purpose.address]
             if not sessions:
                 del self._kept[purpose]
 
@@ -164,12 +209,3 @@ class Connector:
         if not self._purposes and self._emptied is not None:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
-
-
-def _reason(failure: error.ConnectError) -> str:
-    """Why a connection could not be made, in plain words."""
-    if isinstance(failure, error.ConnectionRefusedError):
-        return "Connection refused"
-    if isinstance(failure, error.NoRouteError):
-        return "No route to host"
-    return ascii(f"Cannot connect: {failure.osError or failure}").strip("'")

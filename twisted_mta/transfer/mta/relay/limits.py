@@ -40,7 +40,8 @@ class StageTimeouts:
 class RelayLimits:
     """sessions: hosts that one attempt may talk to. recipients: in one transaction. per_destination:
     deliveries at once on one route. kept: idle connections, in all. messages: on one connection.
-    sweep: seconds between two looks at who has been silent for too long."""
+    sweep: seconds between two looks at who has been silent for too long. shunned: seconds during which a host
+    that could not be reached is tried last."""
 
     timeouts: StageTimeouts = field(default_factory=StageTimeouts)
     sessions: int = 3
@@ -49,3 +50,4 @@ class RelayLimits:
     kept: int = 100
     messages: int = 100
     sweep: float = 1.0
+    shunned: float = 60.0

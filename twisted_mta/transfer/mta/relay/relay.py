@@ -1,24 +1,26 @@
 """The relay: takes a message for another domain to a host that accepts it (RFC 5321 §3.6, §4.5.4.1, §5.1).
 
-The hosts of the route are tried in order until every recipient has a final answer. What a host says of
-itself (greeting, EHLO, no connection) sends us to the next one, and fails the message only when all hosts
-refuse for good; what it says of the message or a recipient stands when it is permanent, and when it
-is temporary the next host is asked. Hosts that do not keep to SMTP are temporary trouble.
+The hosts of the route are tried, in the order of `hosts.py`, until every recipient has a final answer. What
+a host says of itself (greeting, EHLO, no connection) sends us to the next one, and fails the message only
+when all hosts refuse for good; what it says of the message or a recipient stands when it is permanent, and
+when it is temporary the next host is asked. Hosts that do not keep to SMTP are temporary trouble.
 
 What leaves for the members of an alias bears `Delivered-To:` with the alias' address, by which local delivery
 knows it when a member sends it back (`transfer/mda/delivery.py`). So they get transactions of their own.
 
-Left out on purpose: down-conversion of 8-bit content (see `protocol/smtp/client.py`), and memory of dead
-hosts across messages, which is the queue's to keep.
+Left out on purpose: memory of dead destinations across messages, which is the queue's to keep; that of dead
+hosts only says who is tried last (`hosts.py`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
+from random import Random
 from typing import TypeVar
 
 from twisted.internet.defer import DeferredSemaphore
-from twisted.internet.interfaces import IReactorTCP, IReactorThreads
+from twisted.internet.interfaces import IReactorTCP, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -26,17 +28,25 @@ from zope.interface import implementer
 from twisted_mta.interfaces import IDeliverer
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
+from twisted_mta.message.conversion import NotConvertible
+from twisted_mta.message.envelope import EnvelopeRecipient
+from twisted_mta.message.headers import MAX_HEADER, header_end
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client_events import Stage
+from twisted_mta.protocol.smtp.transaction import Transaction
 from twisted_mta.transfer.mta.relay.attempt import Attempt, Place
-from twisted_mta.transfer.mta.relay.client_session import ClientSession, Transaction
+from twisted_mta.transfer.mta.relay.client_session import ClientSession, Encoding
 from twisted_mta.transfer.mta.relay.connector import Connector
+from twisted_mta.transfer.mta.relay.hosts import HostMemory
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
-from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict
-from twisted_mta.transfer.mta.routing import Host, Route, Routing
+from twisted_mta.transfer.mta.relay.seven_bit import SevenBit
+from twisted_mta.transfer.mta.relay.verdict import Trouble, Unfit, Verdict
+from twisted_mta.transfer.mta.routing import SMTP_PORT, Host, Route, Routing
+from twisted_mta.transfer.mta.stranger import PortWatch
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
+from twisted_mta.transfer.mta.tls.tls_required import may_go_without
 
 T = TypeVar("T")
 
@@ -47,7 +57,7 @@ def _verdict(error: MailError) -> Verdict:
 
 @implementer(IDeliverer)
 class Relay:
-    """hostname: our name in EHLO."""
+    """hostname: our name in EHLO. mx_port: that of hosts which the DNS names."""
 
     log = Logger(namespace="twisted_mta.relay")
 
@@ -60,6 +70,8 @@ class Relay:
         journey: Journey,
         tls: TlsPolicy | None = None,
         limits: RelayLimits | None = None,
+        randomness: Random | None = None,
+        mx_port: int = SMTP_PORT,
     ) -> None:
         self._reactor = reactor
         self._hostname = hostname.lower()
@@ -73,6 +85,11 @@ class Relay:
             journey=journey,
             limits=self._limits,
         )
+        self._hosts = HostMemory(
+            self._limits.shunned, seconds=IReactorTime(reactor).seconds, randomness=randomness or Random()
+        )
+        self._ports = PortWatch(mx_port, seconds=IReactorTime(reactor).seconds)
+        self._seven_bit = SevenBit(self._in_thread)
         self._turns: dict[str, DeferredSemaphore] = {}  # by destination, while in use
 
     async def start(self) -> None:
@@ -92,7 +109,15 @@ class Relay:
         try:
             self._refuse_unsendable(attempt)
             if pending := attempt.pending():
-                await self._relay(attempt, await self._routing.route(pending[0].forward_path.domain))
+                first = pending[0]
+                self._journey.tell("trying", message.queue_id, domain=first.forward_path.domain)
+                route = await self._routing.route(
+                    first.forward_path.domain,
+                    sender=message.reverse_path,
+                    account=message.account,
+                    override=first.route,
+                )
+                await self._relay(attempt, route)
         except MailError as error:
             attempt.note(_verdict(error), None)
         except Exception:
@@ -104,16 +129,25 @@ class Relay:
         """Settle what cannot be put into a command, whatever the host."""
         text = "The address cannot be sent to another server"
         try:
-            outgoing.path(attempt.message.reverse_path)
+            outgoing.path(attempt.message.reverse_path, utf8=True)
         except ValueError:
             attempt.settle(attempt.pending(), Verdict(Stage.MAIL, 553, "5.1.7", text))
         for recipient in attempt.pending():
             try:
-                outgoing.path(recipient.forward_path)
+                outgoing.path(recipient.forward_path, utf8=True)
             except ValueError:
                 attempt.settle([recipient], Verdict(Stage.RECIPIENT, 553, "5.1.3", text))
 
     async def _relay(self, attempt: Attempt, route: Route) -> None:
+        """By this route, and for whom no host of it would have us, by its fallback."""
+        await self._by(route, attempt)
+        if route.fallback is not None and attempt.turn_to_fallback():
+            self._journey.tell(
+                "fallback", attempt.message.queue_id, to=route.destination, by=route.fallback.destination
+            )
+            await self._by(route.fallback, attempt)
+
+    async def _by(self, route: Route, attempt: Attempt) -> None:
         """Try the hosts, when it is our turn."""
         turns = self._turns.setdefault(route.destination, DeferredSemaphore(self._limits.per_destination))
         await turns.acquire()
@@ -121,10 +155,18 @@ class Relay:
             if route.unresolved:
                 attempt.note(Verdict(Stage.CONNECT, 0, "4.4.3", route.unresolved), None)
             sessions = 0
-            for host in route.hosts:
+            hosts = deque(self._hosts.in_order(route.hosts, self._connector.has_kept))
+            while hosts:
+                host = hosts.popleft()
+                # Many want of IPv6 what few small senders have there, such as a name for the address.
+                by_ipv4 = ":" in host.address and any(":" not in other.address for other in hosts)
+                attempt.second_chance = by_ipv4 or route.fallback is not None
                 sessions += await self._try_host(attempt, route, host)
                 if not attempt.pending() or sessions >= self._limits.sessions:
                     break
+            if route.domain and not attempt.heard:
+                self._ports.unreached(route.domain)
+                attempt.explain(self._ports.cause)
         finally:
             turns.release()
             if turns.tokens == turns.limit:
@@ -136,11 +178,22 @@ class Relay:
         fresh = False
         while remaining:
             try:
-                session = await self._connector.session(route, host, fresh=fresh)
+                session = await self._connector.session(
+                    route,
+                    host,
+                    fresh=fresh,
+                    require_tls=attempt.message.parameters.require_tls,
+                    tls_optional=may_go_without(attempt.message.content),
+                )
             except Trouble as end:
+                if end.verdict.stage is not Stage.CONNECT:
+                    self._heard(attempt)
                 self._host_failed(attempt, end.verdict, Place(host))
                 return fresh
-            place = Place(host, session.tls_version)
+            offered = session.engine.extensions
+            place = Place(host, session.tls_version, dsn="DSN" in offered, tracking="MTRK" in offered)
+            self._hosts.answered(host)
+            self._heard(attempt)
             try:
                 if route.may_be_us and session.engine.peer_name.lower() == self._hostname:
                     raise MailError(554, "5.4.6", f"{host.name} has our own name: the mail would loop")
@@ -161,25 +214,27 @@ class Relay:
         lasts; who has a verdict is removed from the list. Raises Trouble as `ClientSession.send` does."""
         message = attempt.message
         size = await self._size(message.content)
-        if 0 < (limit := session.engine.size_limit) < size:
-            text = f"Message of {size} octets is larger than the {limit} that {place.host.name} takes"
-            for recipient in remaining:
-                attempt.record(recipient, Verdict(Stage.MAIL, 552, "5.3.4", text), place)
-            remaining.clear()
-        while remaining and session.usable:
+        utf8 = message.parameters.smtputf8 and not await self._has_ascii_header(message.content)
+        most = min(self._limits.recipients, session.engine.limits.recipients or self._limits.recipients)
+        while remaining and (self._connector.may_go_on(session) or not session.messages):
             alias = remaining[0].original_path
             together = [recipient for recipient in remaining if recipient.original_path == alias]
-            batch = together[: self._limits.recipients]
+            batch = together[:most]
             mark = b"" if alias is None else f"Delivered-To: {alias}\r\n".encode()
             transaction = Transaction(
                 message.reverse_path,
-                [recipient.forward_path for recipient in batch],
+                [EnvelopeRecipient(r.forward_path, r.notify, r.orcpt) for r in batch],
                 len(mark) + size,
-                _may_be_eight_bit(message),
+                message.parameters,
+                eight_bit=_may_be_eight_bit(message),
+                utf8=utf8,
             )
-            verdicts = await session.send(
-                transaction, self._pieces(message.content.with_head(mark)), reset=session.messages > 0
-            )
+            try:
+                verdicts = await self._transact(session, transaction, message.content.with_head(mark))
+            except Unfit as unfit:
+                attempt.note(unfit.verdict, place, batch)
+                remaining[:] = [recipient for recipient in remaining if recipient not in batch]
+                continue
             for recipient in batch:
                 remaining.remove(recipient)
             some_accepted = any(verdict.accepted for verdict in verdicts)
@@ -189,7 +244,35 @@ class Relay:
                 else:
                     attempt.record(recipient, verdict, place)
 
+    async def _transact(
+        self, session: ClientSession, transaction: Transaction, content: Content
+    ) -> list[Verdict]:
+        """One transaction, with the content in the form that this server takes. Raises Unfit, and Trouble."""
+        if session.must_convert(transaction):
+            try:
+                async with self._seven_bit.converted(content) as converted:
+                    size = await self._size(converted)
+                    return await self._give(session, transaction.as_seven_bit(size), converted)
+            except NotConvertible as refused:
+                text = f"The server takes 7-bit content only, and this cannot become that: {refused}"
+                raise Unfit(Verdict(Stage.MAIL, 554, refused.status, text)) from None
+        return await self._give(session, transaction, content)
+
+    async def _give(
+        self, session: ClientSession, transaction: Transaction, content: Content
+    ) -> list[Verdict]:
+        if (obstacle := session.obstacle(transaction)) is not None:
+            raise Unfit(obstacle)
+        pieces = self._pieces(content, session.encoding(transaction))
+        return await session.send(transaction, pieces, reset=session.messages > 0)
+
+    def _heard(self, attempt: Attempt) -> None:
+        """Somebody has answered: there is a way out."""
+        attempt.heard = True
+        self._ports.reached()
+
     def _host_failed(self, attempt: Attempt, verdict: Verdict, place: Place) -> None:
+        self._hosts.failed(place.host)
         attempt.note(verdict, place)
         self._journey.tell(
             "host-failed",
@@ -206,9 +289,14 @@ class Relay:
             return len(content)
         return await self._in_thread(len, content)
 
-    async def _pieces(self, content: Content) -> AsyncGenerator[bytes, None]:
+    async def _has_ascii_header(self, content: Content) -> bool:
+        if content.path is None:
+            return has_ascii_header(content)
+        return await self._in_thread(has_ascii_header, content)
+
+    async def _pieces(self, content: Content, encoding: Encoding) -> AsyncGenerator[bytes, None]:
         """The content as it travels: in one piece from memory, read in a thread from a spool file."""
-        pieces = outgoing.data(content.chunks())
+        pieces = encoding(content.chunks())
         if content.path is None:
             yield b"".join(pieces)
             return
@@ -218,6 +306,18 @@ class Relay:
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         threads = IReactorThreads(self._reactor)
         return await deferToThreadPool(threads, threads.getThreadPool(), function, *arguments)
+
+
+def has_ascii_header(content: Content) -> bool:
+    """Whether the header fields may go where SMTPUTF8 is not known. Raises OSError."""
+    block = b""
+    for chunk in content.chunks():
+        block += chunk
+        if (end := header_end(block)) >= 0:
+            return block[:end].isascii()
+        if len(block) > MAX_HEADER:
+            break
+    return block.isascii()
 
 
 def _may_be_eight_bit(message: QueuedMessage) -> bool:

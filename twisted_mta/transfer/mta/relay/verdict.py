@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from twisted_mta.protocol.smtp.client_events import Stage
 from twisted_mta.protocol.smtp.reply_reader import Reply
+from twisted_mta.transfer.mta.stranger import cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,19 @@ class Verdict:
         return self.stage is Stage.RECIPIENT and self.code == 452 and self.status in ("4.5.3", "4.0.0")
 
 
+_CONVERSATION = frozenset({Stage.RESET, Stage.MAIL, Stage.RECIPIENT, Stage.DATA, Stage.CONTENT, Stage.FINAL})
+
+
+def turned_away(verdict: Verdict) -> bool:
+    """Whether it was we who were refused, or could not get there, and not the mail: another host might hand
+    it in. That is what a small office meets whose port 25 is blocked, or whose address has no PTR record."""
+    if verdict.code == 0:
+        return verdict.stage not in _CONVERSATION
+    if verdict.stage not in _CONVERSATION and verdict.permanent:
+        return True
+    return verdict.status[1:] == ".7.25" or bool(cause(verdict.code, verdict.text))
+
+
 class Trouble(Exception):
     """A conversation ended before its time, or never began. `tls`: the same server may be worth a try
     without TLS."""
@@ -53,6 +67,14 @@ class Trouble(Exception):
         super().__init__(verdict.text)
         self.verdict = verdict
         self.tls = tls
+
+
+class Unfit(Exception):
+    """A message cannot be given to this server: `verdict` is permanent, but not the word of the server."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.text)
+        self.verdict = verdict
 
 
 def trouble(stage: Stage, status: str, text: str, *, tls: bool = False) -> Trouble:
