@@ -1,12 +1,21 @@
 """Address lists for ENVELOPE (RFC 5322 §3.4 and §4.4, RFC 3501 §7.4.2)."""
 
 import email.utils
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.message.address_list import MAX_ENTRIES, Mailbox, parse_addresses
+from twisted_mta.message import address_list
+from twisted_mta.message.address_list import (
+    MAX_ENTRIES,
+    MAX_MEMBER,
+    MAX_TOKENS,
+    MAX_WORDS,
+    Mailbox,
+    parse_addresses,
+)
 
 Entry = tuple[bytes | None, bytes | None, bytes | None, bytes | None]
 
@@ -142,8 +151,12 @@ _PIECES = (
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(st.sampled_from(_PIECES.split(b"|")), max_size=12).map(b"".join))
 def test_usual_addresses_are_no_special_case(value: bytes) -> None:
-    # A comment in front, which gives no name, makes it be read token by token from the beginning.
-    assert parse_addresses(value) == parse_addresses(b"()" + value)
+    usual, address_list._USUAL = address_list._USUAL, re.compile(b"(?!)")
+    try:
+        token_by_token = parse_addresses(value)
+    finally:
+        address_list._USUAL = usual
+    assert parse_addresses(value) == token_by_token
 
 
 def test_a_hundred_thousand_addresses() -> None:
@@ -151,6 +164,20 @@ def test_a_hundred_thousand_addresses() -> None:
     found = parse_addresses(people)
     assert len(found) == 100_000
     assert found[-1] == (b"User 99999", None, b"user99999", b"example.com")
+
+
+def test_an_unusual_address_does_not_slow_down_those_behind_it() -> None:
+    people = b", ".join(b"u%d@example.com" % number for number in range(100_000))
+    found = parse_addresses(b'(c) "x" y <a@b>, ' + people)
+    assert found[0] == (b"x y", None, b"a", b"b") and len(found) == MAX_ENTRIES
+
+
+def test_how_much_of_unusual_addresses_is_read() -> None:
+    assert len(parse_addresses(b"x y@z," * 300_000)) == MAX_TOKENS // 5
+    (huge,) = parse_addresses(b'"' + b'\\"' * MAX_MEMBER)
+    assert len(huge.local or b"") == MAX_MEMBER // 2 - 1
+    words = parse_addresses(b"a." * 10 + b" b" * MAX_MEMBER)
+    assert len(words) == 1 and len(words[0].local or b"") < 10 * MAX_WORDS
 
 
 def test_hostile_lists_cost_no_more_than_their_octets() -> None:

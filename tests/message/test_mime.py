@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mime_tree import body, check, shape, walk
 
+from twisted_mta.message import mime
 from twisted_mta.message.mime import MAX_DEPTH, MAX_PARTS, Part, locate, scan
 
 
@@ -285,6 +286,17 @@ def test_the_number_of_parts_is_bounded(part: bytes) -> None:
     assert len(root.children) == MAX_PARTS
     rest = root.children[-1]
     assert (rest.type, rest.subtype, rest.body_end) == (b"application", b"octet-stream", len(data))
+
+
+def test_delimiters_behind_very_many_lines_that_only_look_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mime, "MAX_DASHED", 100)
+    start = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+    for lines, parts in ((99, 2), (100, 1)):
+        data = start + b"--\r\n" * lines + b"--b\r\n\r\nx\r\n--b--\r\n"
+        root = scan(data)
+        check(data, root)
+        assert len(root.children) == parts
+    assert root.children[0].body_end == len(data)
 
 
 def test_hostile_messages_cost_no_more_than_their_octets() -> None:

@@ -2,11 +2,13 @@
 
 import base64
 import binascii
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_mta.message import transfer_encoding
 from twisted_mta.message.transfer_encoding import decode_transfer
 
 
@@ -70,6 +72,37 @@ def test_quoted_printable_round_trip(data):
 @given(st.binary(), st.sampled_from([b"base64", b"quoted-printable"]))
 def test_nothing_raises(data, encoding):
     assert isinstance(decode_transfer(data, encoding), bytes)
+
+
+_PIECES = [b"QUI", b"=", b"=\r\n", b"\n", b"\r", b" ", b"\t", b"=3D", b"=4", b"a", b"\xff", b"=\r", b" \r\n"]
+
+
+@given(
+    st.lists(st.sampled_from(_PIECES), max_size=30).map(b"".join),
+    st.integers(1, 9),
+    st.sampled_from([b"base64", b"quoted-printable"]),
+)
+def test_in_pieces_as_in_one(data, piece, encoding):
+    whole = decode_transfer(data, encoding)
+    usual, transfer_encoding._PIECE = transfer_encoding._PIECE, piece
+    try:
+        assert decode_transfer(data, encoding) == whole
+    finally:
+        transfer_encoding._PIECE = usual
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [(b"QUJD\r\n", b"base64"), (b"x \r\n", b"quoted-printable"), (b"=\r", b"quoted-printable")],
+)
+def test_little_more_than_the_text_itself_is_in_memory(text, encoding):
+    text *= 12_000_000 // len(text)
+    tracemalloc.start()
+    try:
+        decode_transfer(text, encoding)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_million_spaces_cost_no_more_than_they_weigh():

@@ -11,14 +11,17 @@ from queue_house import NOON, InlineQueue, WallClock, now
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.dsn import WHOLE_LIMIT, FailedRecipient
-from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.message.dsn.original import FULL_LIMIT, WHOLE_LIMIT
+from twisted_mta.message.dsn.values import ReportedRecipient
+from twisted_mta.message.envelope import MailParameters
+from twisted_mta.message.outcome import Action, QueuedMessage
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.records import NewMessage
 from twisted_mta.transfer.mta.bounce import Bounces, beginning
 
 ANN = Address.parse("ann@a.test")
-FAILED = FailedRecipient(Address.parse("bob@b.test"), "5.1.1", "550 no such user", NOON, "mx.b.test")
+BOB = Address.parse("bob@b.test")
+FAILED = ReportedRecipient(Action.FAILED, BOB, "5.1.1", "550 no such user", NOON, "mx.b.test")
 
 
 @pytest.fixture
@@ -64,6 +67,45 @@ def test_a_spool_file_that_is_gone_does_not_keep_the_report_back(bounces: Bounce
 
 @pytest.mark.parametrize("length", [0, 10, WHOLE_LIMIT, WHOLE_LIMIT + 1, 3 * WHOLE_LIMIT])
 def test_the_beginning_of_a_content(length: int) -> None:
-    data, complete = beginning(Content(b"", b"x" * length))
+    data, complete = beginning(Content(b"", b"x" * length), WHOLE_LIMIT)
     assert complete == (length <= WHOLE_LIMIT)
     assert len(data) == min(length, WHOLE_LIMIT + 1)
+
+
+def test_a_sender_who_wants_it_all_gets_a_large_message_back(bounces: Bounces, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"Subject: large\r\n\r\n" + b"x\r\n" * (WHOLE_LIMIT // 2))
+    for ret, media_type in (("FULL", b"message/rfc822"), ("", b"text/rfc822-headers")):
+        wanted = QueuedMessage(
+            "311111111111B",
+            ANN,
+            NOON,
+            Content(b"", path=path),
+            MailParameters(ret=ret),  # type: ignore[arg-type]
+        )
+        report = now(bounces.report(wanted, [FAILED], NOON))
+        assert b"Content-Type: " + media_type in report.content.data
+
+
+def test_one_of_half_a_megabyte_is_too_large_whoever_wants_it(bounces: Bounces) -> None:
+    content = Content(b"Subject: large\r\n", b"\r\n" + b"x" * 70 + b"\r\n" * (FULL_LIMIT // 2))
+    wanted = QueuedMessage("311111111111B", ANN, NOON, content, MailParameters(ret="FULL"))
+    report = now(bounces.report(wanted, [FAILED], NOON))
+    assert b"text/rfc822-headers\r\n\r\nSubject: large\r\n" in report.content.data
+
+
+def test_a_report_is_mail_that_asks_for_nothing(bounces: Bounces) -> None:
+    asking = MailParameters(ret="FULL", envid="1", require_tls=True, priority=5)
+    report = now(
+        bounces.report(
+            QueuedMessage("311111111111B", ANN, NOON, Content(b"", b"\r\n"), asking), [FAILED], NOON
+        )
+    )
+    assert report.parameters == MailParameters(require_tls=True)
+    assert report.recipients[0].notify == {"NEVER"}
+
+
+def test_a_report_to_an_internationalised_address(bounces: Bounces) -> None:
+    sender = Address.parse("ånn@a.test", utf8=True)
+    report = now(bounces.report(message(Content(b"", b"\r\n"), sender), [FAILED], NOON))
+    assert report.parameters == MailParameters(body="8BITMIME", smtputf8=True)

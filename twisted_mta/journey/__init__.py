@@ -1,1 +1,1 @@
-"""The journey of a message, told in small events that the log and later readers listen to."""
+"""The journey of a message in small events, told to the log and to a store that tells it again when asked."""

@@ -1,23 +1,23 @@
 """One bus of trace events: sessions, queue, delivery and access tell it what happened.
 
-An event is a stage (a short word such as `accepted`, `queued`, `relayed`, `bounced`, `login`), the queue
-id where there is one, and a few printable facts. Never credentials, never content. Readers are plain
-callables; the log is the first of them (`journey/log.py`).
+An event is a stage (a short word such as `accepted`, `relayed`, `bounced`, `login`), the queue id where there
+is one, and a few printable facts. Never credentials, never content. Readers are plain callables: the log
+(`log.py`) and the store that `mta trace` asks (`store.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """`stage` names what happened; `queue_id` is "" for what concerns no message; `facts` are in order."""
+class TraceEvent(NamedTuple):
+    """`stage` names what happened; `queue_id` is "" for what concerns no message; `facts` are in order. A
+    fact is a string, a number, an address, or a tuple of addresses; "" is a fact that is not known."""
 
     stage: str
     queue_id: str = ""
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = {}
 
 
 class Journey:

@@ -10,7 +10,7 @@ from twisted_mta.journey.bus import TraceEvent
 def printable(value: object) -> str:
     """A fact as it may stand in a log line: what is no printable character escaped, quoted where it has
     spaces or quotes."""
-    text = str(value)
+    text = _some(value) if isinstance(value, tuple) else str(value)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     if " " in text or '"' in text:
@@ -19,12 +19,22 @@ def printable(value: object) -> str:
     return text
 
 
+def _some(values: tuple[object, ...]) -> str:
+    """The first three; the store keeps all of them."""
+    return ",".join(map(str, values[:3])) + (",…" if len(values) > 3 else "")
+
+
 def render(event: TraceEvent) -> str:
     """`queue_id: stage name=value …`, or `-: stage …` for what concerns no message."""
-    facts = "".join(f" {name}={printable(value)}" for name, value in event.facts.items() if value != "")
+    facts = "".join(
+        f" {name}={printable(value)}"
+        for name, value in event.facts.items()
+        if value != "" and name != "certifier"  # what proves who may track a message is the store's alone
+    )
     return f"{event.queue_id or '-'}: {event.stage}{facts}"
 
 
+UNLOGGED = frozenset({"trying"})  # what comes of it has a line of its own
 NAMESPACE = "twisted_mta.journey"
 
 
@@ -35,4 +45,6 @@ class LogReader:
         self._log = log or Logger(NAMESPACE)  # an attribute of the class would be made anew at every event
 
     def __call__(self, event: TraceEvent) -> None:
+        if event.stage in UNLOGGED:
+            return
         self._log.info("{line}", line=render(event), trace=event)

@@ -1,19 +1,25 @@
-"""Bounces: when mail cannot be delivered its sender is told (RFC 5321 §6.1), unless it is itself a report.
+"""Bounces and other reports: a sender is told what became of a message (RFC 5321 §6.1, RFC 3461), unless the
+message is itself a report.
 
-The report goes to the reverse-path under the null reverse-path, through the queue like any other mail
-(RFC 3464 §2). Whoever records the failure puts it into the queue in the same transaction.
+A report goes to the reverse-path under the null reverse-path, through the queue like any other mail (RFC
+3461 §6.1). Whoever records the results puts it into the queue in the same transaction. It asks for no
+reports itself, so that even a host which overlooks the null reverse-path makes none.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from twisted.logger import Logger
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.dsn import WHOLE_LIMIT, FailedRecipient, Report, failure_report
+from twisted_mta.message.dsn.original import WHOLE_LIMIT, most
+from twisted_mta.message.dsn.report import Rendered, render
+from twisted_mta.message.dsn.rules import NEVER, returned
+from twisted_mta.message.dsn.values import Report, ReportedRecipient
+from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import MailQueue
@@ -21,25 +27,36 @@ from twisted_mta.queue.records import NewMessage
 
 
 class Bounces:
-    """hostname: this host, as Reporting-MTA; postmaster: whom replies to reports reach."""
+    """hostname: this host, as Reporting-MTA; postmaster: whom replies to reports reach; confidential: aliases
+    whose members nobody is told of."""
 
     log = Logger(namespace="twisted_mta.bounce")
 
-    def __init__(self, queue: MailQueue, *, hostname: str, postmaster: Address) -> None:
+    def __init__(
+        self, queue: MailQueue, *, hostname: str, postmaster: Address, confidential: Iterable[Address] = ()
+    ) -> None:
         self._queue = queue
         self._hostname = hostname
         self._postmaster = postmaster
+        self._confidential = frozenset(alias.key for alias in confidential)
+
+    def is_confidential(self, alias: Address) -> bool:
+        """Whether mail has arrived when it reaches this alias, as far as its sender learns (RFC 3461
+        §5.2.7.4)."""
+        return alias.key in self._confidential
 
     async def report(
-        self, message: QueuedMessage, failed: Sequence[FailedRecipient], now: float
+        self, message: QueuedMessage, recipients: Sequence[ReportedRecipient], now: float
     ) -> NewMessage | None:
-        """The report of these failures, ready for the queue; None when the message came from the null
+        """The one report of all these results, ready for the queue; None when the message came from the null
         reverse-path: a report that cannot be delivered ends here (RFC 5321 §6.1)."""
-        if message.reverse_path is None:
+        if message.reverse_path is None or not recipients:
             return None
-        original, complete = await self._beginning(message)
+        asked = message.parameters
+        ret = returned(asked, [recipient.action for recipient in recipients])
+        original, complete = await self._beginning(message, most(ret))
         number = self._queue.numbers.message()
-        data = failure_report(
+        rendered = await self._render(
             Report(
                 reporting_mta=self._hostname,
                 postmaster=self._postmaster,
@@ -48,38 +65,52 @@ class Bounces:
                 queue_id=message.queue_id,
                 arrived=message.arrived,
                 now=now,
-                failed=failed,
+                recipients=recipients,
                 original=original,
                 complete=complete,
+                ret=ret,
+                envid=asked.envid,
+                smtputf8=asked.smtputf8,
             )
         )
         return NewMessage(
             number=number,
             reverse_path=None,
             arrived=now,
-            content=Content(b"", data),
-            size=len(data),
-            checksum=zlib.crc32(data),
-            recipients=(QueuedRecipient(self._queue.numbers.recipient(), message.reverse_path),),
+            content=Content(b"", rendered.data),
+            size=len(rendered.data),
+            checksum=zlib.crc32(rendered.data),
+            recipients=(
+                QueuedRecipient(self._queue.numbers.recipient(), message.reverse_path, notify=NEVER),
+            ),
+            parameters=MailParameters(
+                body=rendered.body, smtputf8=rendered.smtputf8, require_tls=asked.require_tls
+            ),
         )
 
-    async def _beginning(self, message: QueuedMessage) -> tuple[bytes, bool]:
+    async def _render(self, report: Report) -> Rendered:
+        """What is large takes its time, and takes it in a thread."""
+        if len(report.original) <= WHOLE_LIMIT:
+            return render(report)
+        return await self._queue.in_thread(render, report)
+
+    async def _beginning(self, message: QueuedMessage, limit: int) -> tuple[bytes, bool]:
         """As much of the message as a report returns. A report without it is better than none."""
         if message.content.path is None:
-            return beginning(message.content)
+            return beginning(message.content, limit)
         try:
-            return await self._queue.in_thread(beginning, message.content)
+            return await self._queue.in_thread(beginning, message.content, limit)
         except OSError as error:
             self.log.error("{queue_id}: cannot be read: {error}", queue_id=message.queue_id, error=error)
             return b"", False
 
 
-def beginning(content: Content) -> tuple[bytes, bool]:
-    """The first octets of a content, one more than a report may return whole, and whether they are all of it.
-    Raises OSError."""
+def beginning(content: Content, limit: int) -> tuple[bytes, bool]:
+    """The first octets of a content, one more than `limit` if there are as many, and whether they are all of
+    it. Raises OSError."""
     read = bytearray()
     for chunk in content.chunks():
         read += chunk
-        if len(read) > WHOLE_LIMIT:
-            return bytes(read[: WHOLE_LIMIT + 1]), False
+        if len(read) > limit:
+            return bytes(read[: limit + 1]), False
     return bytes(read), True

@@ -1,0 +1,1 @@
+"""The Message Tracking Query Protocol (RFC 3887), sans I/O."""

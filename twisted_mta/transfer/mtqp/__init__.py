@@ -1,0 +1,1 @@
+"""Answers to those who track their messages from outside (RFC 3887)."""
