@@ -23,6 +23,7 @@ from twisted_mta.transfer.mta.dispatch import Dispatcher
 
 DELIVERED = Outcome(Action.DELIVERED, "2.0.0", "ok")
 DELAYED = Outcome(Action.DELAYED, "4.2.1", "try later")
+BUSY = Outcome(Action.DELAYED, "4.7.0", "421 4.7.0 too many connections", "mx.c.test")
 UNREACHABLE = Outcome(Action.DELAYED, "4.4.1", "no answer")
 FAILED = Outcome(Action.FAILED, "5.1.1", "550 5.1.1 no such user", "mx.b.test")
 
@@ -98,6 +99,7 @@ class House:
             clock=self.clock,
             schedule=self.options.get("schedule", RetrySchedule()),
             limits=self.options.get("limits", ActiveLimits()),
+            **({"next_hop": self.options["next_hop"]} if "next_hop" in self.options else {}),
         )
         now(self.dispatcher.start())
 
@@ -119,6 +121,9 @@ class House:
 
     def stages(self, queue_id: str) -> list[str]:
         return [event.stage for event in self.events if event.queue_id == queue_id]
+
+    def stages_of(self, stage: str) -> list[TraceEvent]:
+        return [event for event in self.events if event.stage == stage]
 
     def by_hand(self) -> QueueAdministration:
         return QueueAdministration(self.directory, seconds=self.clock.seconds)

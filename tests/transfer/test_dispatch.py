@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dispatch_house import DELAYED, DELIVERED, FAILED, UNREACHABLE, Deliverer, House
+from dispatch_house import BUSY, DELAYED, DELIVERED, FAILED, UNREACHABLE, Deliverer, House
 from queue_house import NOON, now
 from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import DeliverBy, MailParameters
 from twisted_mta.message.outcome import Action, Outcome
 from twisted_mta.queue.ids import decode
 from twisted_mta.queue.schedule import DAY, HOUR, RetrySchedule
-from twisted_mta.transfer.mta.active import ActiveLimits
+from twisted_mta.transfer.mta.active import ActiveLimits, who_sends
 
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 300_000 + b"\r\n"
 
@@ -74,15 +75,22 @@ class TestTheRoad:
         assert house.queued()[queue_id]["team@a.test"] == "expanded"
         remote.answer(FAILED)
         (report,) = house.local.take()
-        assert (
-            b"Original-Recipient: rfc822; team@a.test\r\nFinal-Recipient: rfc822; cy@c.test\r\n"
-            in report.text
-        )
+        assert b"Final-Recipient: rfc822; team@a.test\r\n" in report.text
+        assert b"SMTP-Remote-Recipient: cy@c.test\r\n" in report.text
 
-    def test_aliases_that_lead_in_a_circle_end(self, house: House) -> None:
-        house.local.always = lambda r: expansion("b@a.test" if r.forward_path.local == "a" else "a@a.test")
-        house.put("a@a.test")
-        assert len(house.local.attempts) == 2
+    @pytest.mark.parametrize("to", [("a@a.test",), ("a@a.test", "b@a.test"), ("a@a.test", "cy@c.test")])
+    def test_the_sender_hears_of_addresses_that_lead_in_a_circle(
+        self, house: House, to: tuple[str, ...]
+    ) -> None:
+        circle = {"a": expansion("b@a.test"), "b": expansion("a@a.test")}
+        house.local.always = lambda r: circle.get(r.forward_path.local, DELIVERED)
+        house.remote.always = DELIVERED
+        house.put(*to)
+        report = house.local.attempts[-1]
+        assert report.message.reverse_path is None
+        assert report.to == ["ann@a.test"]
+        assert b"Status: 5.4.6\r\n" in report.text
+        assert report.text.count(b"Final-Recipient") == 1
         assert house.queued() == {}
 
 
@@ -96,23 +104,31 @@ class TestRetry:
             if len(house.remote.attempts) > len(times):
                 times.append(house.clock.seconds() - NOON)
         minutes = [time / 60 for time in times]
-        assert minutes == [0, 5, 15, 35, 75, 135, 255, 495, 735]
+        assert minutes == [0, 5, 15, 35, 75, 135, 240, 480, 720]
         assert [attempt.recipients[0].attempts for attempt in house.remote.attempts] == list(range(9))
         assert set(house.stages(queue_id)) == {"deferred"}
         (first, *_) = house.events
         assert first.facts["reason"] == "try later"
         assert first.facts["next"] == "Fri, 15 Jan 2027 08:05:00 +0000"
 
-    def test_given_up_after_five_days_with_one_report(self, house: House) -> None:
+    def test_one_warning_after_four_hours_and_one_failure_after_five_days(self, house: House) -> None:
         house.remote.always = DELAYED
         house.local.always = DELIVERED
         queue_id = house.put("cy@c.test")
+        while house.clock.seconds() - NOON < 4 * HOUR:
+            assert house.local.attempts == []
+            house.clock.advance(HOUR / 4)
+        (warning,) = house.local.take()
         while house.queued():
+            assert house.local.attempts == []
             house.clock.advance(HOUR / 4)
         assert house.clock.seconds() - NOON == 5 * DAY
-        (report,) = house.local.attempts
-        assert report.message.reverse_path is None
-        assert report.to == ["ann@a.test"]
+        (report,) = house.local.take()
+        for about, action in ((warning, b"delayed"), (report, b"failed")):
+            assert about.message.reverse_path is None
+            assert about.to == ["ann@a.test"]
+            assert b"\r\nAction: " + action + b"\r\n" in about.text
+        assert b"Will-Retry-Until: Wed, 20 Jan 2027 08:00:00 +0000\r\n" in warning.text
         assert b"for 5 days" in report.text
         assert house.stages(queue_id)[-2:] == ["expired", "done"]
 
@@ -180,7 +196,7 @@ class TestBounces:
         assert house.queued() == {}
         report = house.remote.attempts[1].message.queue_id
         assert house.stages(queue_id) == ["bounced", "done"]
-        assert house.stages(report) == ["double-bounce", "done"]
+        assert house.stages(report) == ["report", "double-bounce", "done"]
 
     def test_mail_from_the_null_path_is_dropped_with_a_word(self, house: House) -> None:
         house.remote.always = FAILED
@@ -227,12 +243,52 @@ class TestFairness:
         assert next_round(DELIVERED) == 4
         assert next_round(DELIVERED) == 5
         assert next_round(FAILED) == 5
-        house.remote.attempts[0].answer(UNREACHABLE)
-        for attempt in house.remote.take()[1:]:
-            attempt.answer(DELIVERED)
-        assert len(house.remote.attempts) == 5
-        house.remote.take()[0].answer(UNREACHABLE)
-        assert house.remote.attempts == []  # four are under way already
+        house.remote.attempts[0].answer(UNREACHABLE)  # half of that, once for all that are under way
+        for attempt in house.remote.take()[1:3]:
+            attempt.answer(UNREACHABLE)
+        assert house.remote.attempts == []
+        house.stop()
+
+    def test_after_trouble_it_earns_them_slowly(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(per_domain=8))
+        for number in range(100):
+            house.put(f"u{number}@c.test")
+
+        def next_round(outcome: Outcome) -> int:
+            for attempt in house.remote.take():
+                attempt.answer(outcome)
+            return len(house.remote.attempts)
+
+        assert [next_round(DELIVERED) for _ in range(3)] == [4, 8, 8]
+        assert next_round(BUSY) == 4
+        assert [next_round(DELIVERED) for _ in range(5)] == [5, 6, 7, 8, 8]
+        assert len(house.stages_of("deferred")) == 0
+        house.stop()
+
+    def test_one_attempt_too_many_is_put_back_in_line(self, tmp_path: Path) -> None:
+        """A host that takes one connection at a time costs nobody a delay."""
+        house = House(tmp_path)
+        for number in range(10):
+            house.put(f"u{number}@c.test")
+        delivered = []
+        while house.remote.attempts:
+            first, *others = house.remote.take()
+            for attempt in others:
+                attempt.answer(BUSY)
+            delivered += first.to
+            first.answer(DELIVERED)
+        assert sorted(delivered) == sorted(f"u{number}@c.test" for number in range(10))
+        assert house.stages_of("deferred") == []
+        assert house.queued() == {}
+        house.stop()
+
+    def test_a_destination_that_is_always_busy_rests(self, tmp_path: Path) -> None:
+        house = House(tmp_path)
+        house.remote.always = BUSY
+        for number in range(10):
+            house.put(f"u{number}@c.test")
+        assert len(house.remote.take()) == 3
+        assert len(house.stages_of("deferred")) == 10
         house.stop()
 
     def test_hosts_that_never_speak_leave_room_for_those_that_do(self, tmp_path: Path) -> None:
@@ -262,7 +318,7 @@ class TestFairness:
         assert Counter(attempt.to[0] for attempt in house.remote.take()) == {
             "u1@c.test": 2,
             "u1@e.test": 1,
-            "u1@f.test": 1,
+            "u2@e.test": 1,
         }
         second.answer(UNREACHABLE)  # on trial again, with two attempts more than there are trials for
         assert house.remote.attempts == []
@@ -290,27 +346,107 @@ class TestFairness:
             attempts = Counter(attempt.recipients[0].forward_path.domain for attempt in house.remote.attempts)
             known = house.dispatcher._active._destinations
             assert lane.running == sum(attempts.values()) <= 6
-            assert lane.on_trial == sum(n for domain, n in attempts.items() if not known[domain].answers)
+            trials = {domain: n for domain, n in attempts.items() if not known[domain, ""].answers}
+            assert lane.trial.inside == sum(trials.values())
+            assert lane.extra.inside == sum(max(0, n - 2) for d, n in attempts.items() if d not in trials)
             assert max(attempts.values(), default=0) <= 4
         house.remote.always = DELIVERED
         for attempt in house.remote.take():
             attempt.answer(DELIVERED)
         house.clock.advance(HOUR)
         assert house.queued() == {}
-        assert (lane.running, lane.on_trial) == (0, 0)
+        assert (lane.running, lane.trial.inside, lane.extra.inside) == (0, 0, 0)
         house.stop()
 
-    def test_destinations_take_turns(self, tmp_path: Path) -> None:
+    def test_senders_take_turns_each_with_their_mail_in_order(self, tmp_path: Path) -> None:
         house = House(tmp_path, limits=ActiveLimits(remote=1))
-        for number in range(3):
-            house.put(f"u{number}@c.test")
-        house.put("u@d.test")
+        for number in range(5):
+            house.put(f"u{number}@c.test", sender="mass@a.test")
+        house.put("v0@c.test", sender="ann@a.test")
+        house.put("v1@d.test", sender="ann@a.test")
+        house.put("w0@c.test", sender="bob@a.test")
         order = []
         while house.remote.attempts:
             (attempt,) = house.remote.take()
-            order += attempt.to
+            order += [attempt.to[0].partition("@")[0]]
             attempt.answer(DELIVERED)
-        assert order == ["u0@c.test", "u1@c.test", "u@d.test", "u2@c.test"]
+        assert order == ["u0", "u1", "v0", "w0", "u2", "v1", "u3", "u4"]
+        house.stop()
+
+    def test_whoever_is_one_sender(self) -> None:
+        assert who_sends("ann@a.test", "list-1-bob=b.test@a.test") == "ann@a.test"
+        assert who_sends("", None) == ""
+        lists = ("list-1-bob=b.test@a.test", "List+77@a.test", "list+bob=b.test@a.test", "list@A.test")
+        assert {who_sends("", Address.parse(path)) for path in lists} == {"list@a.test"}
+        assert who_sends("", '"a@b"@c.test') == '"a@b"@c.test'
+
+    def test_a_higher_priority_goes_first(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(remote=1))
+        for number, priority in enumerate((0, 0, -4, 0, 6, 4, 6)):
+            house.put(f"u{number}@c.test", parameters=MailParameters(priority=priority))
+        order = []
+        while house.remote.attempts:
+            (attempt,) = house.remote.take()
+            order += [attempt.to[0][1]]
+            attempt.answer(DELIVERED)
+        assert order == list("0465132")
+        house.stop()
+
+    def test_a_few_messages_do_not_wait_behind_a_large_mailing(self, tmp_path: Path) -> None:
+        """Wherever they are: in memory, on disk when the server starts, or to other destinations."""
+        limits = ActiveLimits(remote=4, per_domain=4, recipients=100, share=60)
+        house = House(tmp_path, limits=limits)
+
+        def mailing() -> None:
+            for number in range(300):
+                house.put(f"m{number}@{'c' if number % 3 else f'd{number}'}.test", sender="mass@a.test")
+
+        def few() -> set[str]:
+            paths = {f"{name}{number}@c.test" for name in ("ann", "bob") for number in range(3)}
+            paths.add("ann@far.test")
+            for path in sorted(paths):
+                house.put(path, sender=f"{path[:3]}@a.test")
+            return paths
+
+        def delivered_until(wanted: set[str]) -> int:
+            others = 0
+            while wanted:
+                attempt = house.remote.attempts.pop(0)
+                others += attempt.to[0] not in wanted
+                wanted -= set(attempt.to)
+                attempt.answer(DELIVERED)
+            return others
+
+        mailing()
+        assert delivered_until(few()) <= 20
+        wanted = few()
+        house.restart()
+        house.remote.take()
+        house.restart()
+        assert delivered_until(wanted) <= 20
+        house.remote.always = DELIVERED
+        for attempt in house.remote.take():
+            attempt.answer(DELIVERED)
+        assert house.queued() == {}
+        house.stop()
+
+    def test_attempts_beyond_the_first_few_leave_places_free(self, tmp_path: Path) -> None:
+        """A destination that is slow and earned all places does not keep others out."""
+        house = House(tmp_path, limits=ActiveLimits(remote=16, per_domain=16))
+        for number in range(100):
+            house.put(f"u{number}@c.test")
+        rounds = []
+        for _ in range(4):
+            for attempt in house.remote.take():
+                attempt.answer(DELIVERED)
+            rounds.append(len(house.remote.attempts))
+        assert rounds == [4, 8, 14, 14]
+        for number in range(5):
+            house.put(f"u{number}@d.test")
+        assert len(house.remote.attempts) == 16
+        for attempt in house.remote.take():
+            attempt.answer(DELIVERED)
+        assert len(house.remote.attempts) == 16
         house.stop()
 
     @pytest.mark.parametrize("share", [5, 15, 40, 200])
@@ -385,6 +521,58 @@ class TestFairness:
             house.clock.advance(300)
         assert house.queued() == {}
         assert len(house.local.attempts) == 6
+        house.stop()
+
+
+class TestOneNextHop:
+    """Mail for many domains that goes to one smarthost: one destination."""
+
+    def house(self, directory: Path, **options: object) -> House:
+        return House(directory, next_hop=lambda *_: "smart.test:587", **options)
+
+    def test_a_dead_one_costs_one_attempt_per_rest(self, tmp_path: Path) -> None:
+        house = self.house(tmp_path)
+        house.remote.always = UNREACHABLE
+        for number in range(20):
+            house.put(f"u@d{number}.test")
+        assert len(house.remote.take()) == 3
+        reasons = Counter(event.facts["reason"] for event in house.stages_of("deferred"))
+        assert len(reasons) == 2
+        assert max(reasons).startswith("smart.test:587 is left alone until ")
+        house.clock.advance(300)
+        assert len(house.remote.take()) == 1
+        house.stop()
+
+    def test_one_that_takes_few_connections_delays_nobody(self, tmp_path: Path) -> None:
+        house = self.house(tmp_path)
+        for number in range(20):
+            house.put(f"u@d{number}.test")
+        while house.remote.attempts:
+            first, second, *others = [*house.remote.take(), None]
+            for attempt in filter(None, others):
+                attempt.answer(BUSY)
+            first.answer(DELIVERED)
+            if second is not None:
+                second.answer(DELIVERED)
+        assert house.stages_of("deferred") == []
+        assert house.queued() == {}
+        house.stop()
+
+    @pytest.mark.parametrize("share", [5, 15, 40])
+    def test_memory_is_bounded_and_nothing_is_forgotten(self, tmp_path: Path, share: int) -> None:
+        house = self.house(tmp_path, limits=ActiveLimits(remote=10, recipients=50, share=share, octets=200))
+        expected = [f"u@d{number}.test" for number in range(200)]
+        for path in expected:
+            house.put(path, sender=f"a{len(path) % 3}@a.test")
+        most, delivered = 0, []
+        while house.remote.attempts:
+            for attempt in house.remote.take():
+                delivered += attempt.to
+                most = max(most, len(house.dispatcher._active.numbers))
+                attempt.answer(DELIVERED)
+        assert sorted(delivered) == sorted(expected)
+        assert most <= share + 1
+        assert house.queued() == {}
         house.stop()
 
 
@@ -558,3 +746,46 @@ class TestStop:
         (attempt,) = house.remote.attempts
         assert attempt.message.queue_id == queue_id
         assert attempt.message.recovered
+
+
+class TestWhatTheSenderAsksFor:
+    def test_mail_that_is_held_until_a_time_waits_for_it(self, house: House) -> None:
+        """FUTURERELEASE (RFC 4865), also over a restart."""
+        house.remote.always = DELIVERED
+        house.put("cy@c.test", parameters=MailParameters(hold_until=NOON + HOUR))
+        house.clock.advance(HOUR / 2)
+        assert house.remote.attempts == []
+        house.restart()
+        house.clock.advance(NOON + HOUR - 1 - house.clock.seconds())
+        assert house.remote.attempts == []
+        house.clock.advance(1)
+        assert len(house.remote.attempts) == 1
+        assert house.queued() == {}
+
+    @pytest.mark.parametrize("outcome", [DELAYED, UNREACHABLE])
+    def test_mail_that_must_come_by_a_time_is_returned_then(self, house: House, outcome: Outcome) -> None:
+        """DELIVERBY (RFC 2852), also at a destination that rests and from disk."""
+        house.remote.always = outcome
+        house.local.always = DELIVERED
+        for _ in range(5):
+            house.put("cy@c.test", parameters=MailParameters(deliver_by=DeliverBy(NOON + 1000)))
+        house.clock.advance(500)
+        house.restart()
+        house.clock.advance(NOON + 999 - house.clock.seconds())
+        assert len(house.queued()) == 5
+        house.clock.advance(1)
+        assert house.queued() == {}
+        assert len(house.local.attempts) == 5
+
+    def test_mail_that_was_returned_by_hand_is_not_tried(self, house: House) -> None:
+        house.put("cy@c.test")
+        house.remote.take()[0].answer(DELAYED)
+        house.local.always = DELIVERED
+        connection = sqlite3.connect(house.directory / "queue.sqlite")
+        with connection:
+            connection.execute("UPDATE recipient SET returned = 1, next_attempt = 0")
+        connection.close()
+        house.restart()
+        assert house.remote.attempts == []
+        assert house.queued() == {}
+        assert len(house.local.attempts) == 1

@@ -1,180 +1,69 @@
-"""The active queue: the bounded part of the queue that is in memory, and what of it goes next.
+"""The active queue: the bounded part of the queue that is in memory.
 
 There is a lane for local domains and one for the others, so that trouble outside never delays mail between
-accounts here. Within a lane the destinations take turns, and each has a limit of attempts at once, which it
-earns by answering. In memory, too, each destination has its share; what is over it waits on disk
-(`behind`). A destination that cannot be reached rests for a while: its mail is deferred without attempts of
-its own.
+accounts here; `lane.py` says who goes next, `destination.py` how many attempts a destination gets.
 
-A host that takes connections and never speaks holds each attempt for minutes. So destinations that have not
-answered yet are on trial: all of them together get no more than half of the lane, and whatever they do,
-those that answer have the other half.
+Memory is shared by one rule: nobody may have more than four times of what is still free. It holds for a
+sender in all, for a destination in all, and for a sender at a destination, within that destination's share.
+One alone gets four fifths, two four ninths each; whoever comes later finds room, in memory, at once. What is
+refused stays on disk: a destination is then marked as behind, and of a sender the backlog takes note.
 
 Pure bookkeeping: no I/O, no clock.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import enum
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from twisted_mta.interfaces import IDeliverer
-from twisted_mta.message.date import format_date
-from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.message.address import Address
+from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
+from twisted_mta.transfer.mta.destination import Destination, Key, Lesson, Work
+from twisted_mta.transfer.mta.lane import Lane
+
+__all__ = ["RECIPIENTS_AT_ONCE", "ActiveLimits", "ActiveQueue", "Admission", "Work", "who_sends"]
 
 RECIPIENTS_AT_ONCE = 100  # in one attempt; what every server must take (RFC 5321 §4.5.3.1.8)
-_FOOTHOLD = 10  # recipients of a destination that are let in even when others have filled the memory
-_MEMORY = 3  # rests, after which failures are forgotten
-_WHILE_RESTING = 100  # deferrals of a resting destination's mail recorded at once
-_FAILURES_TO_REST = 3  # attempts in a row that did not reach the destination
-_ON_TRIAL = 2  # attempts at once at a destination that has not answered
+_TIMES_FREE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveLimits:
     """local, remote: attempts at once in each lane; per_domain: the most to one remote domain.
-    recipients: those in memory; share: those of one domain; octets: of message bodies that wait in memory
-    (others are read when their turn comes). rest: seconds during which an unreachable destination is left
-    alone."""
+    recipients: those in memory; share: those of one remote domain; octets: of message bodies that wait in
+    memory (others are read when their turn comes). rest: seconds during which a destination in trouble is
+    left alone."""
 
     local: int = 100
     remote: int = 200
     per_domain: int = 20
-    recipients: int = 5000
-    share: int = 500
-    octets: int = 32 << 20
+    recipients: int = 10_000
+    share: int = 1000
+    octets: int = 64 << 20
     rest: float = 300.0
 
 
-class Lane:
-    """The destinations of one deliverer, taking turns.
+class Admission(enum.Enum):
+    """Whether there is room. DESTINATION_FULL: a domain has its share already, and is marked as behind.
+    PASSED_OVER: the sender has, or a next hop of many domains; the backlog must look again."""
 
-    rests: whether they are on trial until they answer, and rest when they cannot be reached.
-    on_trial: attempts under way at destinations that are; trials: the most there may be.
-    put_off: destinations whose turn came when there were as many, in that order; none of them is in `turns`.
-    """
-
-    def __init__(self, deliverer: IDeliverer, *, at_once: int, per_destination: int, rests: bool) -> None:
-        self.deliverer = deliverer
-        self.at_once = at_once
-        self.per_destination = per_destination
-        self.rests = rests
-        self.running = 0
-        self.trials = max(1, at_once // 2)
-        self.on_trial = 0
-        self.turns: deque[Destination] = deque()
-        self.put_off: dict[Destination, None] = {}
-
-    def next_turn(self) -> Destination | None:
-        """Takes the next destination out of its line. Who was put off has waited longest."""
-        if self.put_off and self.on_trial < self.trials:
-            destination = next(iter(self.put_off))
-            del self.put_off[destination]
-            return destination
-        return self.turns.popleft() if self.turns else None
+    GRANTED = enum.auto()
+    DESTINATION_FULL = enum.auto()
+    PASSED_OVER = enum.auto()
 
 
-class Destination:
-    """A domain that has mail in memory, or that was lately found unreachable."""
-
-    __slots__ = (
-        "answers",
-        "at_once",
-        "domain",
-        "failures",
-        "in_turn",
-        "known_until",
-        "lane",
-        "last",
-        "recipients",
-        "rests_until",
-        "running",
-        "waiting",
-    )
-
-    def __init__(self, domain: str, lane: Lane) -> None:
-        self.domain = domain
-        self.lane = lane
-        self.waiting: deque[Work] = deque()
-        self.recipients = 0  # in memory: waiting, or in an attempt
-        self.running = 0  # attempts
-        self.answers = not lane.rests  # did when it was last attempted
-        self.at_once = lane.per_destination if self.answers else self._few
-        self.in_turn = False  # stands in one of the lane's two lines
-        self.failures = 0  # in a row
-        self.rests_until = 0.0
-        self.known_until = 0.0  # when the failures are forgotten
-        self.last: Outcome | None = None  # why it rests
-
-    def resting(self, now: float) -> Outcome | None:
-        """The failure it rests for, or None when attempts may be made."""
-        return self.last if now < self.rests_until else None
-
-    def attempts_at_once(self, now: float) -> int:
-        """Few at first, one more with each success, few again after a failure to reach it. After a rest one
-        attempt probes, until it succeeds."""
-        if self.resting(now):
-            return _WHILE_RESTING
-        return 1 if self.failures >= _FAILURES_TO_REST else self.at_once
-
-    @property
-    def _few(self) -> int:
-        return min(_ON_TRIAL, self.lane.per_destination)
-
-    def learn(self, outcomes: Sequence[Outcome], now: float, rest: float) -> None:
-        """Whether an attempt reached the destination at all (RFC 3463 X.4.X, "network and routing")."""
-        if not self.lane.rests:
-            return
-        delayed = all(outcome.action is Action.DELAYED for outcome in outcomes)
-        if not (delayed and all(outcome.status.startswith("4.4.") for outcome in outcomes)):
-            self._count_as(answering=True)
-            self.failures = 0
-            if not delayed:
-                self.at_once = min(self.at_once + 1, self.lane.per_destination)
-            return
-        self._count_as(answering=False)
-        self.at_once = self._few
-        self.failures += 1
-        self.known_until = now + _MEMORY * rest
-        if self.failures >= _FAILURES_TO_REST:
-            self.rests_until = now + rest
-            self.last = self._left_alone(outcomes[0])
-
-    def _count_as(self, *, answering: bool) -> None:
-        """Attempts under way change sides with their destination."""
-        if self.answers is answering:
-            return
-        self.answers = answering
-        lane = self.lane
-        lane.on_trial += -self.running if answering else self.running
-        if self in lane.put_off:  # no reason to wait any longer
-            del lane.put_off[self]
-            lane.turns.append(self)
-
-    def _left_alone(self, failure: Outcome) -> Outcome:
-        """What becomes of the mail during the rest. No host has said anything about that mail."""
-        until = format_date(self.rests_until)
-        cause = f"{failure.remote_mta}: {failure.text}" if failure.remote_mta else failure.text
-        return replace(
-            failure, text=f"{self.domain} is left alone until {until}, after: {cause}", remote_mta=""
-        )
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One message for some recipients at one destination. `message` None: still on disk."""
-
-    destination: Destination
-    number: int
-    arrived: float
-    recipients: tuple[QueuedRecipient, ...]
-    message: QueuedMessage | None
-
-    @property
-    def octets(self) -> int:
-        """Of the body that it keeps in memory."""
-        return len(self.message.content.data) if self.message is not None else 0
+def who_sends(account: str, reverse_path: str | Address | None) -> str:
+    """Who takes turns: the account that submitted the mail, or else its reverse-path ("" for the null path)
+    without what a mailing list changes in it for every message (`list+id@`, `list-id-bob=b.test@`)."""
+    if account or not reverse_path:
+        return account
+    local, _, domain = str(reverse_path).lower().rpartition("@")
+    if "=" in local:
+        local = local.partition("-")[0]
+    return f"{local.partition('+')[0]}@{domain}"
 
 
 class ActiveQueue:
@@ -182,127 +71,135 @@ class ActiveQueue:
 
     def __init__(self, *, local: IDeliverer, remote: IDeliverer, limits: ActiveLimits) -> None:
         self.limits = limits
-        self.local = Lane(local, at_once=limits.local, per_destination=limits.local, rests=False)
-        self.remote = Lane(remote, at_once=limits.remote, per_destination=limits.per_domain, rests=True)
+        self.local = Lane(
+            local,
+            at_once=limits.local,
+            per_destination=limits.local,
+            share=limits.recipients,
+            rests=False,
+        )
+        self.remote = Lane(
+            remote, at_once=limits.remote, per_destination=limits.per_domain, share=limits.share, rests=True
+        )
         self.numbers: set[int] = set()  # of the recipients in memory
-        self._destinations: dict[str, Destination] = {}
+        self._senders: Counter[str] = Counter()  # recipients in memory
+        self._destinations: dict[Key, Destination] = {}
         self._octets = 0
-        self._behind: set[Destination] = set()
+        self._behind: dict[Destination, None] = {}
         self._next_sweep = 0.0
 
     @property
     def has_room(self) -> bool:
-        """False when no more should be read from disk. Beyond `limits.recipients` there is room for
-        the foothold of destinations that have nothing in memory yet."""
-        return len(self.numbers) < 2 * self.limits.recipients
+        """False when no more should be read from disk."""
+        return self._free > 0
 
     @property
     def running(self) -> int:
         """Attempts under way."""
         return self.local.running + self.remote.running
 
+    def may_take(self, key: Key, sender: str, priority: int) -> Admission:
+        """Whether more of a sender's mail for a destination is let in."""
+        if self._senders[sender] >= _TIMES_FREE * self._free:
+            return Admission.PASSED_OVER
+        destination = self._destinations.get(key)
+        if destination is None:
+            return Admission.GRANTED
+        room = destination.share - destination.recipients
+        if self._fair(destination) and destination.of_senders[sender, priority] < _TIMES_FREE * room:
+            return Admission.GRANTED
+        if not destination.domain:
+            return Admission.PASSED_OVER
+        self.is_behind(destination)
+        return Admission.DESTINATION_FULL
+
     def admit(
         self,
         lane: Lane,
+        key: Key,
         number: int,
         arrived: float,
         recipients: Sequence[QueuedRecipient],
+        *,
+        sender: str,
+        priority: int = 0,
+        deadline: bool = False,
         message: QueuedMessage | None = None,
-    ) -> bool:
-        """Take in recipients of one message at one domain; False as `may_take`."""
-        domain = recipients[0].forward_path.domain
-        if not self.may_take(domain):
-            return False
-        destination = self._destinations.get(domain)
+    ) -> None:
+        """Take in recipients of one message at one destination: to whom `may_take` has granted it."""
+        destination = self._destinations.get(key)
         if destination is None:
-            destination = self._destinations[domain] = Destination(domain, lane)
+            destination = self._destinations[key] = lane.destination(key)
         for start in range(0, len(recipients), RECIPIENTS_AT_ONCE):
             some = tuple(recipients[start : start + RECIPIENTS_AT_ONCE])
-            work = Work(destination, number, arrived, some, message)
+            work = Work(destination, number, arrived, some, message, sender, priority, deadline=deadline)
             if self._octets + work.octets > self.limits.octets:
                 work.message = None
             self._octets += work.octets
-            destination.waiting.append(work)
             destination.recipients += len(some)
+            destination.of_senders[sender, priority] += len(some)
+            self._senders[sender] += len(some)
             self.numbers.update(recipient.number for recipient in some)
-        self._take_turn(destination)
-        return True
-
-    def may_take(self, domain: str) -> bool:
-        """False when the destination has its share in memory already; it is then marked as behind."""
-        destination = self._destinations.get(domain)
-        if destination is None or destination.recipients < _FOOTHOLD:
-            return True
-        if destination.recipients < self.limits.share and len(self.numbers) < self.limits.recipients:
-            return True
-        self._behind.add(destination)
-        return False
+            lane.line_up(work)
 
     def next(self, now: float) -> Work | None:
         """What is to be attempted now; None: nothing, or enough is under way."""
-        for lane in (self.local, self.remote):
-            if lane.running < lane.at_once and (work := self._next_in(lane, now)) is not None:
-                return work
-        return None
-
-    def _next_in(self, lane: Lane, now: float) -> Work | None:
-        while (destination := lane.next_turn()) is not None:
-            destination.in_turn = False
-            if not destination.waiting or destination.running >= destination.attempts_at_once(now):
-                continue  # gets its turn again when an attempt ends, or more comes
-            if not destination.answers and lane.on_trial >= lane.trials:
-                lane.put_off[destination] = None
-                destination.in_turn = True
-                continue
-            work = destination.waiting.popleft()
+        work = self.local.next(now) or self.remote.next(now)
+        if work is not None:
             self._octets -= work.octets
-            destination.running += 1
-            lane.running += 1
-            lane.on_trial += not destination.answers
-            self._take_turn(destination)
-            return work
-        return None
+        return work
 
-    def _take_turn(self, destination: Destination) -> None:
-        if destination.waiting and not destination.in_turn:
-            destination.in_turn = True
-            destination.lane.turns.append(destination)
+    def put_back(self, work: Work) -> None:
+        """The attempt is over, and another one will be made when its turn comes."""
+        work.put_back += 1
+        self._octets += work.octets
+        self._ended(work, answers=True)
+        self.lane_of(work).line_up_again(work)
 
-    def finished(self, work: Work, now: float) -> None:
-        """The attempt is over and its outcome recorded: its recipients are no longer in memory."""
+    def finished(self, work: Work, now: float, learned: Lesson | None = None) -> None:
+        """The attempt is over and its outcome recorded: its recipients are no longer in memory. `learned`:
+        of the destination, None when there was no attempt."""
         self._let_go([work])
-        self._ended(work.destination)
-        self._forget_idle(work.destination, now)
+        destination = work.destination
+        answers = destination.answers if learned is None else learned is not Lesson.AWAY
+        self._ended(work, answers=answers or not destination.rests)
+        self._forget_idle(destination, now)
 
     def abandoned(self, work: Work) -> None:
         """The attempt is over but its outcome could not be recorded: its recipients stay in memory, so that
         what was perhaps delivered is not attempted again before the next start."""
-        self._ended(work.destination)
+        self._ended(work, answers=work.destination.answers)
 
-    def _ended(self, destination: Destination) -> None:
-        lane = destination.lane
-        destination.running -= 1
-        lane.running -= 1
-        lane.on_trial -= not destination.answers
-        self._take_turn(destination)
+    def lane_of(self, work: Work) -> Lane:
+        """Where an attempt counts."""
+        return self.remote if work.destination.rests else self.local
+
+    def _ended(self, work: Work, *, answers: bool) -> None:
+        self.lane_of(work).ended(work.destination, answers=answers)
 
     def drop_waiting(self) -> None:
         """Forget all that waits, and all rests: the queue was changed by hand and will be read anew."""
         self._behind.clear()
+        self.local.clear()
+        self.remote.clear()
         for destination in list(self._destinations.values()):
-            self._let_go(destination.waiting)
+            self._let_go(work for _, work in destination.waiting)
             destination.waiting.clear()
-            destination.failures, destination.rests_until = 0, 0.0
+            destination.position, destination.passed_over = (0.0, 0), False
+            destination.troubles, destination.rests_until = 0, 0.0
+            destination.known_until = 0.0
             self._forget_idle(destination, 0.0)
         self._octets = 0
 
-    def forget_failures(self, now: float) -> None:
-        """Let go of destinations that are remembered only for failures of long ago."""
+    def forget_troubles(self, now: float) -> None:
+        """Let go of destinations that are remembered only for trouble of long ago."""
         if now < self._next_sweep:
             return
         self._next_sweep = now + self.limits.rest
         for destination in list(self._destinations.values()):
             self._forget_idle(destination, now)
+
+    # What is on disk beside
 
     @property
     def any_behind(self) -> bool:
@@ -310,25 +207,53 @@ class ActiveQueue:
         return bool(self._behind)
 
     def behind(self) -> Destination | None:
-        """A destination that has more due on disk, and room for it. Whoever asks reads it, all of it, or
-        finds it named again when `admit` refuses the rest."""
-        room = len(self.numbers) <= self.limits.recipients * 3 // 4
+        """A destination that has more due on disk, and room for it. Whoever asks reads it, or says again that
+        it `is_behind`."""
         for destination in self._behind:
-            if not destination.recipients or (room and destination.recipients <= self.limits.share // 2):
-                self._behind.remove(destination)
+            if destination.recipients <= destination.share // 2 and self._fair(destination, 2):
+                del self._behind[destination]
                 return destination
         return None
 
     def is_behind(self, destination: Destination) -> None:
         """There is more due on disk for this destination."""
-        self._behind.add(destination)
+        destination.passed_over = True
+        self._behind[destination] = None
+
+    def has_room_for(self, sender: str, key: Key) -> bool:
+        """Whether there is room by far, where a sender's mail for a destination was passed over."""
+        if 2 * self._senders[sender] > _TIMES_FREE * self._free:
+            return False
+        destination = self._destinations.get(key)
+        return destination is None or 2 * destination.recipients <= destination.share
+
+    @property
+    def _free(self) -> int:
+        return self.limits.recipients - len(self.numbers)
+
+    def _fair(self, destination: Destination, times: int = _TIMES_FREE) -> bool:
+        """Whether a destination has no more than it may have of all memory. The local ones share it as
+        they like: what matters there is the sender's share."""
+        return (
+            not destination.rests
+            or not destination.recipients
+            or (destination.recipients < times * self._free)
+        )
 
     def _let_go(self, works: Iterable[Work]) -> None:
         for work in works:
-            work.destination.recipients -= len(work.recipients)
+            recipients, destination = len(work.recipients), work.destination
+            destination.recipients -= recipients
             self.numbers.difference_update(recipient.number for recipient in work.recipients)
+            key = work.sender, work.priority
+            destination.of_senders[key] -= recipients
+            self._senders[work.sender] -= recipients
+            if not destination.of_senders[key]:
+                del destination.of_senders[key]
+            if not self._senders[work.sender]:
+                del self._senders[work.sender]
 
     def _forget_idle(self, destination: Destination, now: float) -> None:
         idle = not destination.recipients and destination not in self._behind
-        if idle and (not destination.failures or now >= destination.known_until):
-            self._destinations.pop(destination.domain, None)
+        if idle and now >= destination.known_until:
+            self._destinations.pop((destination.domain, destination.next_hop), None)

@@ -24,16 +24,21 @@ from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import DamagedMessage, MailQueue
 from twisted_mta.queue.records import Intervention, NewMessage
 from twisted_mta.queue.schedule import RetrySchedule
-from twisted_mta.transfer.mta.active import ActiveLimits, ActiveQueue, Work
-from twisted_mta.transfer.mta.backlog import Backlog
+from twisted_mta.transfer.mta.active import ActiveLimits, ActiveQueue, Admission, who_sends
+from twisted_mta.transfer.mta.backlog import Backlog, NextHopOf
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.conclusion import Conclusions
+from twisted_mta.transfer.mta.destination import Lesson, Work
 
+_NOTICED_WITHIN = 10.0  # seconds from a change by hand until its notice
 STOPPING = 10.0  # seconds that attempts under way are given when the server stops
+_RETURNED = Outcome(Action.FAILED, "5.0.0", "Returned by the administrator")
 
 
 class Dispatcher:
-    """local: the deliverer for the domains of `directory`; remote: for all others. clock: the wall clock."""
+    """local: the deliverer for the domains of `directory`; remote: for all others. clock: the wall clock.
+    next_hop: where the administrator sends mail for a domain, of a reverse-path, submitted by an account,
+    with a next hop given by hand; "" when the DNS says it. What goes to one next hop is one destination."""
 
     log = Logger(namespace="twisted_mta.dispatch")
 
@@ -49,6 +54,7 @@ class Dispatcher:
         clock: IReactorTime,
         schedule: RetrySchedule = RetrySchedule(),
         limits: ActiveLimits = ActiveLimits(),
+        next_hop: NextHopOf = lambda domain, reverse_path, account, route: route,
     ) -> None:
         self._queue = queue
         self._directory = directory
@@ -56,7 +62,16 @@ class Dispatcher:
         self._clock = clock
         self._conclusions = Conclusions(queue, bounces=bounces, journey=journey, schedule=schedule)
         self._active = ActiveQueue(local=local, remote=remote, limits=limits)
-        self._backlog = Backlog(queue, self._active, directory=directory, clock=clock, loaded=self._proceed)
+        self._next_hop = next_hop
+        self._backlog = Backlog(
+            queue,
+            self._active,
+            directory=directory,
+            clock=clock,
+            loaded=self._proceed,
+            next_hop=next_hop,
+        )
+        self._noticed = 0.0  # when the queue was last changed by hand
         self._proceeding = False
         self._stopping = False
         self._idle: Deferred[None] | None = None
@@ -87,32 +102,56 @@ class Dispatcher:
 
     def _take_added(self, messages: Sequence[NewMessage]) -> None:
         for new in messages:
-            self._take(new.number, new.arrived, new.arrived, new.recipients, new.queued())
+            self._take(new.queued(), new.number, new.begins, new.begins, new.recipients)
         self._proceed()
 
     def _take(
         self,
+        message: QueuedMessage,
         number: int,
-        arrived: float,
+        begins: float,
         due: float,
         recipients: Sequence[QueuedRecipient],
-        message: QueuedMessage | None,
     ) -> None:
         """What has just been put into the queue needs no reading, if there is room."""
-        if not self._active.has_room:
+        if not self._active.has_room or due > self._clock.seconds():
             self._backlog.expect(due)
             return
+        active = self._active
+        sender, priority = who_sends(message.account, message.reverse_path), message.parameters.priority
         domains: dict[str, list[QueuedRecipient]] = {}
         for recipient in recipients:
             domains.setdefault(recipient.forward_path.domain, []).append(recipient)
         for domain, group in domains.items():
-            lane = self._active.local if self._directory.is_local(domain) else self._active.remote
-            self._active.admit(lane, number, arrived, group, message)
+            lane, key = active.remote, (domain, "")
+            if self._directory.is_local(domain):
+                lane = active.local
+            elif hop := self._next_hop(domain, message.reverse_path, message.account, ""):
+                key = "", hop
+            admission = active.may_take(key, sender, priority)
+            if admission is Admission.GRANTED:
+                active.admit(
+                    lane,
+                    key,
+                    number,
+                    begins,
+                    group,
+                    sender=sender,
+                    priority=priority,
+                    deadline=message.parameters.deliver_by is not None,
+                    message=message,
+                )
+            elif admission is Admission.DESTINATION_FULL:
+                self._backlog.leave_on_disk([recipient.number for recipient in group])
+            elif admission is Admission.PASSED_OVER:
+                self._backlog.pass_over(sender, key, due)
 
     def _take_notice(self, interventions: Sequence[Intervention]) -> None:
         """The queue was changed by hand: what waits in memory may be held or gone."""
         for intervention in interventions:
-            self._journey.tell(intervention.action, encode(intervention.message), by="hand")
+            to = intervention.recipient
+            self._journey.tell(intervention.action, encode(intervention.message), by="hand", to=to)
+        self._noticed = self._clock.seconds()
         self._active.drop_waiting()
         self._backlog.start_over()
 
@@ -130,14 +169,30 @@ class Dispatcher:
             self._proceeding = False
 
     async def _attempt(self, work: Work) -> None:
+        learned: Lesson | None = None
+        began = self._clock.seconds()
         try:
-            outcomes = await self._outcomes(work)
+            outcomes = self._without_attempt(work)
+            if outcomes is not None and work.deadline:
+                await self._loaded(work)  # the conclusion depends on it
+            if outcomes is None and await self._loaded(work):
+                outcomes = await self._deliver(work)
+                now = self._clock.seconds()
+                destination = work.destination
+                learned = destination.learn(work, outcomes, now, self._active.limits.rest)
+                if destination.may_put_back(work, learned, now):
+                    self._active.put_back(work)
+                    self._go_on()
+                    return
             if outcomes is not None:
                 await self._conclude(work, outcomes)
         except DamagedMessage as error:
             self.log.critical("{error}; the message is held", error=error)
             await self._queue.hold(work.number, str(error))
-        self._active.finished(work, self._clock.seconds())
+            self._journey.tell("held", encode(work.number), reason=str(error))
+        self._active.finished(work, self._clock.seconds(), learned)
+        if self._noticed >= began:
+            self._backlog.expect(self._noticed - _NOTICED_WITHIN)  # it may be returned, or have another route
         self._go_on()
 
     def _abandon(self, failure: Failure, work: Work) -> None:
@@ -158,26 +213,30 @@ class Dispatcher:
         self._backlog.replenish()
         self._proceed()
 
-    async def _outcomes(self, work: Work) -> Sequence[Outcome] | None:
-        """One for each recipient; None when there is nothing to record."""
-        destination = work.destination
-        if (reason := destination.resting(self._clock.seconds())) is not None:
-            return [reason] * len(work.recipients)
+    def _without_attempt(self, work: Work) -> Sequence[Outcome] | None:
+        """What becomes of mail that is not to be tried now; None: try it."""
+        outcome = work.destination.resting(self._clock.seconds())
+        if work.recipients[0].returned:
+            outcome = _RETURNED
+        return None if outcome is None else [outcome] * len(work.recipients)
+
+    async def _loaded(self, work: Work) -> bool:
+        """Whether the message is in memory, from disk if need be; False when it was removed by hand."""
+        if work.message is None:
+            work.message = await self._queue.message(work.number)
+        return work.message is not None
+
+    async def _deliver(self, work: Work) -> Sequence[Outcome]:
+        """One outcome for each recipient."""
+        assert work.message is not None
         try:
-            if work.message is None:
-                work.message = await self._queue.message(work.number)
-                if work.message is None:
-                    return None  # removed by hand
-            outcomes = await destination.lane.deliverer.deliver(work.message, work.recipients)
+            outcomes = await self._active.lane_of(work).deliverer.deliver(work.message, work.recipients)
             if len(outcomes) != len(work.recipients):
                 raise RuntimeError(f"{len(outcomes)} outcomes for {len(work.recipients)} recipients")
-        except DamagedMessage:
-            raise
         except Exception:
             self.log.failure("{queue_id}: unexpected error in a delivery", queue_id=encode(work.number))
             accident = Outcome(Action.DELAYED, "4.3.0", "Local error in processing")
             outcomes = [accident] * len(work.recipients)
-        destination.learn(outcomes, self._clock.seconds(), self._active.limits.rest)
         return outcomes
 
     # What came of it
@@ -189,8 +248,8 @@ class Dispatcher:
         for result in conclusion.results:
             if result.outcome.action is Action.DELAYED:
                 self._backlog.expect(result.next_attempt)
-        if conclusion.settled.added:
-            self._take(work.number, work.arrived, now, conclusion.settled.added, work.message)
+        if conclusion.settled.added and work.message is not None:
+            self._take(work.message, work.number, work.arrived, now, conclusion.settled.added)
         if conclusion.report is not None:
             self._take_added([conclusion.report])
         if conclusion.settled.finished:
