@@ -5,6 +5,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -36,6 +37,8 @@ v6       AAAA  2001:db8::2
 null     MX    0 .
 bare     A     192.0.2.3
 empty    TXT   "neither"
+long     TXT   "one " "two"
+_25._tcp.mx1 TLSA 3 1 1 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
 alias    CNAME example.test.
 mxalias  CNAME mx1
 dangling CNAME nowhere
@@ -65,19 +68,19 @@ class TestRealServer(TestCase):
         assert verifyObject(IResolver, self.resolver)
 
     async def test_mx(self):
-        assert sorted(await self.resolver.mx("example.test")) == [
+        assert sorted((await self.resolver.mx("example.test")).records) == [
             (10, "mx1.example.test"),
             (20, "mx2.other.test"),
         ]
 
     async def test_mx_behind_an_alias(self):
-        assert len(await self.resolver.mx("alias.example.test")) == 2
+        assert len((await self.resolver.mx("alias.example.test")).records) == 2
 
     async def test_null_mx(self):
-        assert await self.resolver.mx("null.example.test") == [(0, "")]
+        assert (await self.resolver.mx("null.example.test")).records == ((0, ""),)
 
     async def test_no_mx(self):
-        assert await self.resolver.mx("bare.example.test") == []
+        assert (await self.resolver.mx("bare.example.test")).records == ()
 
     async def test_no_such_domain(self):
         assert await self.resolver.mx("nowhere.example.test") is None
@@ -89,15 +92,29 @@ class TestRealServer(TestCase):
 
     async def test_addresses_of_both_families(self):
         found = await self.resolver.addresses("mx1.example.test")
-        assert sorted(found) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
-        assert sorted(await self.resolver.addresses("mxalias.example.test")) == sorted(found)
-        assert await self.resolver.addresses("v6.example.test") == ["2001:db8::2"]
+        assert sorted(found.records) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+        assert found.canonical == "mx1.example.test" and not found.secure
+        behind_alias = await self.resolver.addresses("mxalias.example.test")
+        assert sorted(behind_alias.records) == sorted(found.records)
+        assert behind_alias.canonical == "mx1.example.test"
+        assert (await self.resolver.addresses("v6.example.test")).records == ("2001:db8::2",)
+
+    async def test_texts(self):
+        assert (await self.resolver.txt("empty.example.test")).records == ("neither",)
+        assert (await self.resolver.txt("long.example.test")).records == ("one two",)
+        assert (await self.resolver.txt("bare.example.test")).records == ()
+        assert await self.resolver.txt("nowhere.example.test") is None
+
+    async def test_tlsa(self):
+        found = await self.resolver.tlsa("_25._tcp.mx1.example.test")
+        assert found.records == ((3, 1, 1, bytes(range(32))),)
+        assert await self.resolver.tlsa("_25._tcp.v6.example.test") is None
 
     async def test_a_name_without_addresses(self):
-        assert await self.resolver.addresses("empty.example.test") == []
+        assert (await self.resolver.addresses("empty.example.test")).records == ()
 
     async def test_an_answer_too_big_for_udp(self):
-        assert len(await self.resolver.mx("many.example.test")) == 60
+        assert len((await self.resolver.mx("many.example.test")).records) == 60
 
     async def test_server_failure(self):
         with pytest.raises(ResolutionError, match=r"MX of broken\.test: SERVFAIL"):
@@ -117,7 +134,7 @@ class TestRealServer(TestCase):
             resolver = DnsResolver(servers, reactor=reactor, timeout=0.1)
             await resolver.start()
             self.addCleanup(resolver.stop)
-            assert len(await resolver.mx("example.test")) == 2
+            assert len((await resolver.mx("example.test")).records) == 2
 
 
 class udp_socket:
@@ -166,6 +183,28 @@ def one_address(query):
     return answer.to_wire()
 
 
+class Elsewhere:
+    """A dnspython resolver whose answers look as if they came from another machine."""
+
+    def __init__(self, resolver):
+        self.resolver = resolver
+
+    def resolve(self, *question, **options):
+        answer = self.resolver.resolve(*question, **options)
+        answer.nameserver = "192.0.2.53"
+        return answer
+
+
+def vouched(query):
+    """An answer with the AD bit, when the question asks for it."""
+    question = dns.message.from_wire(query)
+    answer = dns.message.make_response(question)
+    answer.flags |= question.flags & dns.flags.AD
+    if question.question[0].rdtype == dns.rdatatype.A:
+        answer.answer.append(dns.rrset.from_text(question.question[0].name, 100, "IN", "A", "192.0.2.9"))
+    return answer.to_wire()
+
+
 class TestOddServers(TestCase):
     async def resolver(self, server, **limits):
         resolver = DnsResolver([f"127.0.0.1:{server.port}"], reactor=reactor, **limits)
@@ -188,12 +227,35 @@ class TestOddServers(TestCase):
     async def test_one_family_failing_does_not_hide_the_other(self):
         with udp_socket(one_address) as server:
             resolver = await self.resolver(server)
-            assert await resolver.addresses("host.test") == ["192.0.2.9"]
+            assert (await resolver.addresses("host.test")).records == ("192.0.2.9",)
+
+    async def test_a_server_on_the_loopback_is_believed(self):
+        with udp_socket(vouched) as server:
+            resolver = await self.resolver(server)
+            assert (await resolver.addresses("host.test")).secure
+            assert (await resolver.mx("host.test")).secure
+            assert (await resolver.addresses("host.test")).secure  # as it was remembered
+
+    async def test_a_server_elsewhere_is_believed_only_when_it_was_declared_safe(self):
+        with udp_socket(vouched) as server:
+            for trusted in (False, True):
+                resolver = await self.resolver(server, trusted=trusted)
+                self.patch(resolver, "_resolver", Elsewhere(resolver._resolver))
+                assert (await resolver.addresses("host.test")).secure == trusted
+
+    async def test_that_there_is_no_tlsa_is_remembered_for_a_minute(self):
+        with udp_socket(vouched) as server:
+            clock = Clock()
+            resolver = await self.resolver(server, clock=clock)
+            for moment, asked in ((0, 1), (59, 1), (61, 2)):
+                clock.advance(moment - clock.seconds())
+                assert (await resolver.tlsa("_25._tcp.host.test")).records == ()
+                assert server.asked == asked
 
     async def test_localhost_is_not_asked_for(self):
         with silent_socket() as server:
             resolver = await self.resolver(server)
-            assert await resolver.addresses("localhost") == ["127.0.0.1", "::1"]
+            assert (await resolver.addresses("localhost")).records == ("127.0.0.1", "::1")
             assert server.asked == 0
 
     async def test_answers_are_remembered_for_their_time_to_live(self):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from zope.interface import Attribute, Interface
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,33 @@ class IDirectory(Interface):
         that leads to it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What the DNS has under a name that exists; no records when there are none of that type. `secure`: a
+    validating resolver that we may believe vouches for the answer (RFC 4035 §3.2.3), be it empty or not.
+    `canonical`: the name at the end of the aliases (CNAME), "" when it is not known."""
+
+    records: tuple[T, ...] = ()
+    secure: bool = False
+    canonical: str = ""
+
+
 class IResolver(Interface):
-    """The DNS as routing needs it. Names are in lower case without a final dot; all methods
-    raise `twisted_mta.resolver.ResolutionError` (temporary) on SERVFAIL, timeout or garbage."""
+    """The DNS as routing needs it. Names are in lower case without a final dot; all methods return None
+    when the name does not exist (NXDOMAIN), and raise `twisted_mta.resolver.ResolutionError` (temporary) on
+    SERVFAIL, which a validating resolver also says of a forged answer, timeout or garbage."""
 
-    async def mx(domain: str) -> Sequence[tuple[int, str]] | None:
-        """(preference, exchange) pairs in no particular order; empty when the domain exists without MX;
-        None when the domain does not exist (NXDOMAIN). The null MX (RFC 7505) is [(0, "")]."""
+    async def mx(domain: str) -> Found[tuple[int, str]] | None:
+        """(preference, exchange) pairs in no particular order. The null MX (RFC 7505) is (0, "") alone."""
 
-    async def addresses(name: str) -> Sequence[str] | None:
-        """IPv4 and IPv6 addresses as text; empty when there are none; None on NXDOMAIN."""
+    async def addresses(name: str) -> Found[str] | None:
+        """IPv4 and IPv6 addresses as text. `secure`: all that were found are."""
+
+    async def txt(name: str) -> Found[str] | None:
+        """Texts, each with its strings put together; octets beyond ASCII as Latin-1."""
+
+    async def tlsa(name: str) -> Found[tuple[int, int, int, bytes]] | None:
+        """(usage, selector, matching type, association data) of RFC 6698 §2.1."""
 
 
 class IDraft(Interface):

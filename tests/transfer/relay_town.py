@@ -48,6 +48,7 @@ class RelayTestCase(TestCase):
     async def start(self, **settings: object) -> Relay:
         """A relay that knows b.test, an MX for each server, and c.test, where nobody listens."""
         routing = settings.pop("routing", {})
+        whole = settings.pop("routing_itself", None)
         names = [f"mx{n}.b.test" for n in range(len(self.servers))]
         resolver = DictionaryResolver(
             {"b.test": [(10 * n, name) for n, name in enumerate(names)], "c.test": [(10, "mx.c.test")]},
@@ -58,9 +59,10 @@ class RelayTestCase(TestCase):
         journey.add_reader(self.events.append)
         limits = {"sweep": 0.02, "timeouts": impatient(), **settings.pop("limits", {})}
         self.relay = Relay(
-            reactor=reactor,
+            reactor=settings.pop("reactor", reactor),
             hostname=settings.pop("hostname", "mx.a.test"),
-            routing=Routing(
+            routing=whole
+            or Routing(
                 resolver=resolver,
                 hostname="mx.a.test",
                 randomness=random.Random(1),

@@ -18,8 +18,10 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
+from twisted_mta.transfer.mda.lmtp import Lmtp
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
+from twisted_mta.transfer.session import TransferPolicy
 from twisted_mta.wire.listener import Listener
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 +0000
@@ -175,6 +177,8 @@ class Town:
             kind = Reception
             allow = tuple(ipaddress.ip_network(network) for network in networks)
             chosen = ReceptionPolicy(allow_networks=allow, **common)
+        elif role == "lmtp":
+            kind, chosen = Lmtp, TransferPolicy(**common)
         else:
             kind = Submission
             chosen = SubmissionPolicy(allow_cleartext=cleartext, **common)

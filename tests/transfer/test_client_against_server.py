@@ -4,9 +4,11 @@ import pytest
 from smtp_session import Town
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import EnvelopeRecipient
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client import ClientEngine
 from twisted_mta.protocol.smtp.client_events import EnvelopeReplied, Replied, Stage
+from twisted_mta.protocol.smtp.transaction import Transaction
 
 ALICE, BOB, NOBODY = (Address(name, "a.test") for name in ("alice", "bob", "nobody"))
 CONTENT = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nno final line end"
@@ -48,14 +50,19 @@ def wire(request):
     return wire
 
 
+def begin(wire, sender, *recipients, reset):
+    transaction = Transaction(
+        sender, [EnvelopeRecipient(to) for to in recipients], len(CONTENT), eight_bit=True
+    )
+    wire.engine.envelope(transaction, now=0.0, reset=reset)
+
+
 def test_a_message(wire):
     wire.engine.hello()
     assert wire.event().stage is Stage.HELLO
     assert {"PIPELINING", "SIZE", "8BITMIME", "STARTTLS"} <= set(wire.engine.extensions)
     assert wire.engine.peer_name == "mx.a.test" and wire.engine.size_limit > 0
-    wire.engine.envelope(
-        Address("carol", "b.test"), [ALICE, NOBODY, BOB], size=len(CONTENT), eight_bit=True, reset=True
-    )
+    begin(wire, Address("carol", "b.test"), ALICE, NOBODY, BOB, reset=True)
     event = wire.event()
     assert isinstance(event, EnvelopeReplied) and event.go_ahead
     assert [(reply.code, reply.status) for reply in event.recipients] == [
@@ -63,7 +70,8 @@ def test_a_message(wire):
         (550, "5.1.1"),
         (250, "2.1.5"),
     ]
-    wire.engine.send_content(b"".join(outgoing.data([CONTENT])), last=True)
+    encoding = outgoing.lines if "CHUNKING" in wire.engine.extensions else outgoing.data
+    wire.engine.send_content(b"".join(encoding([CONTENT])), last=True)
     event = wire.event()
     assert isinstance(event, Replied) and (event.stage, event.reply.code) == (Stage.FINAL, 250)
     ((envelope, _, body),) = wire.town.intake.stored
@@ -76,9 +84,9 @@ def test_a_message(wire):
 def test_nobody_is_accepted_and_then_somebody(wire):
     wire.engine.hello()
     wire.carry()
-    wire.engine.envelope(None, [NOBODY], size=1, eight_bit=False, reset=False)
+    begin(wire, None, NOBODY, reset=False)
     assert not wire.event().go_ahead
-    wire.engine.envelope(None, [BOB], size=1, eight_bit=False, reset=True)
+    begin(wire, None, BOB, reset=True)
     assert wire.event().go_ahead
 
 
@@ -99,6 +107,6 @@ def test_login(step):
     wire.carry()
     wire.engine.hello()
     wire.carry()
-    assert wire.engine.auth_mechanism == "PLAIN"
-    wire.engine.authenticate("alice@a.test", "secret")
+    assert wire.engine.mechanisms[0] == "PLAIN"
+    wire.engine.authenticate("PLAIN", b"\0alice@a.test\0secret")
     assert wire.event().reply.code == 235

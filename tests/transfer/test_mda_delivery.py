@@ -95,7 +95,13 @@ class DeliveryTests(TestCase):
         ((account, octets, how),) = self.store.taken
         assert account == "alice@a.test"
         assert octets == b"Return-Path: <eve@far.test>\r\nDelivered-To: alice@a.test\r\n" + BODY
-        assert how == {"unique": "Q1-70", "arrived": 1234.5, "mailbox": "INBOX", "recovered": False}
+        assert how == {
+            "unique": "Q1-70",
+            "arrived": 1234.5,
+            "mailbox": "INBOX",
+            "flags": frozenset(),
+            "recovered": False,
+        }
         (event,) = self.events
         assert (event.stage, event.queue_id) == ("delivered", "Q1")
         assert {name: str(value) for name, value in event.facts.items()} == {

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.transfer.smtp_session import Town, address, full_disk
+from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.data import CHUNK
 from twisted_mta.transfer.mta.reception import within
@@ -215,6 +216,16 @@ def test_a_client_that_leaves_leaves_no_draft():
     assert not town.intake.drafts[0].open
 
 
+@pytest.mark.parametrize("command", ["STARTTLS", "RSET", "EHLO x"])
+def test_what_ends_a_transaction_between_two_chunks_leaves_no_draft(command):
+    town = Town(tls=True, extensions=frozenset({Extension.CHUNKING}))
+    town.say(*ENVELOPE, "BDAT 3")
+    town.send(b"abc")
+    assert town.intake.drafts[0].open
+    town.say(command)
+    assert not town.intake.drafts[0].open
+
+
 def test_a_client_that_leaves_during_a_write_leaves_no_draft():
     town = Town()
     town.say(*ENVELOPE, "DATA")
@@ -270,10 +281,14 @@ def test_the_journey():
     assert accepted.facts == {
         "client": "192.0.2.1",
         "reverse_path": "<x@b.test>",
+        "to": (Address.parse("alice@a.test"),),
         "recipients": 1,
         "size": len(CONTENT),
         "tls": "",
         "account": "",
+        "message_id": "",
+        "envid": "",
+        "certifier": "",
     }
     assert refused.stage == "refused"
     assert refused.facts["forward_path"] == "<nobody@a.test>"

@@ -3,12 +3,19 @@
 For each fault: what becomes of a message when the server is the only one, and when a second one is there.
 """
 
+import os
+import resource
+
 from certificates import authority
 from relay_town import CONTENT, SHORT, RelayTestCase, impatient
 from scripted_server import DROP, HANG, Script
-from twisted.internet.task import LoopingCall
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, LoopingCall
+from zope.interface import directlyProvides, providedBy
 
 from twisted_mta.message.outcome import Action
+from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 
 RELAYED, DELAYED, FAILED = Action.RELAYED, Action.DELAYED, Action.FAILED
 TEMPORARY, PERMANENT = "451 4.3.9 not now", "554 5.3.9 never"
@@ -180,11 +187,109 @@ class TestOtherFaults(RelayTestCase):
     async def test_the_journey_tells_of_a_delay(self):
         await self.outcome(Script({"RCPT": "450 4.2.0 greylisted"}))
         (delayed,) = self.told("delayed")
-        assert delayed == {
-            "to": delayed["to"],
+        expected = {
             "host": "mx0.b.test",
             "address": "127.0.0.1",
-            "tls": "",
             "status": "4.2.0",
             "reply": "450 4.2.0 greylisted",
+            "cause": "",
         }
+        assert {name: delayed[name] for name in expected} == expected
+
+
+class _Slow:
+    """The real reactor, whose clock the test advances; connections are real."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000)
+        self.seconds, self.callLater = self.clock.seconds, self.clock.callLater
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(reactor, name)
+
+
+class TestTime(RelayTestCase):
+    """Minutes and hours, on a clock of the test's own."""
+
+    async def begin(self, script):
+        self.slow = _Slow()
+        await self.serve(script)
+        await self.start(reactor=self.slow, limits={"timeouts": StageTimeouts(), "sweep": 1.0})
+        self.addCleanup(self.cut)
+        self.outcome = Deferred.fromCoroutine(self.send())
+        await self.until(lambda: self.servers[0].open)
+
+    def cut(self):
+        """Nobody waits for a goodbye: the clock stands still."""
+        for connection in self.servers[0].open:
+            connection.transport.abortConnection()
+
+    async def pass_time(self, seconds):
+        """In steps, as a clock does."""
+        for _ in range(int(seconds)):
+            self.slow.clock.advance(1)
+        await self.turn()
+
+    async def test_a_greeting_after_four_minutes(self):
+        await self.begin(Script({"BANNER": HANG}))
+        await self.pass_time(240)
+        (connection,) = self.servers[0].open
+        connection.deaf = False
+        connection.transport.write(b"220 mx.b.test at last\r\n")
+        (outcome,) = await self.outcome
+        assert outcome.action is RELAYED
+
+    async def test_a_greeting_after_six_minutes_is_too_late(self):
+        await self.begin(Script({"BANNER": HANG}))
+        await self.pass_time(299)
+        assert not self.outcome.called
+        await self.pass_time(2)
+        (outcome,) = await self.outcome
+        assert (outcome.action, outcome.text) == (DELAYED, "Timed out waiting for greeting")
+
+    async def test_a_final_reply_after_nine_minutes(self):
+        await self.begin(Script({"FINAL": HANG}))
+        await self.until(lambda: self.servers[0].messages)
+        await self.pass_time(540)
+        (connection,) = self.servers[0].open
+        connection.transport.write(b"250 taken\r\n")
+        (outcome,) = await self.outcome
+        assert outcome.action is RELAYED
+
+    async def test_the_clock_jumps_an_hour(self):
+        """Ahead: what is under way has timed out, and is delayed. Back: nothing changes."""
+        for jump, action in ((3600.0, DELAYED), (-3600.0, RELAYED)):
+            await self.begin(Script({"FINAL": [HANG, "250 ok"]}))
+            await self.until(lambda: self.servers[0].messages)
+            self.slow.clock.rightNow += jump
+            await self.pass_time(5)
+            if action is RELAYED:
+                (connection,) = self.servers[0].open
+                connection.deaf = False
+                connection.transport.write(b"250 taken\r\n")
+            (outcome,) = await self.outcome
+            assert outcome.action is action
+            (outcome,) = await self.send()
+            assert outcome.action is RELAYED
+            self.cut()
+            await self.relay.stop()
+
+
+class TestNoDescriptors(RelayTestCase):
+    async def test_mail_waits_when_no_socket_can_be_made(self):
+        await self.serve(Script())
+        await self.start()
+        await self.turn()  # the reactor has what it needs
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with open(os.devnull) as lowest_free:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free.fileno() + 1, hard))
+            try:
+                (outcome,) = await self.send()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (outcome.action, outcome.status) == (DELAYED, "4.4.1")
+        assert "Too many open files" in outcome.text
+        (outcome,) = await self.send()
+        assert outcome.action is RELAYED

@@ -6,9 +6,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twisted_mta.message.address import Address
-from twisted_mta.transfer.mta.relay.client_session import ClientSession, Transaction
+from twisted_mta.message.envelope import EnvelopeRecipient
+from twisted_mta.protocol.smtp.transaction import Transaction
+from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 from twisted_mta.transfer.mta.relay.verdict import Trouble
+from twisted_mta.transfer.mta.route import Host
 from twisted_mta.transfer.mta.tls.policy import TlsLevel
 
 MINUTE = 60.0
@@ -38,6 +41,7 @@ class Conversation:
         self.ended = []
         self.session = ClientSession(
             "me.test",
+            Host("mx.b.test", "192.0.2.1"),
             timeouts=StageTimeouts().by_stage(),
             seconds=self.clock.seconds,
             on_end=self.ended.append,
@@ -54,7 +58,7 @@ class Conversation:
         self.do(self.session.open(TlsLevel.CLEAR, None, tls_first=False, credentials=None))
 
     def send(self, *content):
-        transaction = Transaction(None, [BOB, BOB], 5, False)
+        transaction = Transaction(None, [EnvelopeRecipient(BOB)] * 2, 5)
         self.do(self.session.send(transaction, pieces(*content), reset=False))
 
     def opened(self, *extensions):

@@ -6,16 +6,19 @@ import pytest
 from dictionary_resolver import FAILURE, DictionaryResolver
 from twisted.internet.defer import Deferred
 
+from twisted_mta.interfaces import Found
+from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.transfer.mta.routing import Credentials, Host, Route, Routing
+from twisted_mta.transfer.mta.routing import Credentials, Host, NextHop, Proxy, Route, Routing, ascii_domain
 
 
-def route(domain, exchanges=None, hosts=None, *, seed=1, resolver=None, **settings):
+def route(domain, exchanges=None, hosts=None, *, seed=1, resolver=None, mail=None, **settings):
+    """`mail`: sender, account and override of the message."""
     settings = {"hostname": "mx.a.test", "own_addresses": [("192.0.2.1", 25)], **settings}
     resolver = resolver or DictionaryResolver(exchanges, hosts)
     routing = Routing(resolver=resolver, randomness=random.Random(seed), **settings)
     results = []
-    Deferred.fromCoroutine(routing.route(domain)).addBoth(results.append)
+    Deferred.fromCoroutine(routing.route(domain, **(mail or {}))).addBoth(results.append)
     (result,) = results
     if isinstance(result, Route):
         return result
@@ -198,3 +201,146 @@ def test_smarthost():
 @pytest.mark.parametrize("hosts", [{}, {"smart.test": []}, {"smart.test": FAILURE}])
 def test_a_smarthost_that_cannot_be_found_is_no_reason_to_bounce(hosts):
     assert refusal(route("b.test", None, hosts, smarthost="smart.test"))[0] == 4
+
+
+HOPS = {
+    name: [f"198.51.100.{n}"]
+    for n, name in enumerate(("d", "below", "acct", "who", "whole", "smart", "b.test"))
+}
+OVERRIDES = {
+    "routes": {"b.test": "d:1", "*.b.test": "below:2"},
+    "accounts": {"alice@a.test": "acct:3"},
+    "senders": {"bob@a.test": "who:4", "a.test": "whole:5"},
+    "smarthost": "smart:6",
+}
+ALICE, BOB, CAROL, ELSEWHERE = (
+    Address.parse(a) for a in ("Alice@a.test", "bob@a.test", "carol@a.test", "x@y.test")
+)
+
+
+@pytest.mark.parametrize(
+    ("domain", "mail", "hop"),
+    [
+        ("b.test", {"sender": BOB, "account": "alice@a.test", "override": "b.test:9"}, "b.test:9"),
+        ("b.test", {"sender": BOB, "account": "alice@a.test"}, "d:1"),
+        ("x.y.b.test", {"sender": BOB}, "below:2"),
+        ("c.test", {"sender": BOB, "account": "alice@a.test"}, "acct:3"),
+        ("c.test", {"sender": BOB, "account": "carol@a.test"}, "who:4"),
+        ("c.test", {"sender": CAROL}, "whole:5"),
+        ("[192.0.2.9]", {"sender": CAROL}, "whole:5"),
+        ("c.test", {"sender": ELSEWHERE}, "smart:6"),
+        ("c.test", {}, "smart:6"),
+    ],
+)
+def test_who_decides(domain, mail, hop):
+    result = route(domain, None, HOPS, mail=mail, **OVERRIDES)
+    assert result.destination == hop and not result.may_be_us and result.mx_secure and not result.domain
+
+
+def test_a_domain_may_be_let_out_of_the_smarthost():
+    exchanges = {"b.test": [(10, "one")], "other.test": [(10, "two")]}
+    hosts = {"one": ["198.51.100.1"], "two": ["198.51.100.2"]}
+    routes = {"b.test": "dns", "c.test": "mx:other.test", "d.test": "mx:other.test:26"}
+    settings = {"routes": routes, "smarthost": "smart.test"}
+    direct = route("b.test", exchanges, hosts, **settings)
+    assert names(direct) == ["one"] and direct.destination == direct.domain == "b.test"
+    lent = route("c.test", exchanges, hosts, **settings)
+    assert names(lent) == ["two"] and lent.destination == "mx:other.test" and lent.domain == "other.test"
+    assert lent.hosts[0].port == 25
+    assert route("d.test", exchanges, hosts, **settings).hosts[0].port == 26
+
+
+def test_a_smarthost_as_a_fallback():
+    login = Credentials("us", "secret")
+    settings = {"smarthost": "smart.test:587", "smarthost_credentials": login, "fallback": True}
+    hosts = {"b.test": ["198.51.100.1"], "smart.test": ["198.51.100.2"]}
+    result = route("b.test", None, hosts, **settings)
+    assert names(result) == ["b.test"] and result.credentials is None and result.may_be_us
+    assert names(result.fallback) == ["smart.test"] and result.fallback.credentials == login
+    assert result.fallback.fallback is None
+    overridden = route("b.test", None, hosts, routes={"b.test": "b.test"}, **settings)
+    assert overridden.fallback is None
+    without = route("b.test", None, {"b.test": ["198.51.100.1"]}, **settings)
+    assert names(without) == ["b.test"] and without.fallback is None
+
+
+def test_logins_are_those_of_the_next_hop():
+    login = Credentials("us", token_file="/token")
+    settings = {"accounts": {"alice@a.test": "acct:587", "bob@a.test": "acct"}, "logins": {"acct:587": login}}
+    for account, credentials in (("alice@a.test", login), ("bob@a.test", None)):
+        assert route("b.test", None, HOPS, mail={"account": account}, **settings).credentials == credentials
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("lmtp:198.51.100.1", Host("198.51.100.1", "198.51.100.1", 24, lmtp=True)),
+        ("lmtp:198.51.100.1:2424", Host("198.51.100.1", "198.51.100.1", 2424, lmtp=True)),
+        ("lmtp:/run/lmtp", Host("localhost", "", 0, lmtp=True, path="/run/lmtp")),
+        ("smtps:198.51.100.1", Host("198.51.100.1", "198.51.100.1", 465, tls_first=True)),
+        ("smtps:[2001:db8::1]:26", Host("2001:db8::1", "2001:db8::1", 26, tls_first=True)),
+        ("198.51.100.1:465", Host("198.51.100.1", "198.51.100.1", 465, tls_first=True)),
+    ],
+)
+def test_next_hops_of_every_kind(text, host):
+    result = route("b.test", routes={"b.test": text})
+    assert result.hosts == (host,)
+    assert NextHop.parse(result.destination) == NextHop.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "lmtp:", "smtps:", "mx:", "a:b:c", "x:port", "[::1", ":25"])
+def test_what_is_no_next_hop(text):
+    with pytest.raises(ValueError):
+        NextHop.parse(text)
+
+
+def test_an_override_that_cannot_be_read_is_no_reason_to_bounce():
+    assert refusal(route("b.test", None, HOPS, mail={"override": ":25"})) == (4, "4.3.5")
+
+
+def test_where_to_call_from():
+    result = route(
+        "b.test", None, {"b.test": ["198.51.100.1", "2001:db8::1"]}, sources=["192.0.2.1", "2001:db8::9"]
+    )
+    assert [result.source(host) for host in result.hosts] == ["192.0.2.1", "2001:db8::9"]
+    proxy = Proxy("127.0.0.1", user="x", password="secret")
+    result = route("b.test", None, HOPS, smarthost="smart", proxy=proxy, sources=["2001:db8::9"])
+    assert result.proxy == proxy and result.source(result.hosts[0]) == "" and "secret" not in repr(result)
+
+
+def test_what_dnssec_vouches_for():
+    exchanges = {"b.test": Found(((10, "one"),), secure=True), "c.test": [(10, "one"), (20, "two")]}
+    hosts = {"one": Found(("198.51.100.1",), secure=True, canonical="real.test"), "two": ["198.51.100.2"]}
+    secure, insecure = (route(domain, exchanges, hosts) for domain in ("b.test", "c.test"))
+    assert secure.mx_secure and not insecure.mx_secure
+    assert [(host.secure, host.canonical, host.preference) for host in insecure.hosts] == [
+        (True, "real.test", 10),
+        (False, "", 20),
+    ]
+    assert route("one", {"one": []}, hosts).mx_secure and not route("two", {"two": []}, hosts).mx_secure
+
+
+def test_internationalised_domains():
+    resolver = DictionaryResolver({"xn--bcher-kva.test": [(10, "one")]}, {"one": ["198.51.100.1"]})
+    for domain in ("bücher.test", "BÜCHER.test", "bücher。test", "xn--bcher-kva.test"):
+        assert route(domain, resolver=resolver).domain == "xn--bcher-kva.test"
+    assert ascii_domain("straße.test") == "xn--strae-oqa.test"  # IDNA2008: not "strasse"
+    assert refusal(route("a\u0301\u200d.test", resolver=resolver)) == (5, "5.1.2")
+    assert refusal(route("☃☃\ufffd.test", resolver=resolver)) == (5, "5.1.2")
+
+
+def test_what_goes_to_one_next_hop_is_known_without_asking_the_dns():
+    def hop(domain="b.test", sender=None, account="", override="", **settings):
+        settings = {"hostname": "mx.a.test", **settings}
+        routing = Routing(resolver=DictionaryResolver(), randomness=random.Random(1), **settings)
+        return routing.next_hop(domain, sender, account, override)
+
+    assert hop() == ""
+    assert hop(smarthost="smart.test:587") == "smart.test:587"
+    assert hop(smarthost="smart.test:587", fallback=True) == ""
+    assert hop(override="192.0.2.7") == "192.0.2.7:25"
+    assert hop(routes={"b.test": "lmtp:/run/b"}, smarthost="smart.test") == "lmtp:/run/b"
+    assert hop(routes={"b.test": "dns"}, smarthost="smart.test") == ""
+    assert hop(accounts={"ann@a.test": "x.test"}, account="ann@a.test") == "x.test:25"
+    for sender in ("ann@a.test", Address("ann", "a.test")):
+        assert hop(senders={"a.test": "x.test"}, sender=sender) == "x.test:25"

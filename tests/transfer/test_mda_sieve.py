@@ -1,0 +1,289 @@
+"""Delivery by Sieve scripts into the real store."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from smtp_session import Intake
+from test_mda_delivery import House
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
+from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
+from twisted_mta.store.scripts import Scripts
+from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.delivery import LocalDelivery
+from twisted_mta.transfer.mda.sieve.answers import Answers
+from twisted_mta.transfer.mda.sieve.filtering import Filters
+from twisted_mta.transfer.mda.sieve.notifying import Notifying
+from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
+
+BODY = b"From: eve@far.test\r\nMessage-ID: <1@far.test>\r\nSubject: hello\r\n\r\nhello\r\n"
+HEAD = b"Return-Path: <eve@far.test>\r\nDelivered-To: alice@a.test\r\n"
+
+
+class SieveDeliveryTests(TestCase):
+    async def setUp(self):
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.store = MessageStore(Path(directory.name) / "mail", reactor=reactor, hostname="mx.a.test")
+        await self.store.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.store.stop()))
+        await self.store.account("alice@a.test")
+        self.scripts = Scripts(self.store.home("alice@a.test"))
+        self.events = []
+        journey = Journey()
+        journey.add_reader(self.events.append)
+        self.intake = Intake()
+        answers = Answers(self.intake, hostname="mx.a.test", journey=journey, seconds=reactor.seconds)
+        self.common = Scripts(Path(directory.name))
+        filters = Filters(
+            self.store,
+            answers=answers,
+            hostname="mx.a.test",
+            journey=journey,
+            reactor=reactor,
+            notifying=Notifying(
+                self.intake, hostname="mx.a.test", journey=journey, seconds=reactor.seconds, most=3
+            ),
+            common=self.common,
+            verdicts=Verdicts(b"X-Trust-Spam", 10.0, b"X-Trust-Virus"),
+        )
+        self.mda = LocalDelivery(
+            directory=House(), store=self.store, journey=journey, reactor=reactor, filters=filters
+        )
+        self.number = 0
+
+    def use(self, text):
+        self.scripts.write("mine", text.encode())
+        self.scripts.activate("mine")
+
+    async def deliver(self, body=BODY, to="alice@a.test", sender="eve@far.test", recovered=False):
+        if not recovered:
+            self.number += 1
+        path = Address.parse(sender) if sender else None
+        message = QueuedMessage(f"Q{self.number}", path, 1234.5, Content(b"", body), recovered=recovered)
+        (outcome,) = await self.mda.deliver(message, [QueuedRecipient(70, Address.parse(to))])
+        return outcome
+
+    async def mailbox(self, name):
+        """The messages of a mailbox with their flags."""
+        mailbox = await (await self.store.account("alice@a.test")).open(name)
+        uids = list(mailbox.uids)
+        contents = await mailbox.read(uids)
+        flags = [set(mailbox.flags(uid)) for uid in uids]
+        await mailbox.close()
+        return list(zip(contents, flags, strict=True))
+
+    def told(self):
+        return [event.stage for event in self.events]
+
+    async def test_without_a_script_everything_is_kept(self):
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert (
+            await self.mailbox("INBOX") == [(HEAD + BODY, {"\\Recent"})]
+            or len(await self.mailbox("INBOX")) == 1
+        )
+
+    async def test_into_a_mailbox_that_is_made_with_flags_and_a_copy_kept(self):
+        self.use(
+            'require ["fileinto", "mailbox", "copy", "imap4flags"];'
+            'if header :contains "subject" "hello"'
+            '{ fileinto :copy :create :flags "\\\\Seen work" "Lists/x"; }'
+        )
+        assert (await self.deliver()).action is Action.DELIVERED
+        ((content, flags),) = await self.mailbox("Lists/x")
+        assert content == HEAD + BODY and {"\\Seen", "work"} <= flags
+        assert len(await self.mailbox("INBOX")) == 1
+        await self.deliver(recovered=True)  # after a crash: nothing twice
+        assert len(await self.mailbox("INBOX")) == len(await self.mailbox("Lists/x")) == 1
+
+    async def test_a_mailbox_that_does_not_exist_is_the_inbox(self):
+        self.use('require "fileinto"; fileinto "Nowhere";')
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 1 and "sieve-failed" in self.told()
+
+    async def test_the_mailbox_of_a_use(self):
+        self.use('require ["fileinto", "special-use"]; fileinto :specialuse "\\\\Junk" "Spam";')
+        await self.deliver()
+        owner = await self.store.account("alice@a.test")
+        junk = next(info.name for info in await owner.list_mailboxes() if info.special_use == "\\Junk")
+        assert len(await self.mailbox(junk)) == 1 and not await self.mailbox("INBOX")
+
+    async def test_other_addresses_take_the_recipients_place(self):
+        self.use('redirect "bob@a.test"; redirect "eve@far.test";')
+        outcome = await self.deliver()
+        assert outcome.action is Action.EXPANDED and not await self.mailbox("INBOX")
+        assert [str(address) for address in outcome.expansion] == ["bob@a.test", "eve@far.test"]
+
+    async def test_who_sends_mail_on_to_himself_keeps_it(self):
+        self.use('redirect "Alice+x@a.test"; redirect "postmaster@a.test";')
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 1
+        self.use('redirect "alice@a.test"; redirect "bob@a.test";')
+        outcome = await self.deliver()
+        assert list(map(str, outcome.expansion)) == ["bob@a.test"]
+        assert len(await self.mailbox("INBOX")) == 2
+
+    async def test_refused_and_discarded(self):
+        self.use('require "reject"; reject "Not\r\n today";')
+        outcome = await self.deliver()
+        assert (outcome.action, outcome.status, outcome.text) == (Action.FAILED, "5.7.1", "Not today")
+        self.use("discard;")
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert not await self.mailbox("INBOX") and self.told() == ["discarded"]
+
+    async def test_a_script_that_fails_or_is_none_keeps_the_message(self):
+        self.use('require "variables"; redirect "${x}";')
+        assert (await self.deliver()).action is Action.DELIVERED
+        self.use("if {")
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 2
+        assert self.told().count("sieve-failed") == 2
+
+    async def test_the_detail_of_the_address_and_a_changed_header(self):
+        self.use(
+            'require ["subaddress", "envelope", "fileinto", "mailbox", "variables", "editheader"];'
+            'if envelope :matches :detail "to" "*" { addheader "X-Detail" "${1}"; fileinto :create "${1}"; }'
+        )
+        await self.deliver(to="alice+Trips@a.test")
+        ((content, _),) = await self.mailbox("Trips")
+        assert b"\r\n\r\nhello\r\n" in content and content.partition(b"\r\n\r\n")[0].endswith(
+            b"Subject: hello"
+        )
+        assert b"\r\nX-Detail: Trips\r\nFrom: eve" in content
+
+    async def test_mail_that_came_before(self):
+        self.use('require "duplicate"; if duplicate { discard; }')
+        await self.deliver()
+        await self.deliver()
+        assert len(await self.mailbox("INBOX")) == 1
+        await self.deliver(BODY.replace(b"<1@", b"<2@"))
+        assert len(await self.mailbox("INBOX")) == 2
+
+    async def test_an_answer_once_in_an_interval_and_never_to_programs(self):
+        self.use('require "vacation"; vacation :subject "Weg" "Bin dann mal weg, größer";')
+        to_me = b"To: Alice <alice@a.test>\r\n" + BODY
+        await self.deliver(to_me)
+        ((envelope, head, answer),) = self.intake.stored
+        assert envelope.reverse_path is None and str(envelope.forward_paths[0]) == "eve@far.test"
+        assert b"Auto-Submitted: auto-replied" in answer and b"In-Reply-To: <1@far.test>\r\n" in answer
+        assert b"From: alice@a.test\r\n" in answer and b"Subject: Weg\r\n" in answer
+        assert b"gr=C3=B6=C3=9Fer" in answer and head == b""
+        await self.deliver(to_me)
+        await self.deliver(to_me, sender="")
+        await self.deliver(to_me, sender="list-request@far.test")
+        await self.deliver(BODY, sender="other@far.test")  # not addressed to alice
+        await self.deliver(b"List-Id: <x>\r\n" + to_me, sender="other@far.test")
+        await self.deliver(b"Auto-Submitted: auto-generated\r\n" + to_me, sender="other@far.test")
+        assert len(self.intake.stored) == 1 and len(await self.mailbox("INBOX")) == 7
+        await self.deliver(to_me, sender="other@far.test")
+        assert len(self.intake.stored) == 2
+
+    async def test_the_answer_is_filed_too(self):
+        self.use(
+            'require ["vacation", "fcc", "mailbox", "imap4flags", "special-use"];'
+            'vacation :fcc "Out" :create :flags "\\\\Seen" "Away";'
+        )
+        await self.deliver(b"To: alice@a.test\r\n" + BODY)
+        ((_, _, answer),) = self.intake.stored
+        ((content, flags),) = await self.mailbox("Out")
+        assert content == answer and "\\Seen" in flags and len(await self.mailbox("INBOX")) == 1
+
+    async def test_a_copy_for_nowhere_is_in_the_inbox(self):
+        self.use('require ["enotify", "fcc"]; notify :fcc "Nowhere" "mailto:bob@far.test"; discard;')
+        await self.deliver()
+        ((_, _, notice),) = self.intake.stored
+        assert [content for content, _ in await self.mailbox("INBOX")] == [notice]
+        assert "sieve-failed" in self.told()
+
+    async def test_somebody_is_told_by_mail(self):
+        self.use(
+            """require ["enotify", "variables"];
+            if header :matches "Subject" "[*] *" {
+                notify :message "From ${1} list: ${2}" :importance "3"
+                    "mailto:0123456789@sms.example.net?to=backup@example.com&body=look%20gr%C3%BC%C3%9Fe&x-a=b";
+            }"""
+        )
+        triggering = (
+            b"Return-Path: <knitting-bounces@example.com>\r\n"
+            b"Received: from mail.example.com by mail.example.org\r\n"
+            b"  for <recipient@example.org>; Wed, 7 Dec 2005 05:08:02 -0500\r\n"
+            b"Message-ID: <1234567.89ABCDEF@example.com>\r\nPrecedence: list\r\n"
+            b'From: "Jeff Smith" <jeff@hobbies.example.com>\r\n'
+            b"Subject: [Knitting] A new sweater\r\n\r\nI just finished a great new sweater!\r\n"
+        )
+        assert (await self.deliver(triggering, to="alice+knit@a.test")).action is Action.DELIVERED
+        ((envelope, head, notice),) = self.intake.stored
+        assert str(envelope.reverse_path) == "alice+knit@a.test" and head == b""
+        told = ["0123456789@sms.example.net", "backup@example.com"]
+        assert [str(address) for address in envelope.forward_paths] == told
+        fields, _, text = notice.partition(b"\r\n\r\n")
+        assert fields.startswith(
+            b'Auto-Submitted: auto-notified; owner-email="alice@a.test"\r\n'
+            b"Received: from mail.example.com by mail.example.org\r\n  for <recipient@example.org>;"
+        )
+        assert b"\r\nMessage-ID: <Q1@mx.a.test>\r\nFrom: alice+knit@a.test\r\n" in fields
+        assert b"\r\nTo: 0123456789@sms.example.net,\r\n backup@example.com\r\n" in fields
+        assert b"\r\nSubject: From Knitting list: A new sweater\r\n" in fields
+        assert b"\r\nX-a: b\r\n" in fields and b"\r\nImportance: low\r\n" in fields
+        assert b"1234567.89" not in fields and text == b"look gr=C3=BC=C3=9Fe\r\n"
+        assert len(await self.mailbox("INBOX")) == 1 and "notified" in self.told()
+        await self.deliver(triggering, to="alice+knit@a.test", recovered=True)
+        assert len(self.intake.stored) == 1  # the crash came behind it
+
+    async def test_who_a_notification_is_from(self):
+        self.use('require "enotify"; notify :from "Boss <boss@a.test>" "mailto:bob@far.test";')
+        await self.deliver(sender="")
+        ((envelope, _, notice),) = self.intake.stored
+        assert envelope.reverse_path is None and b"\r\nFrom: alice@a.test\r\n" in notice
+        assert b"\r\nSubject: hello\r\n" in notice and b"From: eve@far.test\r\nSubject: hello" in notice
+
+    async def test_loops_of_notifications_end(self):
+        self.use('require "enotify"; notify "mailto:alice@a.test";')
+        await self.deliver()
+        ((envelope, _, notice),) = self.intake.stored
+        await self.deliver(notice, sender=str(envelope.reverse_path))
+        assert len(self.intake.stored) == 1 and len(await self.mailbox("INBOX")) == 2
+        for _ in range(4):
+            await self.deliver()
+        assert len(self.intake.stored) == 3 and len(await self.mailbox("INBOX")) == 6
+        assert self.told().count("sieve-failed") == 2
+
+    async def test_scripts_include_those_of_the_owner_and_of_everybody(self):
+        self.use(
+            'require ["include", "fileinto"]; include "lists"; include :global "lists";'
+            'include :optional "../mine"; include :optional :global "nothing";'
+        )
+        self.scripts.write("lists", b'require ["fileinto", "mailbox"]; fileinto :create "Mine";')
+        self.common.write(
+            "lists",
+            b'require ["fileinto", "mailbox"]; if mailboxexists "Trash" { fileinto :create "Site"; }',
+        )
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("Mine")) == len(await self.mailbox("Site")) == 1
+        assert not await self.mailbox("INBOX") and "sieve-failed" not in self.told()
+        self.scripts.delete("lists")
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 1 and "sieve-failed" in self.told()
+
+    async def test_verdicts_about_spam_and_viruses(self):
+        self.use(
+            'require ["spamtestplus", "virustest", "fileinto", "mailbox", "variables"];'
+            'if spamtest :matches "*" { set "a" "${1}"; }'
+            'if spamtest :percent :matches "*" { set "b" "${1}"; }'
+            'if virustest :matches "*" { set "c" "${1}"; } fileinto :create "t ${a} ${b} ${c}";'
+        )
+        await self.deliver()
+        await self.deliver(
+            b"X-Trust-Spam: score=3.7/10, tests=A\r\nX-Trust-Virus: infected: Eicar\r\n" + BODY
+        )
+        await self.deliver(b"X-Trust-Spam: -2\r\nX-Trust-Virus: 1\r\n" + BODY)
+        await self.deliver(b"X-Trust-Spam: much\r\nX-Trust-Virus: perhaps\r\n" + BODY)
+        await self.deliver(b"X-Trust-Spam: 1e5\r\nX-Trust-Virus: 0\r\n" + b"X-Trust-Spam: 99\r\n" + BODY)
+        assert len(await self.mailbox("t 0 0 0")) == 2
+        for name in ("t 4 37 5", "t 1 0 1", "t 2 10 0"):
+            assert len(await self.mailbox(name)) == 1
