@@ -40,7 +40,14 @@ class Server(Protocol):
         """The end."""
 
 
-def cpu_seconds(server: Server) -> float:
+class Running(Protocol):
+    """What consists of processes."""
+
+    def pids(self) -> list[int]:
+        """The processes that work for it now."""
+
+
+def cpu_seconds(server: Running) -> float:
     """Processor time of all its processes so far, and of those they have waited for."""
     total = 0
     for pid in server.pids():
@@ -50,6 +57,23 @@ def cpu_seconds(server: Server) -> float:
             continue
         total += sum(map(int, fields[11:15]))
     return total / TICKS
+
+
+def descendants(pid: int) -> list[int]:
+    """A process, its children, theirs, and so on."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
 
 
 def wait_until_idle(server: Server, limit: float = 120.0) -> None:
@@ -172,19 +196,7 @@ class Dovecot:
         raise RuntimeError((self._directory / "dovecot.log").read_text())
 
     def pids(self) -> list[int]:
-        children: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                except OSError:
-                    continue
-                children.setdefault(parent, []).append(int(entry.name))
-        found, waiting = [], [self._process.pid]
-        while waiting:
-            found.append(waiting.pop())
-            waiting += children.get(found[-1], [])
-        return found
+        return descendants(self._process.pid)
 
     def restart(self) -> None:
         self.stop()

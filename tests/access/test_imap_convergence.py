@@ -201,6 +201,7 @@ class ConvergenceTests(ConvergenceCase):
         for mailbox in opened.values():
             # What hid behind the times of our own work would be found by a refresh some seconds later.
             await mailbox._visit(Folder.scan)
+        await (await self.store.account(ALICE)).tidy()
         self.found = Counter()
         truth = {name: await self.truth(name) for name in MAILBOXES}
         for identity in range(1, self.world.count + 1):
@@ -230,6 +231,7 @@ class RenamedMeanwhileTests(ImapCase):
         talk, other = await self.logged_in("INBOX"), await self.logged_in("INBOX")
         await talk.say("a UID STORE 2:3 +FLAGS (\\Deleted)")
         await other.say("b NOOP")
+        await (await self.store.account(ALICE)).tidy()
         cur = self.root / "mail" / "a.test" / "alice" / "Maildir" / "cur"
         times = cur.stat()
         (renamed,) = (path for path in cur.iterdir() if b"identity 2" in path.read_bytes())

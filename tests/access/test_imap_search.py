@@ -126,8 +126,45 @@ class SearchTests(ImapCase):
         assert await self.search(first, "ALL") == [1, 3, 4, 6, 7, 8]
         assert await self.search(first, "NOT SUBJECT 4") == [1, 3, 6, 7, 8]
         assert await self.search(first, "LARGER 1 UNSEEN UID 4:8 NOT 7") == [4, 6, 8]
-        assert (await first.say("c SORT (REVERSE ARRIVAL) UTF-8 ALL"))[0] == "* SORT 8 7 6 4 3 1"
+        assert (await first.say("c SORT (REVERSE SUBJECT) UTF-8 ALL"))[0] == "* SORT 8 7 6 4 3 1"
         assert (await first.say("d THREAD REFS UTF-8 1:3"))[0] == "* THREAD (1)(3)"
+
+    async def test_what_is_remembered_is_what_would_be_found_anew(self):
+        """Orders and threads are kept until messages come or go; this client hears late of what went."""
+        source = random.Random(5256)
+        subjects = ["plan", "Re: plan", "", "Zoë", "zoe", "B", "a", "fwd: Zoë"]
+        talk, other = await self.logged_in("INBOX"), None
+        for step in range(60):
+            what = source.choice(["deliver", "deliver", "expunge", "look", "look", "look", "hear"])
+            if what == "deliver" or step < 5:
+                lines = [f"Subject: {source.choice(subjects)}", f"Message-ID: <{step}@a.test>"]
+                if source.random() < 0.5:
+                    lines.append(f"References: <{source.randrange(step + 2)}@a.test>")
+                if source.random() < 0.5:
+                    lines.append(f"Date: {source.randrange(1, 29)} Feb 2001 10:00:00 +0000")
+                await self.deliver("\r\n".join([*lines, "", "text", ""]).encode())
+            elif what == "expunge":
+                other = other or await self.logged_in("INBOX")
+                await other.say(f"s STORE {source.randint(1, other.session.view.count)} +FLAGS (\\Deleted)")
+                await other.say("e EXPUNGE")
+            uid = source.choice(["", "UID "])
+            await talk.say("n NOOP" if uid or what == "hear" else "s SEARCH 1:*")
+            asked = source.choice(
+                [
+                    "SORT (SUBJECT) UTF-8 ALL",
+                    "SORT (REVERSE SUBJECT DATE) UTF-8 ALL",
+                    "SORT (ARRIVAL REVERSE SUBJECT) UTF-8 NOT DELETED",
+                    "SORT (SUBJECT) UTF-8 NOT SUBJECT plan",
+                    "THREAD REFERENCES UTF-8 ALL",
+                    "THREAD REFS UTF-8 ALL",
+                    "THREAD ORDEREDSUBJECT UTF-8 NOT SUBJECT plan",
+                ]
+            )
+            found = await talk.say(f"a {uid}{asked}")
+            talk.session.view.mailbox.overview_columns.clear()
+            anew = await talk.say(f"a {uid}{asked}")
+            assert found[0] == anew[0], (step, asked)
+            assert (await talk.say(f"a {uid}{asked}"))[0] == found[0]
 
     async def test_portions(self):
         """A search goes through a mailbox in portions; nothing is lost between two of them."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted_mta.message.mime import scan
 from twisted_mta.protocol.imap4.search_keys import AllText, BodyText, Header
 from twisted_mta.protocol.imap4.search_text import content_test
-from twisted_mta.store.fulltext import Fulltext, Texts, find_header, find_text, read_texts
+from twisted_mta.store.fulltext import Fulltext, Plain, Texts, find_header, find_text
 from twisted_mta.store.ranges import Ranges
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
@@ -29,7 +29,7 @@ def filled(path, messages, epoch="e"):
     """A database of messages by email, with all numbers up to the highest covered."""
     with closing(Fulltext(path, epoch)) as text:
         last = max(messages)
-        texts = [(email, read_texts(data, scan(data))) for email, data in messages.items()]
+        texts = [(email, Plain.of(data, scan(data)).folded()) for email, data in messages.items()]
         text.add(texts, Ranges([(1, last)]))
 
 
@@ -98,7 +98,7 @@ def test_real_and_broken_messages(path):
     filled(path, messages)
     words = {"the", "a", "o", "ö", "test", "hello", "höhö", "人権", "権", "päivää", "=", "text/plain", ": "}
     for data in messages.values():
-        texts = read_texts(data, scan(data))
+        texts = Plain.of(data, scan(data)).folded()
         words |= {text[at : at + size] for text in texts for at in (40, 200) for size in (2, 9)}
     for wanted in sorted(word for word in words if "\n" not in word):
         check(path, messages, wanted)

@@ -3,13 +3,15 @@
 import os
 from contextlib import closing
 
-from store_case import ALICE, StoreCase
+from store_case import ALICE, ARRIVED, StoreCase
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from twisted_mta.message.content import Content
 from twisted_mta.store import indexer
 from twisted_mta.store.fulltext import Fulltext
+from twisted_mta.store.home import Home
+from twisted_mta.store.portions import CAPACITY, LARGE
 from twisted_mta.store.store import MessageStore
 
 
@@ -57,13 +59,26 @@ class IndexerTests(IndexerCase):
         assert await self.find(mailbox, "300", "header") == [101]
 
     @coroutine
+    async def test_a_large_message_is_read_when_there_is_room(self):
+        self.patch(indexer, "RETRY", 0.01)
+        content = Content(b"", b"Subject: large\r\n\r\n" + b"needle in hay\r\n" * (LARGE // 10))
+        async with self.store.portions.portion("bob@a.test", CAPACITY):
+            await self.store.deliver(ALICE, content, unique="large", arrived=ARRIVED)
+            await self.deliver(1)
+            mailbox, _ = await self.open()
+            while await mailbox.find_text([2], "body", "xxx") != ([2], []):
+                pass
+            assert await mailbox.find_text([1], "body", "needle") == ([], [1])
+        assert await self.find(mailbox, "needle") == [1]
+
+    @coroutine
     async def test_what_is_known_of_a_message_is_found_out_too(self):
         await self.deliver(1, 2)
         mailbox, _ = await self.open()
         await self.find(mailbox, "x")
         previews = {}
         while len(previews) < 2:  # they are kept right after the text
-            await mailbox.refresh()
+            await self.account.visit(Home.open)
             previews = self.account.home.reader.previews(mailbox.columns.emails)
         assert set(previews.values()) == {"x" * 40}
 
@@ -168,7 +183,7 @@ class FaultTests(IndexerCase):
         mailbox, _ = await self.open()
         await self.find(mailbox, "x")
         while os.path.exists(f"{self.path}-wal"):  # the indexer has not closed it yet
-            await mailbox.refresh()
+            await self.account.visit(Home.open)
         with open(self.path, "r+b") as file:
             file.write(b"junk" * 1000)
         # The search says that it knows nothing, and sees to it that the next one does.

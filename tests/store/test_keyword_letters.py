@@ -1,13 +1,15 @@
 """Keywords in file names and in `dovecot-keywords`: ours, those of others, and where both meet."""
 
 import os
+import socket
+import subprocess
 import time
 
 import pytest
 from store_case import Bench
 
+from twisted_mta.store import flagging, relocation
 from twisted_mta.store.file_names import SLICE
-from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import SEEN
 from twisted_mta.store.keyword_file import KEYWORDS, LETTERS, letters_of, read_keywords
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Room
@@ -35,8 +37,14 @@ def keywords(bench, name="INBOX"):
     return {row.uid: row.keywords for row in bench.home.index.messages(folder.id)}
 
 
+def set_flags(bench, uids, how, bits, words, mailbox="INBOX"):
+    """Flags are changed, and a slice of the files get their names."""
+    flagging.set_flags(bench.folder(mailbox), uids, how, bits, frozenset(words))
+    bench.home.catch_up()
+
+
 def add(bench, uids, *words):
-    set_flags(bench.folder(), uids, "add", 0, frozenset(words))
+    set_flags(bench, uids, "add", 0, words)
 
 
 def lose_the_index(bench):
@@ -58,7 +66,7 @@ def give_name(bench, uid, change):
 def test_they_survive_the_loss_of_the_index(bench):
     add(bench, [1, 2], "work", "$Junk")
     add(bench, [2], "later")
-    set_flags(bench.folder(), [1], "remove", 0, frozenset({"work"}))
+    set_flags(bench, [1], "remove", 0, {"work"})
     assert (path(bench) / KEYWORDS).read_text() == "0 $Junk\n1 work\n2 later\n"
     assert infos(bench) == ["a", "abc"]
     lose_the_index(bench)
@@ -87,7 +95,7 @@ def test_letters_of_others_are_keywords(bench):
     assert (path(bench) / KEYWORDS).read_text() == "0 ours\n1 theirs\n" and infos(bench) == ["Sb", "abz"]
     give_name(bench, 2, lambda tail: tail.replace("b", ""))
     assert keywords(bench)[2] == "ours"
-    set_flags(bench.folder(), [1, 2], "replace", SEEN, frozenset())
+    set_flags(bench, [1, 2], "replace", SEEN, ())
     assert infos(bench) == ["S", "Sz"]
 
 
@@ -130,7 +138,7 @@ def test_other_mailboxes_have_other_letters(bench):
     add(bench, [1], "one", "two")
     trash = bench.folder("Trash")
     bench.put(9, mailbox="Trash")
-    set_flags(bench.folder("Trash"), [1], "add", 0, frozenset({"two"}))
+    set_flags(bench, [1], "add", 0, {"two"}, "Trash")
     copy(bench.folder(), trash, [1], Room(UNLIMITED, EMPTY))
     move(bench.folder(), trash, [1])
     while bench.home.catch_up():
@@ -143,8 +151,8 @@ def test_other_mailboxes_have_other_letters(bench):
 def test_many_messages(bench):
     bench.put(*range(4, SLICE + 10))
     folder = bench.folder()
-    set_flags(folder, range(1, SLICE + 10), "add", 0, frozenset({"all"}))
-    set_flags(folder, [2], "remove", 0, frozenset({"all"}))
+    flagging.set_flags(folder, range(1, SLICE + 10), "add", 0, frozenset({"all"}))
+    flagging.set_flags(folder, [2], "remove", 0, frozenset({"all"}))
     bench.home.shut()
     assert set(infos(bench)) == {"a", ""} and infos(bench).count("") == 1
 
@@ -160,6 +168,43 @@ def test_while_others_have_the_lock_the_letters_wait(bench):
     os.utime(lock, (time.time() - 1000, time.time() - 1000))  # its maker has crashed
     bench.home.catch_up()
     assert infos(bench) == ["a"] and not lock.exists()
+
+
+def test_the_lock_of_a_process_that_is_no_more_is_taken(bench):
+    lock = path(bench) / "dovecot-uidlist.lock"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for process in (ended.pid, os.getpid(), 10**30):
+        lock.write_text(f"{process}:{socket.gethostname()}")
+        letters_of(str(path(bench)), [f"k{process}"], 0.0)
+        assert not lock.exists()
+    lock.write_text(f"{os.getppid()}:{socket.gethostname()}")
+    with pytest.raises(BlockingIOError):
+        letters_of(str(path(bench)), ["work"], 0.0)
+
+
+class Killed(BaseException):
+    """The process ends here, and does nothing any more."""
+
+
+def test_killed_in_the_middle_of_a_move(bench, monkeypatch):
+    """The files are there, the rows are not: what the files tell is all there is."""
+    add(bench, [1, 2], "work")
+    add(bench, [2], "later")
+
+    def kill(*_):
+        raise Killed
+
+    monkeypatch.setattr(relocation, "_commit", kill)
+    monkeypatch.setattr(relocation, "_undo", kill)
+    with pytest.raises(Killed):
+        move(bench.folder(), bench.folder("Trash"), [1, 2])
+    bench.home.close()
+    bench.boot("first boot")
+    bench.folder().scan()
+    bench.folder("Trash").scan()
+    assert keywords(bench) == {3: ""}
+    assert sorted(keywords(bench, "Trash").values()) == ["later work", "work"]
 
 
 def test_the_time_of_the_file_grows(bench):

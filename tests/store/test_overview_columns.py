@@ -74,6 +74,44 @@ def test_columns_follow_the_mailbox(steps):
             looked_up.update(unknown)
 
 
+def test_answers_hold_until_a_message_comes_or_goes():
+    columns, uids = OverviewColumns(), array("I", [1, 2, 3])
+    everything, _ = ask(columns, uids, uids, [SUBJECT])
+    columns.answers_about(everything)["order"] = [2, 0, 1]
+    part, _ = ask(columns, uids, [1, 2], [SUBJECT])
+    columns.answers_about(part)["order"] = [0]
+    assert "order" not in columns.answers_about(part)
+    everything, _ = ask(columns, uids, uids, [LENGTH])
+    held = columns.answers_about(everything)
+    assert held == {"order": [2, 0, 1]}
+    uids.append(4)
+    everything, _ = ask(columns, uids, uids, [SUBJECT])
+    assert columns.answers_about(everything) == {}
+    held["late"] = [0]  # made while the mailbox has changed: nobody will find it
+    columns.answers_about(everything)["order"] = [3]
+    uids = array("I", [1, 2, 4])
+    everything, _ = ask(columns, uids, uids, [SUBJECT])
+    assert columns.answers_about(everything) == {}
+    for number in range(20):
+        columns.answers_about(everything)[number] = number
+    assert list(columns.answers_about(everything)) == list(range(12, 20))
+
+
+def test_ranks_are_kept_while_they_are_of_use():
+    columns, uids = OverviewColumns(), array("I", range(1, 11))
+    ask(columns, uids, uids, [SUBJECT])
+    before = columns.octets
+    columns.keep_ranks(SUBJECT, {f"subject {uid}": uid for uid in uids})
+    assert columns.ranks(SUBJECT)["subject 3"] == 3 and columns.octets > before
+    for left in (5, 4):
+        uids = uids[:left]
+        ask(columns, uids, uids, [SUBJECT])
+        assert len(columns.ranks(SUBJECT)) == (10 if left == 5 else 0)
+    columns.keep_ranks(SUBJECT, {"x": 0})
+    columns.clear()
+    assert not columns.ranks(SUBJECT) and columns.octets == 0
+
+
 def test_what_was_asked_longest_ago_is_given_up_first():
     memory, mailboxes = OverviewMemory(20_000), [OverviewColumns() for _ in range(4)]
     uids = array("I", range(1, 101))  # some 7000 octets

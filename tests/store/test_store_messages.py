@@ -24,6 +24,7 @@ class FlagTests(StoreCase):
         assert [change.flags for change in changes] == [(1, 2), (3,), (1,), (2,)]
         assert [change.modseq for change in changes] == sorted({change.modseq for change in changes})
         assert mailbox.modseq(3) == changes[1].modseq and mailbox.highest_modseq == changes[-1].modseq
+        await self.account.tidy()
         infos = [name.rsplit(":", 1)[1] for name in self.files()]
         assert sorted(infos) == ["2,S", "2,T", "2,a"]
 
@@ -50,6 +51,7 @@ class FlagTests(StoreCase):
         os.rename(self.maildir() / name, self.maildir() / f"cur/{name[4:]}:2,Pab")
         mailbox, _ = await self.open()
         await mailbox.set_flags([1], "add", frozenset({"\\Seen"}))
+        await self.account.tidy()
         assert self.files() == [f"cur/{name[4:]}:2,PSab"]
 
     async def test_recent_is_claimed_once_and_moves_the_files(self):
@@ -58,7 +60,7 @@ class FlagTests(StoreCase):
         assert mailbox.recent_from == 1
         assert mailbox.claim_recent() == 1
         assert mailbox.claim_recent() == 3 == mailbox.recent_from
-        await mailbox.refresh()
+        await self.account.tidy()
         assert [name[:3] for name in self.files()] == ["cur", "cur"]
         assert all(name.endswith(":2,") for name in self.files())
         await self.deliver(3)

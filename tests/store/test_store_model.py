@@ -61,6 +61,7 @@ class ModelTests(StoreCase):
         # What hid behind the times of our own work would be found by a refresh some seconds later.
         await mailbox._visit(Folder.scan)
         await other._visit(Folder.scan)
+        await self.account.tidy()
         await self.agree(mailbox, other, sessions)
         await mailbox.close()
         await other.close()

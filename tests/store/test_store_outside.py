@@ -34,6 +34,7 @@ class OutsideTests(StoreCase):
         assert mailbox.flags(6) == {"\\Deleted"} and mailbox.internal_date(6) == 1_800_000_000
         assert {mailbox.size(uid) for uid in mailbox.uids} == {56}
         await mailbox.set_flags([5], "add", frozenset({"\\Seen"}))
+        await self.account.tidy()
         assert "cur/1700000005.x.host:2,S" in self.files()
 
     async def test_a_name_that_is_not_utf8_is_passed_over_and_told_once(self):
@@ -69,6 +70,7 @@ class OutsideTests(StoreCase):
         await mailbox.refresh()
         assert changes[-1].flags == (1,) and mailbox.flags(1) == {"\\Seen"}
         await mailbox.set_flags([1], "add", frozenset({"kept"}))
+        await self.account.tidy()
         os.rename(self.maildir("cur") / "1.a.h:2,Sa", self.maildir("cur") / "1.a.h:2,FSa")
         await mailbox.refresh()
         assert mailbox.flags(1) == {"\\Seen", "\\Flagged", "kept"}

@@ -1,8 +1,10 @@
 """Room for large messages in hand."""
 
+from store_case import ALICE, ARRIVED, StoreCase
 from twisted.internet.defer import CancelledError, Deferred
 
-from twisted_mta.store.portions import LARGE, Portions
+from twisted_mta.message.content import Content
+from twisted_mta.store.portions import CAPACITY, LARGE, Portions
 
 
 class Holder:
@@ -82,3 +84,36 @@ def test_a_thousand_who_are_gone_when_their_turn_comes():
         holder.let_go()
     first.let_go()
     assert hold(portions, ("a", 1))[0].holds
+
+
+class LargeMessageTests(StoreCase):
+    """What is found out of large messages waits for room, and takes no more than one at a time."""
+
+    async def test_whoever_asks_waits(self):
+        await self.deliver_large(2)
+        await self.deliver(1)
+        mailbox, _ = await self.open()
+        (other,) = hold(self.store.portions, ("bob@a.test", CAPACITY // LARGE))
+        for question in (
+            mailbox.structures(mailbox.uids),
+            mailbox.previews(mailbox.uids),
+            mailbox.matching(mailbox.uids, lambda data: True),
+        ):
+            asked = Deferred.fromCoroutine(question)
+            small = await mailbox.previews(mailbox.uids[2:])
+            assert small == ["x" * 40] and not asked.called
+            other.let_go()
+            assert len(await asked) == 3
+            (other,) = hold(self.store.portions, ("bob@a.test", CAPACITY // LARGE))
+
+    async def test_whoever_has_room_is_given_the_message(self):
+        await self.deliver_large(1)
+        mailbox, _ = await self.open()
+        async with self.store.portions.portion(ALICE, CAPACITY):
+            (octets,) = await mailbox.read(mailbox.uids)
+            assert len(octets) == mailbox.size(1) > LARGE
+
+    async def deliver_large(self, count):
+        content = Content(b"", b"Subject: large\r\n\r\n" + b"0123456789\r\n" * (LARGE // 10))
+        for number in range(count):
+            await self.store.deliver(ALICE, content, unique=f"large{number}", arrived=ARRIVED)

@@ -46,6 +46,7 @@ class ProgramTests(StoreCase):
         await self.deliver(1, 2, 3)
         mailbox, _ = await self.open()
         await mailbox.set_flags([2], "add", frozenset({"\\Flagged", "kept"}))
+        await self.account.tidy()
         copy = await self.mbsync()
         theirs = {self.number(copy / sub / name): (sub, name) for sub, name in self.listed(copy)}
         assert sorted(theirs) == [1, 2, 3] and theirs[2][1].endswith("F")
@@ -56,6 +57,7 @@ class ProgramTests(StoreCase):
         os.rename(copy / sub / name, copy / "cur" / f"{name.split(':')[0]}:2,ST")
         (copy / "new" / "1700000009.x.h").write_bytes(message(9).replace(b"\r\n", b"\n"))
         await mailbox.set_flags([2], "add", frozenset({"\\Answered"}))
+        await self.account.tidy()
         copy = await self.mbsync()
         await mailbox.refresh()
         assert sorted((await self.numbers("INBOX")).values()) == [1, 2, 9]

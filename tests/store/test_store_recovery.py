@@ -8,9 +8,10 @@ import pytest
 from store_case import ARRIVED, Bench, StoreCase, message
 
 from twisted_mta.store import hierarchy
-from twisted_mta.store.errors import StorageFull, disk_error
+from twisted_mta.store.errors import NoSuchMailbox, StorageFull, disk_error
 from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import DELETED, SEEN
+from twisted_mta.store.index import index as index_module
 from twisted_mta.store.index.index import LEAP, UID_BLOCK, Index
 from twisted_mta.store.index.schema import MIGRATIONS
 from twisted_mta.store.relocation import move
@@ -354,3 +355,40 @@ def test_on_a_full_disk_mail_can_be_read_and_removed(bench):
     assert folder.expunge(range(1, 30)) == list(range(1, 30))
     full.execute("PRAGMA max_page_count = 1000000")
     assert "1.x.h" in bench.uids().values()
+
+
+class EmptiedTests(StoreCase):
+    async def test_an_index_that_is_emptied_while_it_is_in_use(self):
+        """Whoever reads messages notices: there is no answer that leaves them out."""
+        await self.deliver(1, 2, 3)
+        mailbox, changes = await self.open()
+        os.truncate(self.home / "index.sqlite", 0)
+        await self.refused(NoSuchMailbox, mailbox.read(mailbox.uids))
+        assert changes[-1].deleted
+        assert sorted((await self.numbers("INBOX")).values()) == [1, 2, 3]
+        assert (await self.account.open("INBOX")).uid_validity > mailbox.uid_validity
+
+
+@pytest.mark.parametrize("boot", ["first boot", "second boot"])
+@pytest.mark.parametrize("more", [3, 25])  # in the same block of UIDs, and in later ones
+def test_an_older_index_that_is_put_back_gives_no_uid_twice(bench, more, boot, monkeypatch):
+    monkeypatch.setattr(index_module, "UID_BLOCK", 10)
+    bench.put(1)
+    bench.home.close()
+    shutil.copy(bench.path / "index.sqlite", bench.path / "saved")
+    bench.boot("first boot")
+    bench.put(*range(2, 2 + more))
+    told = dict(bench.uids())
+    modseq = bench.home.index.marks(bench.folder().id)[2]
+    validity = bench.folder().uid_validity
+    bench.folder().expunge([max(told)])
+    bench.home.close()
+    shutil.copy(bench.path / "saved", bench.path / "index.sqlite")
+    bench.boot(boot)
+    bench.put(10_000)
+    after = bench.uids()
+    assert bench.folder().uid_validity == validity and len(after) == more + 1
+    for uid, name in after.items():
+        assert told.get(uid, name) == name
+    assert min(set(after) - {1}) > max(told)
+    assert bench.home.index.marks(bench.folder().id)[2] > modseq

@@ -18,8 +18,9 @@ from twisted_mta.message.headers import comment_end, unfold
 from twisted_mta.message.parameters import unquote
 
 MAX_VALUE = 4 * 1024 * 1024  # octets of a field that are read
+MAX_MEMBER = 1024 * 1024  # octets of one list member, or group, that are read when it is of an unusual form
 MAX_ENTRIES = 100_000
-MAX_TOKENS = 1_000_000  # words, special characters and comments
+MAX_TOKENS = 200_000  # words, special characters and comments of the entries that are not of the usual form
 MAX_WORDS = 1000  # of one entry; the words beyond are dropped
 
 _ATOM, _QUOTED, _LITERAL, _SPECIAL = 1, 2, 3, 4  # the groups of _TOKEN
@@ -68,15 +69,16 @@ class _Word(NamedTuple):
 
 def parse_addresses(value: bytes) -> list[Mailbox]:
     """The entries of the value of an address field, groups included, in order."""
-    value = (unfold(value) if b"\n" in value else value)[:MAX_VALUE]
+    value = (unfold(value) if b"\n" in value else value)[:MAX_VALUE].rstrip(b" \t\r")
     entries: list[Mailbox] = []
+    reader: _Reader | None = None
     position, length = 0, len(value)
     while position < length and len(entries) < MAX_ENTRIES:
         match = _USUAL.match(value, position)
         if match is None:
-            reader = _Reader(value.rstrip(b" \t\r"), position, entries)
-            reader.read()
-            break
+            reader = reader or _Reader(value, entries)
+            position = reader.read(position)
+            continue
         name, quoted_name, local, domain, bare_local, bare_domain = match.groups()
         if bare_local is None:
             entries.append(Mailbox(name or quoted_name or None, None, local, domain))
@@ -87,19 +89,23 @@ def parse_addresses(value: bytes) -> list[Mailbox]:
 
 
 class _Reader:
-    """Reads tokens once from left to right and keeps the words of the entry that is not finished yet. Begins
-    at `position`, where a list member begins, and adds to `entries`."""
+    """Reads tokens once from left to right, keeps the words of the entry that is not finished yet, and adds
+    to `entries`."""
 
-    def __init__(self, value: bytes, position: int, entries: list[Mailbox]) -> None:
+    def __init__(self, value: bytes, entries: list[Mailbox]) -> None:
         self.entries = entries
         self._value = value
-        self._start = position
+        self._position = self._end = 0
+        self._left = MAX_TOKENS
         self._words: list[_Word] = []
         self._comment = b""  # the latest one, a name when nothing better is found
         self._in_group = False
         self._has_address = False  # this list member had its angle brackets already
 
-    def read(self) -> None:
+    def read(self, position: int) -> int:
+        """Read from `position`, where a list member begins, to where the next one does outside of any group,
+        which is returned; the end of the value when no more is to be read."""
+        self._position, self._end = position, position + MAX_MEMBER
         tokens = self._tokens()
         for token in tokens:
             if len(self.entries) >= MAX_ENTRIES:
@@ -109,21 +115,23 @@ class _Reader:
                     self._words.append(token)
             elif token.text == b"<":
                 self._read_angle(tokens)
-            elif token.text == b",":
-                self._end_member()
             elif token.text == b":":
                 self._begin_group()
-            elif token.text == b";":
-                self._end_group()
+            elif token.text in (b",", b";"):
+                if token.text == b",":
+                    self._end_member()
+                else:
+                    self._end_group()
+                if not self._in_group:
+                    return self._position
         self._end_group()
+        return len(self._value)
 
     def _tokens(self) -> Iterator[_Word]:
         """The words and special characters; comments are noted and count as white space."""
-        position, spaced = self._start, False
-        for _ in range(MAX_TOKENS):
-            match = _TOKEN.match(self._value, position)
-            if match is None:
-                break
+        position, spaced = self._position, False
+        while self._left and (match := _TOKEN.match(self._value, position, self._end)):
+            self._left -= 1
             kind = match.lastindex or _SPECIAL
             text = match[kind]
             position = match.end()
@@ -137,6 +145,7 @@ class _Reader:
                     self._comment = unquote(self._value[match.end() : position].removesuffix(b")")).strip()
                 spaced = True
                 continue
+            self._position = position
             yield _Word(kind, unquote(text) if kind == _QUOTED else text, spaced)
             spaced = False
 

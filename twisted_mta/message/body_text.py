@@ -80,7 +80,12 @@ def body_texts(data: bytes, root: Part) -> list[str]:
 def folded_header(data: bytes, end: int) -> list[str]:
     """The lines that a search in the header of a message looks through: "name: value", folded. `end` is where
     the header block ends."""
-    return [f"{name}: {fold(value)}" for name, value in header_texts(data, 0, end)]
+    return folded_lines(header_texts(data, 0, end))
+
+
+def folded_lines(header: list[tuple[str, str]]) -> list[str]:
+    """The same for what `header_texts` has given."""
+    return [f"{name}: {fold(value)}" for name, value in header]
 
 
 def folded_body(data: bytes, root: Part) -> list[str]:

@@ -37,4 +37,4 @@ class Content:
 
     def with_head(self, head: bytes) -> Content:
         """The same content with `head` put in front of it."""
-        return Content(head + self.head, self.data, self.path)
+        return Content(head + self.head, self.data, self.path) if head else self

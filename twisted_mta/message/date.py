@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import re
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 from twisted_mta.message.headers import unfold, without_comments
@@ -51,14 +52,14 @@ class SentDate(NamedTuple):
     day: datetime.date
 
 
-def local_offset(seconds: float) -> int:
-    """The offset of this host's time zone at an epoch time, in seconds east of UTC."""
-    return time.localtime(seconds).tm_gmtoff
-
-
 def format_date(seconds: float, utc_offset: int = 0) -> str:
     """Epoch seconds as `Fri, 21 Nov 1997 09:55:06 -0600`, in the zone `utc_offset` seconds east of UTC."""
-    moment = time.gmtime(seconds + utc_offset)
+    return _date(int(seconds // 1), utc_offset)
+
+
+@lru_cache(maxsize=8)  # all mail of a second bears the same
+def _date(second: int, utc_offset: int) -> str:
+    moment = time.gmtime(second + utc_offset)
     return (
         f"{_DAYS[moment.tm_wday]}, {moment.tm_mday} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year:04} "
         f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} {_format_zone(utc_offset)}"

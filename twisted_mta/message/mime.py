@@ -11,6 +11,7 @@ Where mail is wrong:
   more on the line; then a boundary that begins with another one's text could not be told from it.
 - A multipart without boundary or without any part has one part: text/plain with all of its body. So nothing
   is hidden, and IMAP's grammar, which wants at least one part, is kept.
+- Behind MAX_DASHED lines that only begin like a delimiter everything belongs to the part at hand.
 - A message in base64 or quoted-printable is application/octet-stream (see part_header). So is what lies
   beyond the limits.
 
@@ -39,6 +40,8 @@ from twisted_mta.message.part_header import (
 
 MAX_DEPTH = 100  # parts within parts
 MAX_PARTS = 10_000
+MAX_HEADER = 16 * 1024 * 1024  # octets of a header block in which fields are looked for
+MAX_DASHED = 1_000_000  # lines that begin like a delimiter and are none; then no more are looked for
 MAX_LINE = 998  # octets without CRLF, RFC 5322 §2.1.1
 MAX_BOUNDARY = MAX_LINE - 4  # octets, what fits between the hyphens; RFC 2046 §5.1.1 wants no more than 70
 
@@ -139,6 +142,7 @@ class _Scan:
         # The same by level; with the level of an outer multipart that has the same boundary.
         self._shadowed: dict[int, tuple[bytes, int | None]] = {}
         self._parts = 0
+        self._dashed = 0  # lines that begin with "--" and were no delimiters
         self._empty_line = (-1, 0)  # the latest one found: where it begins (the LF before it) and ends
         self._counted = 0  # the offset up to which lines were counted
         self._lines = 0
@@ -240,7 +244,7 @@ class _Scan:
 
     def _find_delimiter(self, start: int, end: int) -> _Delimiter | None:
         """The first delimiter line of an open multipart that begins at `start` or later and before `end`."""
-        if not self._boundaries:
+        if not self._boundaries or self._dashed >= MAX_DASHED:
             return None
         data, position = self._data, start - 1
         while match := _DASHES.search(data, position, end):
@@ -249,6 +253,9 @@ class _Scan:
             if len(text) <= MAX_LINE and (found := self._match_boundary(text.rstrip(b" \t\r"))):
                 before = line_feed - (data[line_feed - 1 : line_feed] == b"\r")
                 return _Delimiter(before, min(position + 1, len(data)), *found)
+            self._dashed += 1
+            if self._dashed >= MAX_DASHED:
+                break
         return None
 
     def _match_boundary(self, text: bytes) -> tuple[int, bool] | None:
@@ -273,4 +280,4 @@ def _whole_body(multipart: Part) -> Part:
 
 def _read_part(data: bytes, start: int, end: int, default: ContentType) -> Part:
     """The part whose header block is data[start:end]."""
-    return Part(start, end, *read_part_header(data[start:end], default))
+    return Part(start, end, *read_part_header(data[start : min(end, start + MAX_HEADER)], default))

@@ -24,12 +24,21 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _NOT_IN_COMMENT = re.compile(r"[^\x20-\x27\x2a-\x5b\x5d-\x7e]")
 
 
-def protocol_keyword(*, extended: bool, tls: bool, authenticated: bool, utf8: bool = False) -> str:
-    """The `with` keyword: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA (RFC 3848); UTF8SMTP and so on for a
-    transaction with SMTPUTF8 (RFC 6531 §4.3). `extended`: EHLO was used; nothing else exists without it."""
+def protocol_keyword(
+    *, extended: bool, tls: bool, authenticated: bool, utf8: bool = False, lmtp: bool = False
+) -> str:
+    """The `with` keyword: SMTP, ESMTP, ESMTPS, ESMTPA or ESMTPSA, LMTP and so on (RFC 3848); UTF8SMTP and
+    so on for a transaction with SMTPUTF8 (RFC 6531 §4.3). `extended`: EHLO or LHLO was used; nothing else
+    exists without it."""
     if not extended:
         return "SMTP"
-    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if tls else "") + ("A" if authenticated else "")
+    protocol = {
+        (False, False): "ESMTP",
+        (False, True): "UTF8SMTP",
+        (True, False): "LMTP",
+        (True, True): "UTF8LMTP",
+    }[lmtp, utf8]
+    return protocol + ("S" if tls else "") + ("A" if authenticated else "")
 
 
 def received_field(

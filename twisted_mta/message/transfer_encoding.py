@@ -17,7 +17,7 @@ _MAX_RUNS = 10_000  # of base64 in one text; the padding behind the last of them
 _NOT_BASE64 = bytes(octet for octet in range(256) if octet not in _BASE64)
 # It begins where a run of white space does, so that no run is looked at more than once.
 _WHITE_LINE_END = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
-_LONE_CR = re.compile(rb"=\r(?!\n)")
+_PIECE = 256 * 1024  # octets of a large text that are decoded at a time
 
 
 def decode_transfer(octets: bytes, encoding: bytes) -> bytes | None:
@@ -32,6 +32,24 @@ def decode_transfer(octets: bytes, encoding: bytes) -> bytes | None:
 
 
 def _decode_base64(octets: bytes) -> bytes:
+    """Up to the first padding in pieces, so that nothing of it is in memory several times."""
+    decoded: list[bytes] = []
+    held = b""  # digits that are no three octets yet
+    position = 0
+    while position + _PIECE < len(octets):
+        digits = held + octets[position : position + _PIECE].translate(None, _NOT_BASE64)
+        if b"=" in digits:
+            break
+        whole = len(digits) // 4 * 4
+        decoded.append(binascii.a2b_base64(digits[:whole]))
+        held = digits[whole:]
+        position += _PIECE
+    rest = held + octets[position:] if position else octets
+    decoded.append(_decode_runs(rest))
+    return b"".join(decoded)
+
+
+def _decode_runs(octets: bytes) -> bytes:
     digits = octets.translate(None, _NOT_BASE64).rstrip(b"=")
     if b"=" not in digits:
         return _decode_run(digits)
@@ -48,8 +66,20 @@ def _decode_run(digits: bytes) -> bytes:
 
 
 def _decode_quoted_printable(octets: bytes) -> bytes:
-    if b" \r\n" in octets or b"\t\r\n" in octets or b" \n" in octets or b"\t\n" in octets:
+    """In pieces of whole lines."""
+    decoded: list[bytes] = []
+    position = 0
+    while position < len(octets):
+        end = octets.find(b"\n", position + _PIECE) + 1 or len(octets)
+        decoded.append(_decode_lines(octets[position:end]))
+        position = end
+    return b"".join(decoded)
+
+
+def _decode_lines(octets: bytes) -> bytes:
+    if octets.endswith((b" ", b"\t")) or any(end in octets for end in (b" \r\n", b"\t\r\n", b" \n", b"\t\n")):
         octets = _WHITE_LINE_END.sub(b"", octets)
     if b"=\r" in octets:  # binascii takes a CR alone for a line end, and would drop the line behind it
-        octets = _LONE_CR.sub(b"=3D\r", octets)
+        octets = octets.replace(b"=3D\r\n", b"=3d\r\n")  # which stays what it is
+        octets = octets.replace(b"=\r", b"=3D\r").replace(b"=3D\r\n", b"=\r\n")
     return binascii.a2b_qp(octets)

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_mta.store import hierarchy, snapshot
+from twisted_mta.store import flagging, hierarchy, snapshot
 from twisted_mta.store.changes import NONE, AccountChange, AccountWatcher, Step
 from twisted_mta.store.columns import Columns, Counts
 from twisted_mta.store.deposit import Deposit, Deposited, deposit
@@ -24,11 +24,12 @@ from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Render
-from twisted_mta.store.listing import MailboxInfo, list_mailboxes
+from twisted_mta.store.listing import MailboxInfo, list_at_hand, list_mailboxes
 from twisted_mta.store.mailbox import Loaded, Mailbox, MailboxStatus
 from twisted_mta.store.names import SEPARATOR, canonical_name
+from twisted_mta.store.portions import Portions
 from twisted_mta.store.quota import Usage
-from twisted_mta.store.threads import Lane, Threads
+from twisted_mta.store.threads import Lane, Threads, Work
 from twisted_mta.store.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Account:
 
     Made by `MessageStore.account`. Every method raises StoreError: BadMailboxName for a name that cannot
     be, NoSuchMailbox, StorageFull or StorageFault for trouble with the disk, and what it tells itself.
-    `used` is called when work begins; `render` makes what `Mailbox.structures` gives.
+    `used` is called when work begins; `render` makes what `Mailbox.structures` gives. Large messages have to
+    have room among `portions` while they are in memory.
     """
 
     log = Logger(namespace="twisted_mta.store")
@@ -68,6 +70,7 @@ class Account:
         home: Home,
         threads: Threads,
         upkeep: Upkeep,
+        portions: Portions,
         render: Render,
         used: Callable[[Account], None],
     ) -> None:
@@ -75,12 +78,14 @@ class Account:
         self.home = home
         self.threads = threads
         self.upkeep = upkeep
+        self.portions = portions
         self.render = render
         self.epoch = ""  # of the index, see `Emails`; known once there is a mailbox to ask about
         self.indexer: Indexer | None = None  # set by the store
         self._used = used
         self._lane = Lane(threads)
-        self._catching_up = False
+        self._under_way = 0  # pieces of work that were given to the lane and have not come back
+        self._claims: dict[int, int] = {}  # by mailbox: messages below that UID are recent no more
         self._mailboxes: dict[int, Mailbox] = {}  # those in memory, by number
         self._watchers: list[AccountWatcher] = []
         self._deposits: deque[tuple[Deposit, Deferred[Deposited]]] = deque()
@@ -90,7 +95,8 @@ class Account:
 
     async def list_mailboxes(self) -> list[MailboxInfo]:
         """Every mailbox, and every parent that is none, by name with INBOX first."""
-        return await self.visit(list_mailboxes)
+        at_hand = list_at_hand(self.home) if self.is_at_rest else None
+        return await self.visit(list_mailboxes) if at_hand is None else at_hand
 
     async def subscriptions(self) -> list[str]:
         """The subscribed names, sorted; some may name no mailbox (RFC 3501 §6.3.9)."""
@@ -207,6 +213,8 @@ class Account:
         self.upkeep.overviews.forget(mailbox.overview_columns)
         if self._mailboxes.get(mailbox.number) is mailbox:
             del self._mailboxes[mailbox.number]
+            if mailbox.number in self._claims:  # whoever opens it again is to find them in the index
+                Deferred.fromCoroutine(self._keep_claims()).addErrback(self._unexpected)
 
     # Watching
 
@@ -239,15 +247,32 @@ class Account:
             with suppress(NoSuchMailbox):
                 await self.visit(partial(_refresh, number=number))
 
+    # What can wait for the next tick
+
+    def claim_recent(self, number: int, below: int) -> None:
+        """Messages of that mailbox below that UID are recent no more."""
+        self._claims[number] = below
+        self.upkeep.untidy(self)
+
     async def tidy(self) -> None:
-        """Collect the emails that have lost their last message, as long as nobody waits for the lane; what is
-        left then has its turn at the next tick."""
+        """Keep what is recent no more, have the names of files follow, a slice at a time behind whatever else
+        is asked for, and collect the emails that have lost their last message, as long as nobody waits for
+        the lane; what is left then has its turn at the next tick."""
+        await self._keep_claims()
+        while await self.visit(Home.catch_up):
+            pass
         while (gone := await self.visit(_collect)) is not None:
             if gone and self.indexer is not None:
                 self.indexer.gone(self, gone)
             if self._lane.is_wanted:
                 self.upkeep.untidy(self)
                 break
+
+    async def _keep_claims(self) -> None:
+        claims, self._claims = self._claims, {}
+        if claims:
+            with suppress(StoreError):  # said already; a message that is recent once more does no harm
+                await self._queue(partial(_claim_recent, claims=claims))
 
     # The lane
 
@@ -262,10 +287,20 @@ class Account:
         """Something is about to need the index."""
         self._used(self)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """True while nothing is under way in the lane: what is in memory is what the index has, and no thread
+        is at work on `home`."""
+        return not self._under_way and not self.threads.stopped
+
     async def _queue(self, work: Callable[[Home], T]) -> T:
         done: Deferred[T] = Deferred()
-        self._lane.run(lambda: partial(self._arrive, self._perform(work), done))
+        self._give(lambda: partial(self._arrive, self._perform(work), done))
         return await done
+
+    def _give(self, work: Work) -> None:
+        self._lane.run(work)
+        self._under_way += 1
 
     def _perform(self, work: Callable[[Home], object]) -> _Visit:
         """In the lane: do it; when the index proves corrupt, build it anew and do it once more."""
@@ -291,6 +326,7 @@ class Account:
         return visit
 
     def _arrive(self, visit: _Visit, done: Deferred[T]) -> None:
+        self._under_way -= 1
         self._finish(visit)
         if visit.error is not None:
             done.errback(Failure(visit.error))
@@ -299,20 +335,8 @@ class Account:
 
     def _finish(self, visit: _Visit) -> None:
         self._apply(visit.steps or ())
-        if visit.behind and not self._catching_up:
-            self._catching_up = True
-            Deferred.fromCoroutine(self._catch_up()).addErrback(self._unexpected)
-
-    async def _catch_up(self) -> None:
-        """Have the names of files follow, a slice at a time behind whatever else is asked for."""
-        try:
-            with suppress(StoreError):  # said already where it happened
-                while await self._queue(Home.catch_up):
-                    pass
-                if self.home.is_behind:
-                    self.upkeep.untidy(self)  # once more after the next tick
-        finally:
-            self._catching_up = False
+        if visit.behind:
+            self.upkeep.untidy(self)
 
     def _unexpected(self, failure: Failure) -> None:
         self.log.failure("unexpected error in an account", failure=failure)
@@ -349,7 +373,7 @@ class Account:
     def _put_down(self) -> None:
         if self._deposits and not self._deposit_due:
             self._deposit_due = True
-            self._lane.run(self._deposit_batch)
+            self._give(self._deposit_batch)
 
     def _deposit_batch(self) -> Callable[[], None]:
         """In the lane: put down what waits. The order of the first two lines matters: what is appended
@@ -360,6 +384,7 @@ class Account:
         return partial(self._deposited, visit, [done for _, done in batch])
 
     def _deposited(self, visit: _Visit, waiting: list[Deferred[Deposited]]) -> None:
+        self._under_way -= 1
         self._put_down()
         self._finish(visit)
         results = visit.value if isinstance(visit.value, list) else [visit.error] * len(waiting)
@@ -371,6 +396,7 @@ class Account:
 
     async def shut(self) -> None:
         """Close the index after all work that was asked for before; later work opens it again."""
+        await self._keep_claims()
         packed = {mailbox.number: self._packed(mailbox) for mailbox in self._mailboxes.values()}
         await self._save({number: octets for number, octets in packed.items() if octets})
         try:
@@ -420,6 +446,12 @@ def _save(home: Home, packed: dict[int, bytes]) -> None:
 
 def _refresh(home: Home, number: int) -> None:
     home.folder_numbered(number).refresh()
+
+
+def _claim_recent(home: Home, claims: dict[int, int]) -> None:
+    for number, below in claims.items():
+        with suppress(NoSuchMailbox):
+            flagging.claim_recent(home.folder_numbered(number), below)
 
 
 def _collect(home: Home) -> list[int] | None:

@@ -93,17 +93,25 @@ class Columns:
         self.save_dates.extend(save_dates)
         self._size = sum(self.sizes)
 
-    def restore(self, combinations: Sequence[tuple[int, str]], numbers: Sequence[int]) -> None:
-        """The other arrays have been filled: for each message the place of its flags in `combinations`.
-        Raises IndexError, ValueError for what cannot be."""
+    @property
+    def octets(self) -> int:
+        """Of all messages together."""
+        return self._size
+
+    def combinations(self) -> list[tuple[int, str, int]]:
+        """The combinations of flags in the order of `flag_sets`: bits, keywords, by how many messages."""
+        sets = zip(self.flag_sets, self._holders, strict=True)
+        return [(flags.bits, flags.keywords, holders) for flags, holders in sets]
+
+    def restore(self, combinations: Iterable[tuple[int, str, int]], numbers: array[int], octets: int) -> None:
+        """The other arrays have been filled: for each message the place of its flags in `combinations`, and
+        what all of it comes to. Raises TypeError, ValueError for what cannot be."""
         if len(numbers) != len(self.uids):
             raise ValueError("columns of different lengths")
-        for bits, keywords in combinations:
-            self._number(bits, keywords)
-        for number, holders in Counter(numbers).items():
-            self._holders[number] = holders
+        for bits, keywords, holders in combinations:
+            self._holders[self._number(bits, keywords)] = holders
         self.flag_numbers.extend(numbers)
-        self._size = sum(self.sizes)
+        self._size = octets
 
     def position(self, uid: int) -> int:
         """Where the message stands. Raises NoSuchMessage."""
@@ -112,10 +120,14 @@ class Columns:
             raise NoSuchMessage()
         return position
 
-    def positions(self, uids: Sequence[int]) -> list[int]:
-        """Where those of the messages stand that are there; in the order of `uids`."""
+    def positions(self, uids: Sequence[int]) -> Sequence[int]:
+        """Where those of the messages stand that are there; in the order of `uids`. A range for messages in a
+        row."""
         here = self.uids
         count = len(here)
+        start = bisect_left(here, uids[0]) if uids else 0
+        if here[start : start + len(uids)] == (uids if isinstance(uids, array) else array("I", uids)):
+            return range(start, start + len(uids))
         found = []
         for uid in uids:
             position = bisect_left(here, uid)
@@ -242,7 +254,15 @@ class Columns:
         return number
 
 
+T = TypeVar("T")
 Column = TypeVar("Column", "array[int]", "array[float]", bytearray)
+
+
+def picked(column: Sequence[T], positions: Sequence[int]) -> Sequence[T]:
+    """The values of a column at these positions."""
+    if isinstance(positions, range):
+        return column[positions.start : positions.stop]
+    return [column[position] for position in positions]
 
 
 def _without(column: Column, positions: list[int]) -> Column:

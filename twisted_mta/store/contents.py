@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -19,13 +20,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.store import fulltext
-from twisted_mta.store.columns import Columns
+from twisted_mta.store.columns import Columns, picked
 from twisted_mta.store.errors import NoSuchMailbox, StorageFull, StoreError, disk_error
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.fulltext import Found, Where
 from twisted_mta.store.home import Home
 from twisted_mta.store.knowledge import Knowledge, learn, render_alone
 from twisted_mta.store.overview_columns import Look, OverviewColumns, Overviews
+from twisted_mta.store.portions import LARGE
 from twisted_mta.store.reading import read_header, read_message, see_files
 
 if TYPE_CHECKING:
@@ -62,15 +64,15 @@ class Contents:
 
     async def examine(self, uids: Sequence[int], see: Callable[[bytes], T]) -> list[T | None]:
         """What `see` makes of each message, in the order asked for; it is called in a thread with the whole
-        message, CRLF. None for one that is gone."""
+        message, CRLF. None for one that is gone. The caller has room for them (see portions)."""
         wanted = list(uids)  # `Mailbox.uids` itself may grow meanwhile
-        found = await self._over_files(wanted, see)
+        found = await self._read_files(wanted, see, read_message)
         return [found.get(uid) for uid in wanted]
 
     async def examine_headers(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
         """UID -> what `see` makes of the message's header block, with the empty line; it is called in a
-        thread. Messages that are gone are left out."""
-        return await self._over_files(list(uids), see, read_header)
+        thread. Messages that are gone are left out. The caller has room for them."""
+        return await self._read_files(list(uids), see, read_header)
 
     async def matching(self, uids: Sequence[int], predicate: Callable[[bytes], bool]) -> list[int]:
         """The UIDs, in the order asked for, of the messages for which `predicate` is true; it is called in
@@ -93,26 +95,24 @@ class Contents:
     async def _find(
         self, uids: Sequence[int], question: Callable[[str, str, Collection[int]], Found]
     ) -> tuple[list[int], list[int]]:
-        wanted, there, emails = uids[:], self._columns.uids[:], self._columns.emails[:]
+        positions = self._columns.positions(uids)
+        there, emails = picked(self._columns.uids, positions), picked(self._columns.emails, positions)
         path, epoch = f"{self._account.home.path}/{fulltext.FULLTEXT}", self._account.epoch
 
         def ask() -> tuple[list[int], list[int]]:
-            asked: Sequence[tuple[int, int]] = list(zip(there, emails, strict=True))
-            if wanted != there:
-                by_uid = dict(asked)
-                asked = [(uid, by_uid[uid]) for uid in wanted if uid in by_uid]
-            numbers = {email for _, email in asked}
+            numbers = set(emails)
             try:
                 found, covered = question(path, epoch, numbers)
             except sqlite3.Error as error:
                 if self._account.indexer is not None:
                     self._account.indexer.broken(self._account, error)
                 found, covered = fulltext.NOTHING
-            unknown = numbers - covered.within(numbers)
-            return (
-                [uid for uid, email in asked if email in found] if found else [],
-                [uid for uid, email in asked if email in unknown] if unknown else [],
-            )
+            known = covered.within(numbers)
+            unknown = numbers - known if len(known) < len(numbers) else set[int]()
+            return having(found), having(unknown)
+
+        def having(wanted: set[int]) -> list[int]:
+            return list(compress(there, map(wanted.__contains__, emails))) if wanted else []
 
         return await self._beside(ask)
 
@@ -137,7 +137,7 @@ class Contents:
         wanted = list(uids)
         look_up = self._account.home.reader.previews
         if only_known:
-            emails = self._emails(wanted)
+            emails = self.emails(wanted)
             known = await self._beside(partial(look_up, list(emails.values())))
             return [known.get(emails[uid]) if uid in emails else None for uid in wanted]
         found = await self._known(wanted, look_up, self._learn, _keep, lambda known: known.preview)
@@ -178,7 +178,7 @@ class Contents:
         """THREADID of each message (RFC 8474 §5.2), in the order asked for; None for one that is gone, and
         as long as there is no space to keep it."""
         wanted = list(uids)
-        emails = self._emails(wanted)
+        emails = self.emails(wanted)
         look_up = partial(self._account.home.reader.threads, list(emails.values()))
         threads: dict[int, int] = {}
         with suppress(StorageFull):
@@ -217,7 +217,7 @@ class Contents:
     ) -> dict[int, T]:
         """UID -> what `look_up` has by emails, or else that `part` of what `see` makes of the message, all of
         which is given to `keep`, by emails, in the lane."""
-        emails = self._emails(uids)
+        emails = self.emails(uids)
         found: dict[int, T] = {}
         with suppress(StorageFull):
             found = await self._beside(partial(look_up, list(emails.values())))
@@ -240,23 +240,30 @@ class Contents:
     def _learn(self, data: bytes) -> Knowledge:
         return learn(data, self._account.render)
 
-    def _emails(self, uids: Sequence[int]) -> dict[int, int]:
-        """UID -> email, of the messages that are there."""
-        columns = self._columns
-        if len(uids) == len(columns.uids):
-            everything = dict(zip(columns.uids, columns.emails, strict=True))
-            if everything.keys() == set(uids):
-                return everything
-        return {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
+    def emails(self, uids: Sequence[int]) -> dict[int, int]:
+        """UID -> the number of its content in the account, of the messages that are there."""
+        positions = self._columns.positions(uids)
+        found = picked(self._columns.uids, positions), picked(self._columns.emails, positions)
+        return dict(zip(*found, strict=True))
 
-    async def _over_files(
-        self,
-        uids: Sequence[int],
-        see: Callable[[bytes], T],
-        read: Callable[[str, int], bytes] = read_message,
+    async def _over_files(self, uids: Sequence[int], see: Callable[[bytes], T]) -> dict[int, T]:
+        """What `see`, called in a thread, makes of each message. A large one is read when there is room for
+        it; who has room already must not ask for more."""
+        columns = self._columns
+        places = [place for place in columns.positions(uids) if columns.sizes[place] >= LARGE]
+        large = {columns.uids[place]: columns.sizes[place] for place in places}
+        seen = await self._read_files([uid for uid in uids if uid not in large], see, read_message)
+        for uid, octets in large.items():
+            async with self._account.portions.portion(self._account.name, octets):
+                seen.update(await self._read_files([uid], see, read_message))
+        return seen
+
+    async def _read_files(
+        self, uids: Sequence[int], see: Callable[[bytes], T], read: Callable[[str, int], bytes]
     ) -> dict[int, T]:
-        """What `see` makes of each message; it is called in a thread."""
         seen: dict[int, T] = {}
+        if not uids:
+            return seen
         for _ in range(LOOKS):
             astray = await self._beside(
                 partial(see_files, self._account.home, self._directory, self.number, uids, see, seen, read)
@@ -292,7 +299,12 @@ class Contents:
                 return partial(done.errback, Failure(error))
 
         self._account.threads.run(perform)
-        return await done
+        value = await done
+        if self._account.home.reader.is_broken:
+            await self._account.visit(Home.examine)
+            if self.deleted:
+                raise NoSuchMailbox("The mailbox has been deleted")
+        return value
 
     def _later(self, work: Callable[[Home], None]) -> Deferred[None]:
         """In the account's lane; nobody has to wait for it, and when it fails nothing is lost."""

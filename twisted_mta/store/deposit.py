@@ -141,8 +141,9 @@ def _deposit_into(
                 raise result
         for each in pending:
             os.rename(each.tmp, each.path)
-        for directory in {each.row.directory for each in pending}:
-            sync_directory(f"{folder.maildir.path}/{directory}")
+        with home.waiting():
+            for directory in {each.row.directory for each in pending}:
+                sync_directory(f"{folder.maildir.path}/{directory}")
         if pending:
             with folder.committing(undisturbed):
                 added = folder.number(each.row for each in pending)
@@ -170,7 +171,8 @@ def _write(
         room.take(written.canonical if isinstance(written, Written) else len(written))
         if isinstance(written, Content):
             require_space(folder.maildir.path, len(written))
-            written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
+            with home.waiting():
+                written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
         date = written.modified
         if each.internal_date is not None:
             date = each.internal_date

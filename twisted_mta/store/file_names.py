@@ -1,38 +1,19 @@
 """File names follow the index: `cur`, and the letters of the flags and keywords of the index.
 
-A change of many flags is committed and told first. Then the files are renamed in slices, between which
-others have their turn. Which messages are behind stands in the index (`BehindRows`), so that a crash or a
-restart only delays it. A row keeps the name as last seen on disk; what other programs do to the file
-meanwhile is the difference between that name and the one that is found, so nothing of it is lost.
+A change of flags is committed and told first. The files are renamed some moments later (see `Account.tidy`):
+most sessions change the same few messages more than once, and a message that is expunged meanwhile needs no
+new name. It is done in slices, between which others have their turn. Which messages are behind stands in the
+index (`BehindRows`), so that a crash or a restart only delays it. A row keeps the name as last seen on disk;
+what other programs do to the file meanwhile is the difference between that name and the one that is found, so
+nothing of it is lost.
 """
 
 from __future__ import annotations
 
-import sqlite3
-
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.maildir import CUR
 
 SLICE = 200  # messages that are looked at in one go
-
-
-def follow(folder: Folder, count: int) -> None:
-    """Flags of so many messages have been committed: their files follow at once, or else later.
-
-    Raises sqlite3.Error when the index is corrupt; whatever else goes wrong only delays the names."""
-    if count > SLICE:
-        return
-    try:
-        catch_up(folder)
-    except sqlite3.Error as error:
-        if is_corruption(error):
-            raise
-        folder.report(f"{folder.maildir.path}: {error!r}")
-    except BlockingIOError:
-        pass
-    except OSError as error:
-        folder.report(f"{folder.maildir.path}: {error!r}")
 
 
 def catch_up(folder: Folder) -> bool:

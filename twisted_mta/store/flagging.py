@@ -1,7 +1,7 @@
 r"""Setting flags and keywords, and taking note that messages have been seen as recent.
 
-Only the index is changed; then whoever asked is answered. The names of the files follow (see `file_names`),
-at once when they are few. What an index refuses (the disk is full) is refused as a whole.
+Only the index is changed; then whoever asked is answered. The names of the files follow (see `file_names`).
+What an index refuses (the disk is full) is refused as a whole.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple
 
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import CannotDo
-from twisted_mta.store.file_names import follow
 from twisted_mta.store.flags import MAX_KEYWORDS
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.index.rows import Marked
 
 How = Literal["add", "remove", "replace"]
 
+_ROW_BY_ROW = 50  # fewer messages are changed one by one in any case
 _FEW = 8  # a combination that fewer than one in so many messages have is changed message by message
 _GAP = 50  # UIDs between two messages that are remembered as behind together
 _ANY_MODSEQ = 2**63 - 1
@@ -34,8 +34,8 @@ class Flagged(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """Messages by their combination of flags, and those that are refused; UIDs ascending. `whole`: no other
-    message has a UID between the first and the last of all."""
+    """Messages by their combination of flags, and those that are refused; UIDs ascending. `whole`: they are
+    many, and no other message has a UID between the first and the last of all."""
 
     combinations: dict[Combination, list[int]]
     refused: list[int]
@@ -60,7 +60,7 @@ def set_flags(
     changes = [
         (before, Marked(*after, found))
         for before, found in wanted.combinations.items()
-        if (after := _combined(*before, how, bits, spelled)) != before
+        if (after := combined(*before, how, bits, spelled)) != before
     ]
     if not changes:
         return Flagged([], wanted.refused)
@@ -73,7 +73,6 @@ def set_flags(
         for first, last in _spans(changed):
             folder.index.behind.add(folder.id, first, last)
     folder.tell(Step(folder.id, modseq, changed=[marked for _, marked in changes]))
-    follow(folder, len(changed))
     return Flagged(changed, wanted.refused)
 
 
@@ -84,13 +83,13 @@ def _look_up(folder: Folder, uids: Sequence[int], limit: int) -> _Wanted:
     for uid, flags, words, modseq in rows:
         if modseq <= limit:
             combinations.setdefault((flags, words), []).append(uid)
-    whole = bool(rows) and folder.index.count_between(folder.id, rows[0][0], rows[-1][0]) == len(rows)
+    many = len(rows) >= _ROW_BY_ROW
+    whole = many and folder.index.count_between(folder.id, rows[0][0], rows[-1][0]) == len(rows)
     return _Wanted(combinations, refused, whole)
 
 
-def _combined(
-    bits: int, keywords: str, how: How, change: int, change_keywords: frozenset[str]
-) -> Combination:
+def combined(bits: int, keywords: str, how: How, change: int, change_keywords: frozenset[str]) -> Combination:
+    """What a change makes of a combination of flags. Raises CannotDo."""
     words = set(keywords.split())
     if how == "add":
         bits, words = bits | change, words | change_keywords
@@ -122,4 +121,3 @@ def claim_recent(folder: Folder, below: int) -> None:
         folder.index.set_recent_from(folder.id, below)
         if recent_from < below:
             folder.index.behind.add(folder.id, recent_from, below - 1)
-    follow(folder, below - recent_from)

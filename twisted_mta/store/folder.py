@@ -65,17 +65,21 @@ class Folder:
 
     # Agreement of directory and index
 
-    def refresh(self) -> None:
-        """Take over what others did, if anything. Raises OSError, sqlite3.Error.
+    def refresh(self) -> bool:
+        """Take over what others did, if anything. True when the folder is `undisturbed` since.
+
+        Raises OSError, sqlite3.Error.
 
         On a full disk that waits until there is space: what the index has is of use meanwhile."""
-        if self.is_due():
-            try:
-                self.scan()
-            except sqlite3.OperationalError as error:
-                if not is_full(error):
-                    raise
-                self.forget_stamp()
+        if not self.is_due():
+            return True
+        try:
+            self.scan()
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            self.forget_stamp()
+        return self.undisturbed()
 
     def is_due(self) -> bool:
         """True when others may have changed the directory since the last look. Raises OSError."""
@@ -381,8 +385,8 @@ class Folder:
         a full disk has space again when the rows are to be written.
 
         Returns the UIDs that this call removed, ascending. Raises OSError, sqlite3.Error."""
-        self.refresh()
-        removed, astray = self._expunge(self.index.messages(self.id, uids))
+        undisturbed = self.refresh()
+        removed, astray = self._expunge(self.index.messages(self.id, uids), undisturbed)
         if astray:  # another program renamed them this very moment
             places = self.maildir.list()
             found = [
@@ -390,12 +394,14 @@ class Folder:
                 for message in astray
                 if message.name in places
             ]
-            removed = [*removed, *self._expunge(found)[0]]  # the step that was told keeps its own
+            removed = [
+                *removed,
+                *self._expunge(found, self.undisturbed())[0],
+            ]  # the step that was told keeps its own
         return sorted(removed)
 
-    def _expunge(self, messages: Sequence[Message]) -> tuple[list[int], list[Message]]:
+    def _expunge(self, messages: Sequence[Message], undisturbed: bool) -> tuple[list[int], list[Message]]:
         """Returns the UIDs that are removed, and the messages whose file is not where it was seen."""
-        undisturbed = self.undisturbed()
         removed: list[int] = []
         astray: list[Message] = []
         failure: OSError | None = None

@@ -22,9 +22,9 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
-from twisted_mta.message.body_text import folded_body, folded_header
+from twisted_mta.message.body_text import body_texts, folded_lines, header_texts
 from twisted_mta.message.folding import fold
 from twisted_mta.message.mime import Part
 from twisted_mta.store.ranges import Ranges
@@ -67,11 +67,22 @@ class Texts(NamedTuple):
     body: str
 
 
-def read_texts(data: bytes, root: Part) -> Texts:
-    """The texts of a message, CRLF, with the structure `root`. Never raises."""
-    header = "".join(f"\n{line}" for line in folded_header(data, root.header_end))
-    body = "\n".join(folded_body(data, root))
-    return Texts(header and header + _PADDING, body and body + _PADDING)
+class Plain(NamedTuple):
+    """What is to be folded of a message, which need not be in memory any longer for that."""
+
+    header: list[tuple[str, str]]
+    body: list[str]
+
+    @classmethod
+    def of(cls, data: bytes, root: Part) -> Self:
+        """Of a message, CRLF, with the structure `root`. Never raises."""
+        return cls(header_texts(data, 0, root.header_end), body_texts(data, root))
+
+    def folded(self) -> Texts:
+        """What is kept."""
+        header = "".join(f"\n{line}" for line in folded_lines(self.header))
+        body = "\n".join(map(fold, self.body))
+        return Texts(header and header + _PADDING, body and body + _PADDING)
 
 
 class Found(NamedTuple):
@@ -101,7 +112,7 @@ def find_text(path: str, epoch: str, emails: Collection[int], where: Where, want
         if not needle:  # which is everywhere, also where there is nothing
             return Found(candidates, covered)
         for table in tables:
-            left = candidates - found
+            left = candidates - found if found else candidates
             found |= _verified(db, table, _with_grams(db, table, needle, left), needle)
     return Found(found, covered)
 

@@ -4,6 +4,7 @@
     <account>/index.sqlite        see index.py
     <account>/numbers             the last number given to a mailbox, as text
     <account>/columns/            see snapshot.py
+    <account>/reached             see high_water.py
     <account>/removed.*           deleted mailboxes on their way out
 
 A mailbox's number is its UIDVALIDITY, unless that was taken over from another server. Numbers come from the
@@ -19,14 +20,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from twisted_mta.store import high_water, snapshot
 from twisted_mta.store import names as mailbox_names
-from twisted_mta.store import snapshot
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
 from twisted_mta.store.file_names import catch_up
@@ -81,6 +82,7 @@ class Home:
         self._root_stamp = _UNKNOWN
         self._steps: list[Step] = []
         self.limits: Callable[[], Limits] = lambda: UNLIMITED  # what the account may keep
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around a wait for the disk
 
     # Steps
 
@@ -209,13 +211,22 @@ class Home:
             raise error
         index = Index(path)
         try:
-            if fresh or index.fact("boot") != self._boot:
-                index.begin_after_reboot(self._boot)
+            high_water.begin(index, self.path, self._boot, fresh=fresh)
         except BaseException:
             with suppress(sqlite3.Error):
                 index.close()
             raise
         return index
+
+    def examine(self) -> None:
+        """The reader has found the index broken. Raises sqlite3.DatabaseError when it is; StorageFault,
+        OSError."""
+        self.reader.close()
+        if self._index is not None and self.reader.epoch() != self._index.emails.epoch:
+            error = sqlite3.DatabaseError("the index was emptied, or replaced, while it was in use")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        self.open()
 
     def set_aside(self, why: str) -> None:
         """The index is corrupt: keep the file for whoever wants to look at it, and begin a new one."""
@@ -358,6 +369,11 @@ class Home:
         """What still fits into the account. Raises as `index`."""
         limits = self.limits()
         return Room(limits, EMPTY if limits == UNLIMITED else Usage(*self.index.usage()))
+
+    def is_unchanged(self) -> bool:
+        """True when no mailbox has come or gone since the last look: it only stats. Raises OSError."""
+        known = self._index is not None and self._generation == self._index.generation
+        return known and os.stat(self.root).st_mtime_ns == self._root_stamp
 
     def row(self, name: str) -> MailboxRow:
         """The mailbox of that canonical name. Raises NoSuchMailbox."""

@@ -34,24 +34,28 @@ from twisted.python.failure import Failure
 from twisted_mta.message.mime import scan
 from twisted_mta.store.account import Account
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError, disk_error
-from twisted_mta.store.fulltext import FULLTEXT, Fulltext, Texts, discard, read_texts
+from twisted_mta.store.fulltext import FULLTEXT, Fulltext, Plain, Texts, discard
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.reader import Content
 from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Knowledge, learn
+from twisted_mta.store.portions import LARGE, Portions
 from twisted_mta.store.ranges import Ranges
 from twisted_mta.store.reading import read_message
+from twisted_mta.store.space import require_space
 from twisted_mta.store.threads import Threads
 
 GATHER = 1.0  # seconds from the first arrival until work begins, so that a burst is one piece of work
 SLICE = 64  # emails
 SLICE_TEXT = 2 * 1024 * 1024  # characters after which a slice ends
+GROWTH = 4  # octets that the full text grows by for a character, at most, but for rare scripts
 REST = 1.0  # times what a message took
 REST_BUSY = 30.0  # the same while the store has other work
 MOST_REST = 1.0  # seconds
 BUSY = 20.0  # pieces of work that the store begins with in a second
 REST_AWAITED = 0.25  # the same while somebody waits for it
 REMOVE = 200  # emails that are forgotten in one transaction
+RETRY = 5.0  # seconds until room for large messages is asked for again; whoever reads mail goes first
 BROKEN = 3  # times in one process that a corrupt database is built anew without being asked
 WRITERS = 4  # databases that are open at a time, while there is work
 
@@ -68,32 +72,43 @@ class _State:
     gone: list[int] = field(default_factory=list)  # emails that have lost their last message
     lost: set[int] = field(default_factory=set)  # emails whose file was not where it should be
     passed: set[int] = field(default_factory=set)  # emails that could not be read: not again in this process
+    large: dict[int, int] = field(default_factory=dict)  # octets of emails that wait for room
     broken: int = 0  # times that the database proved corrupt in this process
     anew: bool = False  # find out again what is known already
 
 
 class _Slice(NamedTuple):
     """What came out of one: how many emails were looked at; whether there may be more work; what is known
-    now of emails of the index `epoch`; mailboxes with files that are not where they should be."""
+    now of emails of the index `epoch`; mailboxes with files that are not where they should be; the size of
+    one of the large emails, when nothing else is left to be done."""
 
     seen: int
     more: bool
     epoch: str = ""
     known: Mapping[int, Knowledge] = MappingProxyType({})
     astray: frozenset[int] = frozenset()
+    large: int = 0
 
 
 class Indexer:
-    """Shared by all accounts of a store. `threads` tells whether the store has other work; `report` takes
-    lines for the operator, from any thread. Unless `enabled` it does nothing by itself."""
+    """Shared by all accounts of a store. `threads` tells whether the store has other work; `portions` gives
+    room for large messages; `report` takes lines for the operator, from any thread. Unless `enabled` it does
+    nothing by itself."""
 
     log = Logger(namespace="twisted_mta.store")
 
     def __init__(
-        self, reactor: Any, threads: Threads, report: Callable[[str], None], *, enabled: bool = True
+        self,
+        reactor: Any,
+        threads: Threads,
+        portions: Portions,
+        report: Callable[[str], None],
+        *,
+        enabled: bool = True,
     ) -> None:
         self._reactor = reactor
         self._threads = threads
+        self._portions = portions
         self._report = report
         self._enabled = enabled
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="indexer")
@@ -103,6 +118,8 @@ class Indexer:
         self._writers: OrderedDict[str, Fulltext] = OrderedDict()  # by path; belongs to the thread
         self._begun, self._looked = 0, 0.0  # pieces of work that the store had begun with, and when
         self._start: IDelayedCall | None = None
+        self._postponed: dict[str, Account] = {}
+        self._retry: IDelayedCall | None = None
         self._running = False
         self._idle: list[Deferred[None]] = []
 
@@ -168,9 +185,13 @@ class Indexer:
         """End after the message at hand; what is left is found at the next start. Idempotent."""
         self._stopping.set()
         self._waiting.clear()
+        self._postponed.clear()
         if self._start is not None:
             self._start.cancel()
             self._start = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         if self._running:
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)
@@ -179,6 +200,18 @@ class Indexer:
         self._close_writers()
 
     # Turns
+
+    def _postpone(self, account: Account) -> None:
+        """There is no room for what is left to be done of an account."""
+        self._postponed[account.name] = account
+        if self._retry is None and not self._stopping.is_set():
+            self._retry = self._reactor.callLater(RETRY, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        postponed, self._postponed = self._postponed, {}
+        for account in postponed.values():
+            self.wake(account)
 
     def _state(self, account: Account) -> _State:
         return self._states.setdefault(account, _State())
@@ -220,8 +253,14 @@ class Indexer:
         """(Emails that were looked at, whether there may be more work.)"""
         state = self._state(account)
         account.use()
-        work = partial(self._look, account, state, self._pause if awaited else self._rest)
-        seen, more, epoch, known, astray = await self._in_thread(work)
+        look = partial(self._look, account, state, self._pause if awaited else self._rest)
+        seen, more, epoch, known, astray, large = await self._in_thread(partial(look, room=LARGE))
+        if large:
+            if not awaited and not self._portions.has_room(account.name, large):
+                self._postpone(account)
+                return seen, False
+            async with self._portions.portion(account.name, large):
+                seen, more, epoch, known, astray, _ = await self._in_thread(partial(look, room=large))
         if known:
             await account.visit(partial(_keep, epoch=epoch, known=known, anew=state.anew))
         for number in astray:
@@ -245,23 +284,27 @@ class Indexer:
 
     # In the thread
 
-    def _look(self, account: Account, state: _State, rest: Callable[[float], None]) -> _Slice:
-        """The newest emails that are not in the full text, as many as make a slice."""
+    def _look(self, account: Account, state: _State, rest: Callable[[float], None], room: int) -> _Slice:
+        """The newest emails that are not in the full text, as many as make a slice. Those with more octets
+        than there is `room` for are put aside until nothing else is left."""
         reader, path = account.home.reader, _path(account.home)
         epoch, end = reader.epoch(), reader.next_email()
         if not epoch or not (os.path.exists(path) or reader.contents(1, end, 1)):
             return _Slice(0, False)
+        require_space(account.home.path, 0)  # the full text is the last thing that a full disk needs
         try:
             text = self._writer(path, epoch)
             self._forget(account.home, text, state, rest)
             covered = text.covered()
+            if room > LARGE:
+                state.large.clear()
             aside = Ranges(covered)
-            for email in state.passed:
+            for email in (*state.passed, *state.large):
                 aside.add(email, email)
             gap = next(iter(aside.gaps(1, end - 1)), None)
             if gap is None:
-                return _Slice(0, False)
-            return self._index(account, state, text, covered, gap, rest, epoch)
+                return _Slice(0, bool(state.large), large=min(state.large.values(), default=0))
+            return self._index(account, state, text, covered, gap, rest, epoch, room)
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
                 raise
@@ -278,6 +321,7 @@ class Indexer:
         gap: tuple[int, int],
         rest: Callable[[float], None],
         epoch: str,
+        room: int,
     ) -> _Slice:
         first, last = gap
         contents = account.home.reader.contents(first, last, SLICE)
@@ -287,6 +331,12 @@ class Indexer:
         missed: list[int] = []
         seen, octets, lowest = 0, 0, last + 1
         for content in contents:
+            seen += 1
+            lowest = content.email
+            if content.size > room:
+                state.large[content.email] = content.size
+                missed.append(content.email)
+                continue
             began = time.perf_counter()
             try:
                 found, knowledge = self._read(account, content, anew=state.anew)
@@ -306,8 +356,6 @@ class Indexer:
                 if knowledge is not None:
                     known[content.email] = knowledge
                 octets += len(found.header) + len(found.body)
-            seen += 1
-            lowest = content.email
             rest(time.perf_counter() - began)
             if octets > SLICE_TEXT or self._stopping.is_set():
                 break
@@ -318,6 +366,7 @@ class Indexer:
             if email < last:
                 covered.add(email + 1, last)
             last = email - 1
+        require_space(account.home.path, GROWTH * octets)
         text.add(texts, covered)
         rest(time.perf_counter() - began)
         return _Slice(seen, True, epoch, known, frozenset(astray))
@@ -326,7 +375,9 @@ class Indexer:
         data = read_message(f"{account.home.root}/{content.path}", content.size)
         root = scan(data)
         knowledge = None if content.known and not anew else learn(data, account.render, root)
-        return read_texts(data, root), knowledge
+        plain = Plain.of(data, root)
+        del data
+        return plain.folded(), knowledge
 
     def _forget(self, home: Home, text: Fulltext, state: _State, rest: Callable[[float], None]) -> None:
         """Take emails that are gone out of the full text."""

@@ -99,7 +99,8 @@ def _replace(path: str, named: Mapping[str, str]) -> None:
 
 @contextmanager
 def _locked(path: str, patience: float) -> Iterator[None]:
-    """Hold a lock as Dovecot does: a file with the process and the host in it."""
+    """Hold a lock as Dovecot does: a file with the process and the host in it. Only one thread at a time of
+    this process may ask for the same one."""
     until = time.monotonic() + patience
     while True:
         try:
@@ -107,7 +108,7 @@ def _locked(path: str, patience: float) -> Iterator[None]:
             break
         except FileExistsError:
             with suppress(FileNotFoundError):
-                if time.time() - os.stat(path).st_mtime > _STALE:
+                if time.time() - os.stat(path).st_mtime > _STALE or _is_orphan(path):
                     os.unlink(path)
                     continue
             if time.monotonic() > until:
@@ -119,3 +120,20 @@ def _locked(path: str, patience: float) -> Iterator[None]:
     finally:
         os.close(file)
         os.unlink(path)
+
+
+def _is_orphan(path: str) -> bool:
+    """True for the lock of a process on this host that is no more."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        process, _, host = file.read(300).partition(":")
+    if host.strip() != socket.gethostname() or not process.isdecimal():
+        return False
+    if int(process) == os.getpid():  # of an earlier process, with the number that this one has got
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False

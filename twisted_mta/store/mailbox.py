@@ -31,6 +31,7 @@ __all__ = ["CopyResult", "Flagged", "How", "Loaded", "Mailbox", "MailboxStatus"]
 
 
 EXPUNGED_AT_ONCE = 500  # messages; others have their turn in the lane before the next
+_AT_A_GLANCE = 500  # messages whose flags are compared in the reactor's thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +233,19 @@ class Mailbox(Contents):
         those from the returned UID on, and no other session will call them recent (RFC 3501 §2.3.2)."""
         claimed, self.recent_from = self.recent_from, self.uid_next
         if claimed < self.recent_from:
-            self._later(partial(_claim_recent, number=self.number, below=self.recent_from))
+            self._account.claim_recent(self.number, self.recent_from)
         return claimed
 
     async def refresh(self) -> None:
         """Notice what other programs did to the Maildir. Costs two stat calls when they did nothing."""
-        await self._visit(Folder.refresh)
+        if not self._is_at_hand():
+            await self._visit(Folder.refresh)
+
+    def _is_at_hand(self) -> bool:
+        """True when what is in memory is all there is to know: nothing is under way, and the directory is as
+        it was. Asked in the reactor's thread, as a turn of another one would cost a hundred times what two
+        stat calls of directories do that are looked at all the time."""
+        return self._account.is_at_rest and not self.deleted and self.look() is None
 
     def look(self) -> Callable[[], Awaitable[None]] | None:
         """`refresh` when it may find something. Blocks for two stat calls; any thread."""
@@ -256,9 +264,21 @@ class Mailbox(Contents):
         §3.1.3). Raises CannotDo for a flag that cannot be kept, or too many keywords."""
         bits, keywords = split_flags(flags)
         wanted = list(uids)
+        if unchanged_since is None and not keywords and self._have_already(wanted, how, bits):
+            return Flagged([], [])
         return await self._visit(
             lambda folder: flagging.set_flags(folder, wanted, how, bits, keywords, unchanged_since)
         )
+
+    def _have_already(self, uids: Sequence[int], how: How, bits: int) -> bool:
+        """True when that change of system flags changes nothing: clients set what is set, to be sure."""
+        if len(uids) > _AT_A_GLANCE:
+            return False
+        columns = self._columns
+        numbers = {columns.flag_numbers[place] for place in columns.positions(uids)}
+        there = [(flags.bits, flags.keywords) for flags in map(columns.flag_sets.__getitem__, numbers)]
+        unchanged = all(flagging.combined(*each, how, bits, frozenset()) == each for each in there)
+        return unchanged and self._is_at_hand()
 
     async def expunge(self, uids: Iterable[int]) -> list[int]:
         r"""Remove messages, whatever their flags. Returns the UIDs, ascending, that this call removed."""
@@ -326,10 +346,3 @@ class Mailbox(Contents):
                 self._account.forget(self)
             else:
                 self._account.upkeep.keep(self)
-
-
-# Work in the lane
-
-
-def _claim_recent(home: Home, number: int, below: int) -> None:
-    flagging.claim_recent(home.folder_numbered(number), below)

@@ -1,8 +1,9 @@
 """What sorting, threading and searching ask of overviews, kept in memory: a column for each thing asked.
 
 What a message says never changes, so a column is only filled where nobody has asked before, follows the
-mailbox as messages come and go, and is not read again. All columns of a store together are bounded; those of
-the mailbox that was asked longest ago are given up first. Belongs to the reactor's thread.
+mailbox as messages come and go, and is not read again. Answers made of a whole mailbox (an order, threads)
+are kept until a message comes or goes. All columns of a store together are bounded; those of the mailbox that
+was asked longest ago are given up first. Belongs to the reactor's thread.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from operator import itemgetter
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 
 KEPT_OCTETS = 128 * 1024 * 1024  # of all columns together
 _REFERENCE = 8  # octets of an element of a list
+_ANSWERS = 8  # that are kept of a mailbox
+_RANKED = 100  # octets that a value in its order takes beyond the value itself
 
 _UNKNOWN = object()
 
@@ -40,11 +43,21 @@ class Overviews(NamedTuple):
     values: list[list[Any]]
 
 
+class Answers(dict[Hashable, Any]):
+    """Large answers by what was asked, the latest ones."""
+
+    def __setitem__(self, asked: Hashable, answer: Any) -> None:
+        self.pop(asked, None)
+        super().__setitem__(asked, answer)
+        if len(self) > _ANSWERS:
+            del self[next(iter(self))]
+
+
 class OverviewColumns:
     """The columns of one mailbox."""
 
     def __init__(self) -> None:
-        self.octets = 0
+        self._octets = 0  # of the values
         self.users = 0  # who are asking this moment
         self._uids = array(
             "I"
@@ -52,15 +65,35 @@ class OverviewColumns:
         self._count = 0  # how many of them the columns are about
         self._columns: dict[Look, list[Any]] = {}
         self._lacking: dict[Look, int] = {}  # how many values are unknown
+        self._ranks: dict[Look, dict[Any, int]] = {}
+        self._answers = Answers()
 
     def clear(self) -> None:
         """Keep nothing."""
         self._columns.clear()
         self._lacking.clear()
-        self.octets = 0
+        self._ranks.clear()
+        self._answers = Answers()
+        self._octets = 0
+
+    @property
+    def octets(self) -> int:
+        """How much memory all of it takes, or nearly."""
+        ranks = _RANKED * sum(map(len, self._ranks.values()))
+        return self._octets + ranks + sum(map(getsizeof, self._answers.values()))
+
+    def ranks(self, look: Look) -> Mapping[Any, int]:
+        """The values of a look that have been put in order, in that order, with their places in it."""
+        return self._ranks.get(look, {})
+
+    def keep_ranks(self, look: Look, ranks: dict[Any, int]) -> None:
+        """More of them have been put in order. Forgotten once most are of messages that are gone."""
+        self._ranks[look] = ranks
 
     def align(self, uids: array[int], looks: Sequence[Look]) -> None:
         """Follow the mailbox, which has these messages now; have room for what is wanted."""
+        if uids is not self._uids or len(uids) != self._count:
+            self._answers = Answers()
         if uids is not self._uids:
             self._leave_out(frozenset(uids))
             self._uids = uids
@@ -73,16 +106,17 @@ class OverviewColumns:
             if new:
                 values.extend([_UNKNOWN] * new)
                 self._lacking[look] += new
-                self.octets += new * _REFERENCE
+                self._octets += new * _REFERENCE
 
     def _leave_out(self, there: frozenset[int]) -> None:
+        self._ranks = {look: ranks for look, ranks in self._ranks.items() if len(ranks) <= 2 * len(there)}
         kept = bytes(map(there.__contains__, self._uids[: self._count]))
         for look, values in self._columns.items():
             self._columns[look] = left = list(compress(values, kept))
             if self._lacking[look]:
                 self._lacking[look] = sum(value is _UNKNOWN for value in left)
         if self._count:
-            self.octets = self.octets * sum(kept) // self._count
+            self._octets = self._octets * sum(kept) // self._count
 
     def places(self, uids: Sequence[int]) -> Sequence[int]:
         """Where those of the messages stand that are there; a range for messages in a row."""
@@ -107,6 +141,11 @@ class OverviewColumns:
         uids = self._uids
         return [uids[at] for at in places if any(values[at] is _UNKNOWN for values in columns)]
 
+    def answers_about(self, overviews: Overviews) -> Answers:
+        """What was made of these messages, which are as just `seen`, if they are all of the mailbox: it holds
+        until one comes or goes. Else nothing, and what is put there will not be found again."""
+        return self._answers if overviews.places == range(self._count) else Answers()
+
     def take(self, rows: Mapping[int, tuple[Any, ...]], looks: Sequence[Look]) -> None:
         """Keep what was found out: by UID a value for each look."""
         here, count = self._uids, self._count
@@ -120,7 +159,7 @@ class OverviewColumns:
                 if values[at] is _UNKNOWN:
                     values[at] = row[number]
                     new[number] += 1
-            self.octets += sum(map(getsizeof, row))
+            self._octets += sum(map(getsizeof, row))
         for look, found in zip(looks, new, strict=True):
             self._lacking[look] -= found
 

@@ -32,6 +32,11 @@ class Portions:
         """Room for messages of that size together: `async with` waits for it and gives it back."""
         return Portion(self, account, octets)
 
+    def has_room(self, account: str, octets: int) -> bool:
+        """True when nobody waits, and such a portion would not have to."""
+        portion = self.portion(account, octets)
+        return not self._waiting and self._has_room(portion) and self._may_have(portion)
+
     async def take(self, portion: Portion) -> None:
         """Wait for the room."""
         turn: Deferred[None] = Deferred(lambda _: self._waiting.remove((portion, turn)))

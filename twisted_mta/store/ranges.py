@@ -26,13 +26,13 @@ class Ranges:
         return at >= 0 and number <= self._lasts[at]
 
     def within(self, numbers: Collection[int]) -> set[int]:
-        """Those of the numbers that are in here."""
+        """Those of the numbers that are in here; a set of which all are comes back itself."""
         if not numbers or not self._firsts:
             return set()
         low, high = min(numbers), max(numbers)
         at = bisect_right(self._firsts, low) - 1
         if at >= 0 and high <= self._lasts[at]:  # the usual case: one range has them all
-            return set(numbers)
+            return numbers if isinstance(numbers, set) else set(numbers)
         return {number for number in numbers if number in self}
 
     def add(self, first: int, last: int) -> None:

@@ -12,9 +12,9 @@ from twisted_mta.message.headers import header_end
 from twisted_mta.store.home import Home
 from twisted_mta.store.lines import to_crlf
 from twisted_mta.store.maildir import read_file
+from twisted_mta.store.portions import LARGE
 
-LARGE = 1024 * 1024  # octets of a message from which it is read in pieces
-PIECE = 256 * 1024  # octets of one
+PIECE = 256 * 1024  # octets of a large message that are read at a time
 _FIRST = 8192  # octets of a file in which its header most probably ends
 _UNREADABLE = frozenset({errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP})
 

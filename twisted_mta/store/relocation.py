@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from twisted_mta.store.changes import Step
 from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
-from twisted_mta.store.index.rows import Message
+from twisted_mta.store.index.rows import Message, is_full
 from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
@@ -50,7 +51,25 @@ def move(source: Folder, target: Folder, uids: Sequence[int]) -> CopyResult:
     """Move all of the messages, or none. Messages that are gone are left out.
 
     Raises OSError, sqlite3.Error."""
+    _give_letters(source, target, uids)
     return _relocate(source, target, uids, os.rename, move=True)
+
+
+def _give_letters(source: Folder, target: Folder, uids: Sequence[int]) -> None:
+    """Keywords get their letters in the target before the files go there: a crash between a file's renaming
+    and its row leaves nothing of the message but its file. What goes wrong is tried again behind the move."""
+    keywords = {word for _, _, words, _ in source.index.flags(source.id, uids) for word in words.split()}
+    if not keywords:
+        return
+    try:
+        target.give_letters(sorted(keywords))
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        target.report(f"{target.maildir.path}: {error!r}")
+    except sqlite3.OperationalError as error:
+        if not is_full(error):
+            raise
 
 
 def _relocate(

@@ -2,9 +2,10 @@
 
     <account>/columns/<number of the mailbox>
 
-A line of JSON, then the arrays one after the other. It is of use only for exactly the index, the UIDNEXT and
-the mod-sequence that it was made at, on a machine of the same kind; and once: whoever reads it removes it, so
-what is found is what was written when the mailbox was in memory last. It may be removed at any time.
+A checksum, a line of JSON, then the arrays one after the other. It is of use only for exactly the index, the
+UIDNEXT and the mod-sequence that it was made at, on a machine of the same kind; and once: whoever reads it
+removes it, so what is found is what was written when the mailbox was in memory last. It may be removed at any
+time.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import sys
 import zlib
 from array import array
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted_mta.store.columns import Columns
 
 DIRECTORY = "columns"
 WORTHWHILE = 1000  # messages; fewer are read from the index in no time
 
-_FORMAT = 1
+_FORMAT = 2
+_SUM = 8  # octets of the checksum, in hexadecimal digits
 _COLUMNS = ("uids", "sizes", "dates", "modseqs", "emails", "save_dates")
 
 
@@ -43,20 +45,24 @@ def pack(columns: Columns, marks: Marks) -> bytes:
         "marks": marks,
         "count": len(columns.uids),
         "numbers": "B" if isinstance(numbers, bytearray) else "I",
-        "flags": [(flags.bits, flags.keywords) for flags in columns.flag_sets],
-        "sum": zlib.crc32(body),
+        "flags": columns.combinations(),
+        "octets": columns.octets,
     }
-    return json.dumps(header).encode() + b"\n" + body
+    content = json.dumps(header).encode() + b"\n" + body
+    return b"%08x" % zlib.crc32(content) + content
 
 
 def unpack(packed: bytes, marks: Marks) -> Columns | None:
     """The columns; None when they are of something else, or damaged."""
     try:
-        line, _, body = packed.partition(b"\n")
-        header = json.loads(line)
-        if (header["kind"], header["marks"], header["sum"]) != (_kind(), list(marks), zlib.crc32(body)):
+        content = memoryview(packed)[_SUM:]
+        end = packed.index(b"\n")
+        if int(packed[:_SUM], 16) != zlib.crc32(content):
             return None
-        return _restore(memoryview(body), header["count"], array(header["numbers"]), header["flags"])
+        header = json.loads(packed[_SUM:end])
+        if (header["kind"], header["marks"]) != (_kind(), list(marks)):
+            return None
+        return _restore(content[end + 1 - _SUM :], header)
     except (ValueError, KeyError, TypeError, IndexError):
         return None
 
@@ -66,15 +72,14 @@ def _kind() -> list[object]:
     return [_FORMAT, sys.byteorder, *sizes, array("I").itemsize]
 
 
-def _restore(
-    body: memoryview, count: int, numbers: array[int], combinations: list[tuple[int, str]]
-) -> Columns:
+def _restore(body: memoryview, header: dict[str, Any]) -> Columns:
     columns = Columns()
+    numbers = array(header["numbers"])
     for column in (*(getattr(columns, name) for name in _COLUMNS), numbers):
-        octets = count * column.itemsize
+        octets = header["count"] * column.itemsize
         column.frombytes(body[:octets])
         body = body[octets:]
-    columns.restore([(bits, keywords) for bits, keywords in combinations], numbers)
+    columns.restore(header["flags"], numbers, header["octets"])
     return columns
 
 

@@ -48,7 +48,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class MessageStore:
     """Accounts by name. `root` is the directory `mail` of the data directory; `reactor` gives the time and
     takes calls from threads; `hostname` becomes part of file names; `render` makes of each message what
-    `Mailbox.structures` gives. Whoever holds messages while a peer takes its time has them as `portions`.
+    `Mailbox.structures` gives. Whoever holds large messages has them as `portions`.
 
     limits_of: what an account may keep, by its name; renew_limits is awaited before it has to be right.
     indexing: whether the full text is kept, in the background.
@@ -93,7 +93,9 @@ class MessageStore:
         self._threads = Threads(self._reactor)
         self.sharing = Sharing(self._root, self._threads, self._report)
         self._upkeep.start(self._threads)
-        self._indexer = Indexer(self._reactor, self._threads, self._report, enabled=self._indexing)
+        self._indexer = Indexer(
+            self._reactor, self._threads, self.portions, self._report, enabled=self._indexing
+        )
 
     async def stop(self) -> None:
         """Finish what is under way, flush and close every index, end the threads. Idempotent."""
@@ -142,7 +144,8 @@ class MessageStore:
             path = self._root.joinpath(*account_directory(name)).absolute()
             home = Home(str(path), self._names, self._boot, self._report)
             home.limits = lambda: self.limits_of(name)
-            account = Account(name, home, self._threads, self._upkeep, self._render, self._use)
+            home.waiting = self._threads.away
+            account = Account(name, home, self._threads, self._upkeep, self.portions, self._render, self._use)
             account.indexer = self._indexer
             self._accounts[name] = account
         return account
@@ -188,6 +191,10 @@ class MessageStore:
         file_name = self._names.name(unique, arrived)
         deposit = Deposit(name, content, file_name, bits, keywords, None, recovered)
         return (await self._account(account).deposit(deposit)).uid
+
+    def home(self, account: str) -> Path:
+        """The directory of an account. Raises BadMailboxName for what is no account name."""
+        return self._root.joinpath(*account_directory(account))
 
     async def viewpoint(self, account: str) -> Viewpoint:
         """All mailboxes as the user of that account sees them. Raises as `account`."""

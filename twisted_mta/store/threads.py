@@ -5,8 +5,9 @@ thread; the returned functions of one lane are called in the order of its work.
 
 Threads of Python hinder each other: with every system call the interpreter lock changes hands. So one
 thread works alone as long as it keeps up, and the reactor is called once for all that was done when
-there is nothing left to do. Only when work has waited for `PATIENCE`, because something takes long,
-another thread joins, and results that are there already are taken. (Ten deliveries at a time into ten
+there is nothing left to do. Another one stands in for it while it waits for the disk (`away`), and when work
+has waited for `PATIENCE`, because something takes long, one more joins, and results that are there already
+are taken. (Ten deliveries at a time into ten
 mailboxes cost half the processor time of eight threads that start at once.)
 """
 
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -43,10 +45,12 @@ class Threads:
         self._starts: SimpleQueue[bool] = SimpleQueue()  # for whichever thread is free: False ends it
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], None]] = deque()
-        self._active = 0  # threads at work
+        self._active = 0  # threads at work, with those that are away
+        self._away = 0  # threads that wait for the disk
+        self._wanted = 1  # how many should be at work
         self.begun = 0  # pieces of work that a thread has begun with
         self._done: deque[Callable[[], None]] = deque()
-        self._stopped = False
+        self.stopped = False  # nothing is taken any more
         self._tick: IDelayedCall | None = None
 
     def run(self, work: Work) -> None:
@@ -55,16 +59,38 @@ class Threads:
 
     def call(self, call: Callable[[], None]) -> None:
         """Call it in one of the threads. In the reactor's thread. Raises StorageFault once stopped."""
-        if self._stopped:
+        if self.stopped:
             raise StorageFault()
         with self._lock:
             self._waiting.append(call)
-            start = self._active == 0
-            self._active += start
+            start = self._may_join(0)
         if start:
             self._start()
         if self._tick is None:
             self._tick = self._reactor.callLater(PATIENCE, self._look)
+
+    def _may_join(self, at_work: int) -> bool:
+        """With the lock: count one more thread in when no more than so many are at work."""
+        join = self._active - self._away <= at_work and self._active < THREADS
+        self._active += join
+        return join
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """In one of the threads: it is about to wait for the disk. Another one does what waits meanwhile, so
+        that syncs for several accounts overlap; a file system makes one write of them. When nothing waits,
+        the reactor is called for what has been done so far."""
+        with self._lock:
+            self._away += 1
+            if self._waiting and not self.stopped and self._may_join(0):
+                self._start()
+            elif self._done and self._active == self._away and not self.stopped:
+                self._reactor.callFromThread(self._arrive)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._away -= 1
 
     @property
     def is_busy(self) -> bool:
@@ -99,6 +125,8 @@ class Threads:
         while True:
             with self._lock:
                 if not self._waiting:
+                    self._wanted = 1
+                if not self._waiting or self._active - self._away > self._wanted:
                     self._active -= 1
                     break
                 call = self._waiting.popleft()
@@ -119,16 +147,17 @@ class Threads:
         self._arrive()
         with self._lock:
             active = self._active
-            join = bool(self._waiting) and active < THREADS
-            self._active += join
+            join = bool(self._waiting) and self._may_join(THREADS)
+            self._wanted += join
         if join:
             self._start()
-        if active and self._tick is None and not self._stopped:
+        if active and self._tick is None and not self.stopped:
             self._tick = self._reactor.callLater(PATIENCE, self._look)
 
     def stop(self) -> None:
         """End the threads once what was given to them has been done; blocks until then."""
-        self._stopped = True
+        with self._lock:
+            self.stopped = True
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None

@@ -10,6 +10,7 @@ write. Time is counted per event, not per octet: a peer that drips makes no prog
 from __future__ import annotations
 
 import zlib
+from collections.abc import Coroutine, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -158,6 +159,11 @@ class Connection(TwistedProtocol, Generic[Event]):
         return self._gone
 
     @property
+    def clogged(self) -> bool:
+        """True while the peer does not take what it is sent."""
+        return self._outflow.full
+
+    @property
     def tls_description(self) -> str:
         """Version and cipher, such as "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" without TLS."""
         if not self.secure:
@@ -221,10 +227,16 @@ class Connection(TwistedProtocol, Generic[Event]):
         if self._busy or self._gone:
             return
         self._busy = True
-        done = Deferred.fromCoroutine(self._run())
-        if self._busy:  # suspended inside `handle`
-            self.flush()
-        done.addErrback(self._crashed)
+        running = self._run()
+        try:
+            awaited = running.send(None)
+        except StopIteration:
+            return  # most events are over at once, and a Deferred costs as much as handling them
+        except Exception:
+            self._crashed(Failure())
+            return
+        self.flush()
+        Deferred.fromCoroutine(_continued(running, awaited)).addErrback(self._crashed)
 
     async def _run(self) -> None:
         try:
@@ -360,3 +372,19 @@ class Connection(TwistedProtocol, Generic[Event]):
     def _require_transport(self) -> Any:
         assert self.transport is not None
         return self.transport
+
+
+def _continued(
+    running: Coroutine[Deferred[Any], Any, None], awaited: Deferred[Any]
+) -> Generator[Deferred[Any], Any, None]:
+    """The rest of a coroutine that has come to `awaited`."""
+    try:
+        while True:
+            try:
+                result = yield awaited
+            except Exception as error:
+                awaited = running.throw(error)
+            else:
+                awaited = running.send(result)
+    except StopIteration:
+        return

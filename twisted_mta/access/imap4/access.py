@@ -61,7 +61,8 @@ class ImapAccess:
         self.limits = limits
         self.submitters = submitters
         self.messages: MessageCache[Sections] = MessageCache(limits.partial_cache // 2)
-        self.headers: MessageCache[bytes] = MessageCache(limits.partial_cache // 2)
+        self.headers: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)
+        self.structures: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)
 
     def session(self) -> ImapSession:
         """A session for a new connection."""

@@ -98,7 +98,7 @@ class _Plan:
         self._words_when_marked = (*self._words, *(item for item in told if item not in self._words))
         self._texts = [item for item in items if not isinstance(item, Attribute)]
         self._marks_seen = self._view.may("s") and not all(text.peek for text in self._texts)
-        self._lookup = Lookup(self._view.mailbox, self._words)
+        self._lookup = Lookup(session.access.structures, self._view.mailbox, self._words)
         self._headers_only = are_headers(self._texts)
         self._reader = self._reader_of(self._texts, bulk)
         self.unknown_encoding = False
@@ -137,12 +137,14 @@ class _Plan:
         """Write the responses for a slice; how many of its messages were there."""
         if not self._texts:
             return await self._answer_words(positions)
-        session = self._session
-        sizes = [self._view.mailbox.columns.sizes[place] for place in self._view.places(positions)[1]]
+        session, view = self._session, self._view
+        sizes = [view.mailbox.columns.sizes[place] for place in view.places(positions)[1]]
         # Of messages whose headers are wanted, one after another is in memory.
         octets = max(sizes, default=0) if self._headers_only else sum(sizes)
+        # What is to be found out asks for room itself.
+        looked_up = await self._lookup.find([view.uids[position] for position in positions])
         async with session.access.store.portions.portion(session.require_account().name, octets):
-            return len(positions) if session.gone else await self._answer_texts(positions)
+            return len(positions) if session.gone else await self._answer_texts(positions, looked_up)
 
     async def _answer_words(self, positions: Sequence[int]) -> int:
         view, engine = self._view, self._session.engine
@@ -155,11 +157,10 @@ class _Plan:
         await self._session.drain()
         return len(lines)
 
-    async def _answer_texts(self, positions: Sequence[int]) -> int:
+    async def _answer_texts(self, positions: Sequence[int], looked_up: fetch_response.LookedUp) -> int:
         view, engine = self._view, self._session.engine
         uids = [view.uids[position] for position in positions]
         marked = await self._mark_seen(uids) if self._marks_seen else frozenset()
-        looked_up = await self._lookup.find(uids)
         messages = await self._reader.read(uids)
         for line in view.flag_names():
             engine.write(line)

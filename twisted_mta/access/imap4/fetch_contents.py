@@ -17,12 +17,14 @@ _BASIC_BODY = "imap-body"  # a kind of rendering in the store; a changed format 
 _STRUCTURES = {Attribute.ENVELOPE, Attribute.BODYSTRUCTURE}
 _PREVIEWS = {Attribute.PREVIEW, Attribute.LAZY_PREVIEW}
 _ALL = {*_STRUCTURES, *_PREVIEWS, Attribute.BODY, Attribute.THREADID}
+_FEW = 200  # messages whose structures are kept at hand
 
 
 class Lookup:
     """What the store knows for some data items; false when it need not be asked."""
 
-    def __init__(self, mailbox: Mailbox, items: Sequence[Attribute]) -> None:
+    def __init__(self, cache: MessageCache[bytes], mailbox: Mailbox, items: Sequence[Attribute]) -> None:
+        self._cache = cache
         self._mailbox = mailbox
         self._items = frozenset(items) & _ALL
 
@@ -34,11 +36,7 @@ class Lookup:
         items, mailbox = self._items, self._mailbox
         found: dict[Attribute, dict[int, bytes]] = {}
         if items & _STRUCTURES:
-            pairs = {
-                uid: split_structures(rendered)
-                for uid, rendered in zip(uids, await mailbox.structures(uids), strict=True)
-                if rendered is not None
-            }
+            pairs = {uid: split_structures(rendered) for uid, rendered in await self._structures(uids)}
             found[Attribute.ENVELOPE] = {uid: pair[0] for uid, pair in pairs.items()}
             found[Attribute.BODYSTRUCTURE] = {uid: pair[1] for uid, pair in pairs.items()}
         if Attribute.BODY in items:
@@ -67,6 +65,22 @@ class Lookup:
             }
         return found
 
+    async def _structures(self, uids: Sequence[int]) -> list[tuple[int, bytes]]:
+        """By UID, without those that are gone. What is asked for of a few messages is kept at hand: clients
+        look at the newest ones again and again."""
+        mailbox, few = self._mailbox, len(uids) <= _FEW
+        kind = mailbox.account.name, mailbox.account.epoch
+        emails = mailbox.emails(uids) if few else {}
+        at_hand = [self._cache.get((kind, email)) for email in emails.values()]
+        found = [(uid, each) for uid, each in zip(emails, at_hand, strict=True) if each is not None]
+        if len(found) == len(uids):
+            return found
+        looked_up = zip(uids, await mailbox.structures(uids), strict=True)
+        found = [(uid, rendered) for uid, rendered in looked_up if rendered is not None]
+        for uid, rendered in found if few else ():
+            self._cache.put((kind, emails[uid]), rendered)
+        return found
+
 
 class Reader:
     """Reads messages for some of their texts, through the cache. `bulk`: there are so many to be read that
@@ -89,7 +103,7 @@ class Reader:
         """The messages by UID, without those that are gone."""
         account = self._mailbox.account
         kind = account.name, account.epoch
-        emails = _emails(self._mailbox, uids)
+        emails = self._mailbox.emails(uids)
         found: dict[int, Sections] = {}
         missing = []
         for uid, email in emails.items():
@@ -133,7 +147,7 @@ class HeaderReader:
         account = self._mailbox.account
         asked = "".join([f"{item.label!r}{item.partial}" for item in self._items])
         kind = f"{account.name} {account.epoch} {asked}"
-        emails = _emails(self._mailbox, uids)
+        emails = self._mailbox.emails(uids)
         found: dict[int, bytes | Sections] = {}
         missing = []
         for uid, email in emails.items():
@@ -163,11 +177,6 @@ class HeaderReader:
 def are_headers(items: Sequence[Body | Binary]) -> TypeGuard[Sequence[Body]]:
     """True when nothing is asked for but what is in the header of the message itself."""
     return all(isinstance(item, Body) and item.is_header for item in items)
-
-
-def _emails(mailbox: Mailbox, uids: Sequence[int]) -> dict[int, int]:
-    columns = mailbox.columns
-    return {columns.uids[place]: columns.emails[place] for place in columns.positions(uids)}
 
 
 def spelled(item: Body | Binary, octets: bytes | None) -> tuple[bytes, ...]:

@@ -7,10 +7,11 @@ Works on positions of a view and never waits, so what it makes of the mailbox is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from twisted_mta.protocol.imap4 import responses as spelling
 from twisted_mta.protocol.imap4.fetch_items import Attribute
+from twisted_mta.store.columns import picked
 from twisted_mta.store.flags import FlagSet
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ _FORMATS = {
     Attribute.LAZY_PREVIEW: b"PREVIEW %b",
 }
 
-T = TypeVar("T")
-
 
 def responses(
     view: View,
@@ -42,7 +41,7 @@ def responses(
     """A response for each of the messages that are there, in ascending order, with `end` behind the last
     item. The client then knows their flags, if these are among the items."""
     positions, places = view.places(positions)
-    uids = _pick(view.uids, positions)
+    uids = picked(view.uids, positions)
     items = tuple(attributes)
     if Attribute.FLAGS in items:
         view.know_flags(uids)
@@ -53,12 +52,6 @@ def responses(
     return map(line.__mod__, zip(names, *columns, strict=True))
 
 
-def _pick(column: Sequence[T], places: Sequence[int]) -> Sequence[T]:
-    if isinstance(places, range):
-        return column[places.start : places.stop]
-    return [column[place] for place in places]
-
-
 def _column(
     view: View, item: Attribute, uids: Sequence[int], places: Sequence[int], looked_up: LookedUp
 ) -> Iterable[object]:
@@ -67,15 +60,15 @@ def _column(
         case Attribute.UID:
             return uids
         case Attribute.FLAGS:
-            return _flags(view, uids, _pick(mailbox.flag_numbers, places))
+            return _flags(view, uids, picked(mailbox.flag_numbers, places))
         case Attribute.MODSEQ:
-            return _pick(mailbox.modseqs, places)
+            return picked(mailbox.modseqs, places)
         case Attribute.SIZE:
-            return _pick(mailbox.columns.sizes, places)
+            return picked(mailbox.columns.sizes, places)
         case Attribute.INTERNALDATE:
-            return map(spelling.date_time, _pick(mailbox.columns.dates, places))
+            return map(spelling.date_time, picked(mailbox.columns.dates, places))
         case Attribute.SAVEDATE:
-            dates = _pick(mailbox.columns.save_dates, places)
+            dates = picked(mailbox.columns.save_dates, places)
             return [spelling.date_time(date) if date else spelling.NIL for date in dates]
         case Attribute.EMAILID:
             return [mailbox.email_id(uid).encode("ascii") for uid in uids]

@@ -13,6 +13,7 @@ Left out on purpose: annotations of messages (§5.1).
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 MAX_PENDING = 1000  # mailboxes that something is to be told of
 _AT_ONCE = 20  # mailboxes asked for their status together
+_NONE: frozenset[str] = frozenset()
 _NEEDED = frozenset("lr")  # rights for events of any kind (§5)
 _STATUS = ("MESSAGES", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ")  # in this order
 
@@ -68,6 +70,14 @@ class Notifications:
         self._session = session
         self._selected = next((group for group in groups if group.filter in SELECTED), None)
         self._others = [group for group in groups if group.filter not in SELECTED and group.events]
+        # The events that are told of mailboxes: of one's own (INBOXES, too, as filters may deliver into each
+        # of them, §6.3), of those subscribed, and by name, of one and of all in a subtree.
+        self._of_own: set[str] = set()
+        self._of_subscribed: set[str] = set()
+        self._of_name: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_tree: defaultdict[str, set[str]] = defaultdict(set)
+        for group in self._others:
+            self._sort_in(group)
         self._subscriptions: set[str] = set()
         self._watched: dict[Account, Callable[[AccountChange], None]] = {}
         self._shared: dict[str, set[str]] = {}  # by owner: the visible names that the user may hear of
@@ -77,6 +87,17 @@ class Notifications:
         self._new: tuple[View, int] | None = None  # messages after this UID are to be fetched
         self._own: set[tuple[View, int]] = set()  # but not these, which the client has stored itself
         self.due = False
+
+    def _sort_in(self, group: Group) -> None:
+        match group.filter:
+            case "SUBSCRIBED":
+                self._of_subscribed |= group.events
+            case "SUBTREE" | "MAILBOXES":
+                by_name = self._of_tree if group.filter == "SUBTREE" else self._of_name
+                for name in group.mailboxes:
+                    by_name[name] |= group.events
+            case _:
+                self._of_own |= group.events
 
     # What is watched
 
@@ -134,17 +155,14 @@ class Notifications:
 
     def _events(self, name: str, own: bool) -> frozenset[str]:
         """The events that are told of a mailbox that is not selected."""
-        return frozenset().union(*(group.events for group in self._others if self._covers(group, name, own)))
-
-    def _covers(self, group: Group, name: str, own: bool) -> bool:
-        match group.filter:
-            case "SUBSCRIBED":
-                return name in self._subscriptions
-            case "SUBTREE":
-                return any(f"{name}/".startswith(f"{top}/") for top in group.mailboxes)
-            case "MAILBOXES":
-                return name in group.mailboxes
-        return own  # INBOXES, too: filters may deliver into every one of them (§6.3)
+        events = set(self._of_name.get(name, _NONE))
+        if own:
+            events |= self._of_own
+        if name in self._subscriptions:
+            events |= self._of_subscribed
+        if self._of_tree:
+            events.update(*(self._of_tree.get(top, _NONE) for top in (name, *levels_above(name))))
+        return frozenset(events)
 
     def _is_selected(self, name: str) -> bool:
         view = self._session.view

@@ -40,6 +40,8 @@ from twisted_mta.wire.connection import Connection
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.access import ImapAccess
 
+_PIECE = 16 * 1024  # octets of answers from which on they are sent before the command is over
+
 
 class ImapSession(Connection[Event]):
     """Made by `ImapAccess.session`."""
@@ -214,6 +216,11 @@ class ImapSession(Connection[Event]):
         self.login = authentication.Login(self)
         self.idle_limit = self.access.limits.login_time
         self._began = False
+
+    async def drain(self) -> None:
+        """Little is not worth a write of its own: it leaves with what follows."""
+        if self.clogged or self.engine.ready > _PIECE:
+            await super().drain()
 
     async def leave_mailbox(self) -> None:
         """Nothing is selected any more."""

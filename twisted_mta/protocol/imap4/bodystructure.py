@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from twisted_mta.message.mime import Part, scan
 from twisted_mta.message.parameters import Parameters
 from twisted_mta.protocol.imap4.envelope import render_envelope
@@ -32,7 +34,7 @@ def render_body(part: Part, extensions: bool) -> bytes:
             pending.append(b" %b%b)" % (_word(item.subtype), tail))
             pending += reversed(item.children)
         else:
-            pieces.append(b"(" + _basic_fields(item))
+            pieces.append(_basic_fields(item))
             tail = b" %b%b" % (nstring(item.md5), _common_extensions(item)) if extensions else b""
             if item.message is not None:
                 pieces.append(b" %b " % render_envelope(item.message.fields))
@@ -45,20 +47,29 @@ def render_body(part: Part, extensions: bool) -> bytes:
 
 
 def _basic_fields(part: Part) -> bytes:
-    """`body-fields` and the media type before them (RFC 9051 §9)."""
-    return b"%b %b %b %b %b %b %d" % (
-        _word(part.type),
-        _word(part.subtype),
-        _text_parameters(part.params) if part.type == b"text" else _parameters(part.params),
-        NIL if part.id is None else string(part.id),
-        NIL if part.description is None else string(part.description),
+    """The media type and `body-fields` (RFC 9051 §9), from the parenthesis on."""
+    begin = _media_type(part.type, part.subtype, part.params)
+    if part.id is None and part.description is None:
+        return b"%b NIL NIL %b %d" % (begin, _word(part.encoding), part.size)
+    return b"%b %b %b %b %d" % (
+        begin,
+        nstring(part.id),
+        nstring(part.description),
         _word(part.encoding),
         part.size,
     )
 
 
+@lru_cache(maxsize=64)  # nearly all mail has one of a few
+def _media_type(kind: bytes, subtype: bytes, parameters: Parameters) -> bytes:
+    rendered = _text_parameters(parameters) if kind == b"text" else _parameters(parameters)
+    return b"(%b %b %b" % (_word(kind), _word(subtype), rendered)
+
+
 def _common_extensions(part: Part) -> bytes:
     """Disposition, language and location, which every kind of part may have."""
+    if part.disposition is None and not part.language and part.location is None:
+        return b" NIL NIL NIL"
     disposition = language = location = NIL
     if part.disposition is not None:
         disposition = b"(%b %b)" % (_word(part.disposition[0]), _parameters(part.disposition[1]))

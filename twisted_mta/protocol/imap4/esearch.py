@@ -132,6 +132,4 @@ def render_set(numbers: Sequence[int]) -> bytes:
 
 def render_numbers(numbers: Sequence[int]) -> bytes:
     """` 2 3 5`: each number with a space before it, as SEARCH and SORT list them."""
-    if not numbers:
-        return b""
-    return f" {str(list(numbers))[1:-1].replace(',', '')}".encode("ascii")
+    return b" %d" * len(numbers) % tuple(numbers)

@@ -51,11 +51,12 @@ class CommandError(Exception):
 class Cursor:
     """Reads one command from left to right. Every method raises CommandError where the grammar ends."""
 
-    __slots__ = ("data", "position", "utf8")
+    __slots__ = ("data", "position", "ranges", "utf8")
 
     def __init__(self, data: bytes, position: int = 0, *, utf8: bool = False) -> None:
         self.data = data
         self.position = position
+        self.ranges = 0  # in all sequence sets so far
         self.utf8 = utf8  # names of mailboxes are UTF-8 and not modified UTF-7
 
     def fail(self, expected: str) -> NoReturn:

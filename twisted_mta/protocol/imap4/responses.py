@@ -6,7 +6,6 @@ Everything that goes to the client is made of octets here; nothing here knows wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from twisted_mta.message.date import format_internal_date
@@ -72,8 +71,3 @@ def status_line(tag: str, condition: str, text: str, code: str = "") -> bytes:
     """`tag OK [CODE] text` CRLF; the tag is "*" for an untagged one. The text is made printable."""
     bracket = f"[{code}] " if code else ""
     return f"{tag} {condition} {bracket}{_LINE_TEXT.sub('?', text)}\r\n".encode("ascii", "replace")
-
-
-def numbers(values: Iterable[int]) -> bytes:
-    """` 2 3 5`: each number with a space before it, as SEARCH lists them."""
-    return b"".join([b" %d" % value for value in values])

@@ -14,8 +14,6 @@ from twisted_mta.protocol.imap4.fetch_items import Binary, Body, Section, Text
 
 SMALL = 64 * 1024  # octets of a message that may be taken apart anywhere; larger ones are work for a thread
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
-
 
 class Sections:
     """One message, `data` with CRLF line ends. Its structure and decoded parts are found when `prepare` asks
@@ -96,7 +94,7 @@ class Sections:
             octets = self._data[part.header_end : part.body_end]
             found = decode_transfer(octets, part.encoding) or b""
             if part.type == b"text" and b"\0" not in found:  # with NUL it is in 16 bits, or no text at all
-                found = _BARE_LF.sub(b"\r\n", found)
+                found = found.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
             if found != octets:
                 self._decoded[numbers] = found
         return found

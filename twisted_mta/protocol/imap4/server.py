@@ -168,6 +168,11 @@ class ImapServer:
         return output
 
     @property
+    def ready(self) -> int:
+        """How many octets there are for the client."""
+        return sum(map(len, self._output))
+
+    @property
     def finished(self) -> bool:
         """True when the connection is to be closed once the output has been written."""
         return self._finished

@@ -16,7 +16,7 @@ All methods block and belong to one thread at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,8 +48,10 @@ class Index:
 
     def __init__(self, path: str) -> None:
         self._db = connect(path)
+        self.on_reserve: Callable[[], None] = lambda: None  # more UIDs of a mailbox have been reserved
         self.generation = 0  # changes whenever mailboxes or subscriptions may be other ones
         self._tombstones: dict[int, int] = {}  # how many rows of `vanished` a mailbox has
+        self._reserved: dict[int, int] = {}  # so many UIDs of a mailbox, or more, are reserved and not given
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._normal()
@@ -123,6 +125,20 @@ class Index:
             self._db.execute("DELETE FROM vanished")
             self.emails.take(LEAP)
             self.set_fact("boot", boot)
+
+    def reserved(self) -> dict[int, int]:
+        """By mailbox, the end of the UIDs that may have been given."""
+        return dict(self._db.execute("SELECT id, uid_reserved FROM mailboxes"))
+
+    def go_on_behind(self, reserved: Mapping[int, int]) -> None:
+        """Give no UID before these ends, by mailbox."""
+        with self.transaction(durable=True):
+            self._db.executemany(
+                "UPDATE mailboxes SET uid_next = max(uid_next, ?1), uid_reserved = max(uid_reserved, ?1)"
+                " WHERE id = ?2",
+                [(end, number) for number, end in reserved.items()],
+            )
+        self._reserved.clear()
 
     # Mailboxes
 
@@ -231,13 +247,16 @@ class Index:
 
     def reserve(self, mailbox: int, count: int) -> None:
         """Make sure that `count` UIDs can be given; to be called outside a transaction."""
-        uid_next, reserved = self._one("SELECT uid_next, uid_reserved FROM mailboxes WHERE id = ?", mailbox)
-        if uid_next + count > reserved:
-            with self.transaction(durable=True):
-                self._db.execute(
-                    "UPDATE mailboxes SET uid_reserved = ? WHERE id = ?",
-                    (uid_next + count + UID_BLOCK, mailbox),
-                )
+        left = self._reserved.get(mailbox, 0) - count
+        if left < 0:
+            uid_next, end = self._one("SELECT uid_next, uid_reserved FROM mailboxes WHERE id = ?", mailbox)
+            if uid_next + count > end:
+                end = uid_next + count + UID_BLOCK
+                with self.transaction(durable=True):
+                    self._db.execute("UPDATE mailboxes SET uid_reserved = ? WHERE id = ?", (end, mailbox))
+                self.on_reserve()
+            left = end - uid_next - count
+        self._reserved[mailbox] = left
 
     def take_uids(self, mailbox: int, count: int) -> tuple[int, int]:
         """Give `count` reserved UIDs: (the first of them, the mod-sequence of this step)."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from twisted_mta.message.overview import Overview
-from twisted_mta.store.index.rows import FileRow, connect, is_corruption, rows_of_uids
+from twisted_mta.store.index.rows import FileRow, connect, is_corruption, is_emptied, rows_of_uids
 
 _FILE = "SELECT uid, name, directory, tail, size, email FROM messages WHERE mailbox = ?"
 _CONTENT = (
@@ -34,16 +34,18 @@ class Content(NamedTuple):
 
 class Reader:
     """The index at `path`; opened when first used. What is missing is left out; so is everything when there
-    is no index, or a broken one, which its owner will notice. Raises sqlite3.Error."""
+    is no index, or a broken one: then `is_broken` is true until `close`. Raises sqlite3.Error."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
+        self.is_broken = False
 
     def close(self) -> None:
         """Let go of the database; the next lookup opens it again."""
         with self._lock:
+            self.is_broken = False
             if self._db is not None:
                 self._db.close()
                 self._db = None
@@ -123,10 +125,12 @@ class Reader:
             try:
                 if self._db is None:
                     if not os.path.exists(self._path):
+                        self.is_broken = True
                         return []
                     self._db = connect(self._path)
                 return list(question(self._db))
             except sqlite3.DatabaseError as error:
-                if is_corruption(error):
+                if is_corruption(error) or is_emptied(error):
+                    self.is_broken = True
                     return []
                 raise

@@ -69,6 +69,11 @@ def is_corruption(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
+def is_emptied(error: sqlite3.Error) -> bool:
+    """True when the database lacks what it was made with: the file has been emptied, or replaced."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR and "no such table" in str(error)
+
+
 def is_full(error: sqlite3.Error) -> bool:
     """True when there is no space left for the database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

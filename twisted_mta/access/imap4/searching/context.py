@@ -168,9 +168,9 @@ class Contexts:
                 matching = frozenset((await program.run()).uids)
                 if context.criteria and not matching <= context.told.keys():
                     together = {*context.told, *context.matching, *matching}
-                    context.order = await ordered(
-                        self._session, view.mailbox, sorted(together), context.criteria
-                    )
+                    uids = sorted(together)
+                    order = await ordered(self._session, view.mailbox, uids, context.criteria)
+                    context.order = [uids[at] for at in order]
                 context.matching.update((uid, uid in matching) for uid in touched)
         except StoreError:
             pass  # the mailbox is gone, or said already where it happened

@@ -9,8 +9,10 @@ of the criteria is tried on their octets, in a thread of the store, together whe
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from itertools import compress
+from array import array
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from itertools import chain, compress
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -68,11 +70,33 @@ class Verdict(NamedTuple):
     maybe: Marks
 
 
-class Found(NamedTuple):
-    """Messages that match, in one order: their UIDs and their numbers."""
+class Found:
+    """Messages that match, in one order: their positions among the UIDs that were searched. What a large
+    answer does not need of them is not made."""
 
-    uids: list[int]
-    numbers: list[int]
+    def __init__(self, searched: array[int], positions: Sequence[int]) -> None:
+        self._searched = searched
+        self._positions = positions
+
+    @cached_property
+    def uids(self) -> Sequence[int]:
+        """Their UIDs."""
+        if isinstance(self._positions, range):
+            return self._searched[self._positions.start : self._positions.stop]
+        return list(map(self._searched.__getitem__, self._positions))
+
+    @cached_property
+    def numbers(self) -> Sequence[int]:
+        """Their message numbers."""
+        if isinstance(self._positions, range):
+            return range(self._positions.start + 1, self._positions.stop + 1)
+        return [position + 1 for position in self._positions]
+
+    def arranged(self, order: Sequence[int]) -> Found:
+        """Those of them at these places, in that order."""
+        if isinstance(self._positions, range) and not self._positions.start:
+            return Found(self._searched, order)
+        return Found(self._searched, list(map(self._positions.__getitem__, order)))
 
 
 class SearchProgram:
@@ -101,14 +125,14 @@ class SearchProgram:
 
     async def run(self) -> Found:
         """The messages that match. Raises StoreError."""
-        found = Found([], [])
+        found: list[Sequence[int]] = []
         for portion in self._searched.portions():
             if self._gone():
                 break
-            marks = await self._decide_all(portion)
-            found.uids.extend(portion.pick(marks))
-            found.numbers.extend(portion.pick_numbers(marks))
-        return found
+            found.append(portion.positions(await self._decide_all(portion)))
+        if found and all(isinstance(each, range) for each in found):
+            return Found(self._searched.uids, range(found[0][0], found[-1][-1] + 1))
+        return Found(self._searched.uids, list(chain.from_iterable(found)))
 
     def _note(self, key: Key) -> bool:
         """Find the keys that are about flags alone, and what message numbers mean now, as the command comes

@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted_mta.access.imap4.view import View
 from twisted_mta.protocol.imap4.sequence_set import SequenceSet
+from twisted_mta.store.columns import picked
 from twisted_mta.store.mailbox import Mailbox
 
 PORTION = 20_000  # messages decided between two turns of the others
@@ -65,7 +66,7 @@ class Portion:
         self._start = start
         self._size = stop - start
         self._here: array[int] | None = None  # the mailbox's UIDs, as they were when this was found out:
-        self._positions: range | list[int] = range(0)  # where those that still exist stand in the mailbox
+        self._positions: Sequence[int] = range(0)  # where those that still exist stand in the mailbox
         self._existing = b""  # marks
         self.uids = searched.uids[start:stop]
 
@@ -82,14 +83,16 @@ class Portion:
         """The marks one by one."""
         return marks.to_bytes(self._size, "little")
 
-    def pick(self, marks: Marks) -> list[int]:
+    def pick(self, marks: Marks) -> Sequence[int]:
         """The UIDs of the marked messages."""
-        return list(compress(self.uids, self.octets(marks)))
+        return self.uids if marks.bit_count() == self._size else list(compress(self.uids, self.octets(marks)))
 
-    def pick_numbers(self, marks: Marks) -> list[int]:
-        """The numbers of the marked messages."""
-        first = self._start + 1
-        return list(compress(range(first, first + self._size), self.octets(marks)))
+    def positions(self, marks: Marks) -> Sequence[int]:
+        """Where the marked messages stand among all that is searched; a range when all are marked."""
+        everything = range(self._start, self._start + self._size)
+        if marks.bit_count() == self._size:
+            return everything
+        return list(compress(everything, self.octets(marks)))
 
     def mark(self, uids: Iterable[int]) -> Marks:
         """Marks on these messages."""
@@ -135,11 +138,8 @@ class Portion:
     def _values(self, column: Sequence[Any]) -> Sequence[Any]:
         """Of a column of the mailbox the values of the messages that exist."""
         self._align()
-        positions = self._positions
-        if isinstance(positions, range):
-            return column[positions.start : positions.stop]
-        picked = [column[position] for position in positions]
-        return bytearray(picked) if isinstance(column, bytearray) else picked
+        values = picked(column, self._positions)
+        return bytearray(values) if isinstance(column, bytearray) else values
 
     def _spread(self, marks: bytes | bytearray) -> Marks:
         """Marks on messages that exist, as marks on all."""

@@ -9,7 +9,6 @@ from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.searching import relevancy
 from twisted_mta.access.imap4.searching.ordering import ordered
-from twisted_mta.access.imap4.searching.program import Found
 from twisted_mta.access.imap4.searching.result import answer, find, requested, saving
 from twisted_mta.access.imap4.searching.searched import Searched
 from twisted_mta.protocol.imap4.commands.searching import Sort
@@ -32,10 +31,10 @@ async def sort(session: ImapSession, command: Sort) -> None:
         if by_score or (command.returning is not None and "RELEVANCY" in command.returning.words):
             scores = await relevancy.scores(session, Searched(mailbox, session.view), key, found.uids)
             score_of = dict(zip(found.uids, scores, strict=True))
-        number_of = dict(zip(found.uids, found.numbers, strict=True))
-        uids = await progress.during(ordered(session, mailbox, found.uids, command.criteria, score_of))
-        found = Found(uids, [number_of[uid] for uid in uids])
-        await answer(session, command, key, found, since, [score_of[uid] for uid in uids if score_of])
+        order = await progress.during(ordered(session, mailbox, found.uids, command.criteria, score_of))
+        found = found.arranged(order)
+        by_order = [score_of[uid] for uid in found.uids] if score_of else []
+        await answer(session, command, key, found, since, by_order)
     session.complete(command, "SORT completed", expunges=command.by_uid)
 
 

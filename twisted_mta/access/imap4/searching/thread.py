@@ -67,11 +67,19 @@ async def _threads(
     session: ImapSession, mailbox: Mailbox, command: Thread, uids: Sequence[int], numbers: Sequence[int]
 ) -> bytes:
     overviews = await mailbox.overviews(uids, _LOOKS)
-    if len(overviews.uids) < len(uids):
-        called = dict(zip(uids, numbers, strict=True))
-        numbers = [called[uid] for uid in overviews.uids]
-    dates = list(map(mailbox.columns.dates.__getitem__, overviews.places))
-    return await _beside(mailbox, partial(_render, command.algorithm, numbers, overviews, dates))
+    asked = command.algorithm, command.by_uid
+    # Numbers are places in the mailbox for as long as the client knows of all that came and went.
+    usual = command.by_uid or numbers == range(1, len(mailbox) + 1)
+    answers = mailbox.overview_columns.answers_about(overviews) if usual else {}
+    if asked not in answers:
+        if len(overviews.uids) < len(uids):
+            called = dict(zip(uids, numbers, strict=True))
+            numbers = [called[uid] for uid in overviews.uids]
+        # Whole seconds, as clients see them (and ordering.py).
+        dates = [mailbox.columns.dates[place] // 1 for place in overviews.places]
+        work = partial(_render, command.algorithm, numbers, overviews, dates)
+        answers[asked] = await _beside(mailbox, work)
+    return bytes(answers[asked])
 
 
 def _render(
