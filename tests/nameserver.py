@@ -37,7 +37,7 @@ zone:
 PATIENCE = 20.0  # seconds until it must answer
 
 
-def _free_port() -> int:
+def free_udp_port() -> int:
     """A port that is free for UDP and TCP."""
     while True:
         with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
@@ -56,7 +56,7 @@ class Nameserver:
 
     def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
         nsd = program("nsd")
-        self.port = _free_port()
+        self.port = free_udp_port()
         for name, text in zones.items():
             (directory / f"{name}.zone").write_text(text)
         config = directory / "nsd.conf"

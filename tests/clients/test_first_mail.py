@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import subprocess
 from collections.abc import Iterator
 
@@ -81,3 +82,11 @@ def test_a_wrong_password_is_refused(office: Office) -> None:
         expected=67,
     )
     assert "wrong" not in office.process.log_text()
+
+
+def test_lmtp_answers_for_each_recipient(office: Office) -> None:
+    with office.reader("bob@a.test") as reader, smtplib.LMTP("127.0.0.1", office.ports["lmtp"]) as client:
+        before = reader.count
+        refused = client.sendmail("x@far.test", ["bob@a.test", "nobody@a.test"], MAIL)
+        assert list(refused) == ["nobody@a.test"]
+        reader.wait_for(before + 1)

@@ -1,9 +1,9 @@
 """The dialogs in tests/dialogs/smtp, spoken with a whole session by line, by octet and all at once.
 
 `C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>` sends
-octets without a line end. `%` sets up the server (`reception` or `submission`, `tls`, `secure`, `cleartext`,
-`relay`, `limit=N`, `offer=DSN,CHUNKING…`); `!handshake` is TLS, `!closed` says that the server has closed,
-`!stored N` how many messages are in the queue, `!wait N` that N seconds go by. Who lives there:
+octets without a line end. `%` sets up the server (`reception`, `submission` or `lmtp`, `tls`, `secure`,
+`cleartext`, `relay`, `limit=N`, `offer=DSN,CHUNKING…`); `!handshake` is TLS, `!closed` says that the server
+has closed, `!stored N` how many messages are in the queue, `!wait N` that N seconds go by. Who lives there:
 tests/transfer/smtp_session.py.
 """
 
@@ -39,7 +39,7 @@ def town(options):
     offers = [option.partition("=")[2].split(",") for option in options if option.startswith("offer=")]
     limits = [int(option.partition("=")[2]) for option in options if option.startswith("limit=")]
     return Town(
-        "submission" if "submission" in options else "reception",
+        next((role for role in ("submission", "lmtp") if role in options), "reception"),
         tls="tls" in options,
         secure="secure" in options,
         cleartext="cleartext" in options,

@@ -60,6 +60,8 @@ def test_the_parameters_of_mail(text, expected):
         "HOLDUNTIL=tomorrow",
         "HOLDUNTIL=2023-11-15T00:00:00",  # where?
         "HOLDUNTIL=9999-01-01T00:00:00Z",
+        "HOLDUNTIL=9999-12-31T23:59:59-23:59",  # beyond all dates, as the next one is before them
+        "HOLDUNTIL=0001-01-01T00:00:00+23:59",
         "HOLDFOR=1 HOLDUNTIL=2023-11-15T00:00:00Z",
         "HOLDFOR=200 BY=100;R",
         "MT-PRIORITY=10",

@@ -13,7 +13,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import Action, Outcome, QueuedRecipient
 from twisted_mta.queue.database import QueueDatabase
-from twisted_mta.queue.records import NewMessage, Result, Settled, Settlement
+from twisted_mta.queue.records import LeadsNowhere, NewMessage, Result, Settled, Settlement
 from twisted_mta.queue.schema import MIGRATIONS, SchemaTooNew
 from twisted_mta.queue.selection import EVERYTHING, Change, SelectedQueue
 
@@ -159,15 +159,42 @@ def test_an_expansion_takes_the_place_of_its_recipient(database: SelectedQueue) 
     assert database.recipients(1)[-1].original_path == "team@a.test"
 
 
-def test_an_expansion_into_nothing_new_finishes_the_message(database: SelectedQueue) -> None:
+def expand(message: NewMessage, number: int, *paths: str) -> Settlement:
+    outcome = Outcome(Action.EXPANDED, "2.1.5", "")
+    result = Result(message.recipients[number], outcome, 0.0, expanded(*paths, first=50 + 10 * number))
+    return Settlement(message.number, 1.0, (result,))
+
+
+def test_an_expansion_into_those_who_have_it_finishes_the_message(database: SelectedQueue) -> None:
+    message = new(1, "team@a.test", "bob@b.test", "all@a.test")
+    database.commit([message], [])
+    settle(database, replace(message, recipients=message.recipients[1:2]), DELIVERED)
+    database.commit([], [expand(message, 0, "bob@b.test")])
+    (settled,) = database.commit([], [expand(message, 2, "TEAM@a.test", "bob@b.test")])
+    assert settled == Settled(finished=True)
+
+
+@pytest.mark.parametrize("other", [DELIVERED, FAILED])
+def test_addresses_that_lead_to_each_other_only_are_not_the_end_of_a_message(
+    database: SelectedQueue, other: Outcome
+) -> None:
+    """Each of the two may be settled without knowing of the other; whoever is the last must be told."""
+    message = new(1, "ann@a.test", "bob@b.test", "cy@c.test")
+    database.commit([message], [])
+    settle(database, replace(message, recipients=message.recipients[2:]), other)
+    database.commit([], [expand(message, 0, "bob@b.test")])
+    with pytest.raises(LeadsNowhere) as caught:
+        database.commit([new(2, "dee@d.test")], [expand(message, 1, "Ann@a.test")])
+    assert caught.value.recipients == {message.recipients[1].number}
+    assert states(database, 1)["bob@b.test"] == "waiting"
+    assert database.present([1, 2]) == {1}  # nothing of it is recorded
+
+
+def test_an_address_that_leads_to_itself_is_not_the_end_of_a_message(database: SelectedQueue) -> None:
     message = new(1, "team@a.test")
     database.commit([message], [])
-    result = Result(
-        message.recipients[0], Outcome(Action.EXPANDED, "2.1.5", ""), 0.0, expanded("team@a.test", first=50)
-    )
-    (settled,) = database.commit([], [Settlement(1, 1.0, (result,))])
-    assert settled.finished
-    assert settled.added == ()
+    with pytest.raises(LeadsNowhere):
+        database.commit([], [expand(message, 0, "team@a.test")])
 
 
 def test_pages_of_what_is_due(database: SelectedQueue) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from process import to_toml
+from twisted.internet.ssl import TLSVersion
 
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
+from twisted_mta.transfer.mta.route import NextHop
+from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.rules import TlsRule
 
 ROOT = Path(__file__).parents[2]
 LEAST = {
@@ -74,16 +78,20 @@ def keys_of(table: type[msgspec.Struct], path: str = "") -> set[str]:
     return found
 
 
+def written_in(table: dict, kind: type[msgspec.Struct], path: str = "") -> set[str]:
+    inner = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    found = set()
+    for name, value in table.items():
+        deeper = isinstance(inner[name], type) and issubclass(inner[name], msgspec.Struct)
+        found |= written_in(value, inner[name], f"{path}{name}.") if deeper else {path + name}
+    return found
+
+
 def test_the_annotated_sample_has_every_key_and_the_defaults(tmp_path: Path) -> None:
     table = tomllib.loads((ROOT / "etc/mta.toml").read_text())
-    written = {
-        f"{name}.{key}" if isinstance(value, dict) else name
-        for name, value in table.items()
-        for key in (value if isinstance(value, dict) else [name])
-    }
-    assert written == keys_of(Config)
+    assert written_in(table, Config) == keys_of(Config)
     sample, default = load(ROOT / "etc/mta.toml"), loaded(tmp_path, to_toml(LEAST))
-    for section in ("relay", "dns", "queue", "quota", "limits", "demo", "auth"):
+    for section in ("relay", "mta_sts", "tls_reports", "dns", "queue", "quota", "limits", "demo", "auth"):
         assert getattr(sample, section) == getattr(default, section), section
 
 
@@ -99,7 +107,7 @@ def test_the_demo_is_valid() -> None:
         ("listen", {"smpt": []}, r"listen\.smpt: unknown key; did you mean smtp\?"),
         ("listen", {"foo": 1}, r"listen\.foo: unknown key; the keys here are smtp, submission"),
         ("listen", {"message_size": 1}, r"listen\.message_size: unknown key; it belongs under \[limits\]"),
-        ("lmtp", {}, r"lmtp: unknown key; the keys here are hostname"),
+        ("gopher", {}, r"gopher: unknown key; the keys here are hostname"),
         ("listen", {"smtp": "x"}, r'listen\.smtp: expected a list .*= \["127\.0\.0\.1:2525"\]; found a text'),
         ("listen", {"smtp": ["127.0.0.1"]}, r"listen\.smtp\[0\]: '127\.0\.0\.1' is not a host:port such as"),
         ("listen", {"smtp": ["mx.a.test:25"]}, r"listen\.smtp\[0\]: .* mx\.a\.test is not an IP address"),
@@ -152,6 +160,13 @@ def test_a_refusal_names_the_key_and_what_to_write(
     assert text.startswith(f"{tmp_path}/mta.toml: ")
     assert re.search(": " + sentence, text), text
     assert "\n" not in text
+
+
+def test_tracking_needs_something_to_tell(tmp_path: Path) -> None:
+    listen = {"mtqp": ["127.0.0.1:1038"]}
+    assert loaded(tmp_path, changed(listen=listen)).listen.services() == {"mtqp": ("127.0.0.1:1038",)}
+    with pytest.raises(ConfigError, match=r"listen\.mtqp: nothing could be told; set journey\.keep"):
+        loaded(tmp_path, changed(listen=listen, journey={"keep": 0}))
 
 
 @pytest.mark.parametrize("key", ["hostname", "data_dir", "domains"])
@@ -208,3 +223,81 @@ def test_values_in_words(tmp_path: Path) -> None:
     assert config.queue.lifetime == 2 * 86400
     assert config.relay.smarthost == "relay.example.net:25"
     assert config.relay.allow_networks[0].network.num_addresses == 1
+
+
+RELAY = {
+    "smarthost": "lmtp:/run/lmtp.sock",
+    "routes": {
+        "A.B.test": "SMTPS:Smart.test",
+        "*.b.test": "mx:C.test",
+        "d.test": "dns",
+        "e.test": "lmtp:[::1]",
+    },
+    "accounts": {"Alice@a.test": "smart.test:587"},
+    "senders": {"Alice@A.test": "smart.test:26", "Other.test": "smart.test"},
+    "sources": ["192.0.2.1", "2001:DB8::1"],
+    "proxy": "127.0.0.1:1080",
+    "tls": {"default": "encrypt", "domains": {"b.test": "verify TLSv1.3", "*.c.test": "none"}},
+}
+
+
+def test_next_hops_of_all_kinds(tmp_path: Path) -> None:
+    relay = loaded(tmp_path, changed(relay=RELAY)).relay
+    assert relay.smarthost == "lmtp:/run/lmtp.sock"
+    assert relay.routes == {
+        "A.B.test": "smtps:smart.test:465",
+        "*.b.test": "mx:c.test:25",
+        "d.test": "dns",
+        "e.test": "lmtp:[::1]:24",
+    }
+    for hop in (relay.smarthost, *relay.routes.values()):
+        NextHop.parse(hop)
+    assert relay.sources == ("192.0.2.1", "2001:db8::1") and relay.proxy is not None
+    assert relay.tls.domains["b.test"].rule == TlsRule(TlsLevel.VERIFIED, TLSVersion.TLSv1_3)
+    assert relay.tls.default.rule.level is TlsLevel.REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("relay", "sentence"),
+    [
+        ({"smarthost": "mx:b.test"}, r"relay\.smarthost: name one mail server"),
+        ({"smarthost_use": "fallback"}, r"relay\.smarthost: missing; smarthost_use says when"),
+        ({"smarthost_use": "often"}, r"relay\.smarthost_use: invalid enum value 'often'"),
+        ({"routes": {"b.test": "mx:192.0.2.1"}}, r"relay\.routes\[\.\.\.\]: '192\.0\.2\.1' is not a domain"),
+        ({"routes": {"b.test": "lmtp:x:y"}}, r"relay\.routes\[\.\.\.\]: 'x:y' is not a host:port"),
+        ({"routes": {"*": "x.test"}}, r"relay\.routes: '\*' is not a domain name"),
+        ({"accounts": {"alice": "x.test"}}, r"relay\.accounts: 'alice' is not a mail address"),
+        ({"senders": {"x@y@z": "x.test"}}, r"relay\.senders: 'x@y@z' is not a mail address"),
+        ({"sources": ["192.0.2.1", "192.0.2.2"]}, r"relay\.sources: at most one IPv4"),
+        ({"sources": ["here"]}, r"relay\.sources\[0\]: 'here' is not an IP address"),
+        ({"proxy_user": "x"}, r"relay\.proxy_user: goes together with proxy_password_file"),
+        (
+            {"logins": {"x.test": {"user": "x"}}},
+            r'relay\.logins\."x\.test"\.password_file: missing; user and',
+        ),
+        (
+            {"logins": {"x.test:0": {"user": "x", "token_file": "t"}}},
+            r'relay\.logins\."x\.test:0": .* a port is',
+        ),
+        ({"tls": {"default": "strict"}}, r"relay\.tls\.default: 'strict' is none of none, may, encrypt"),
+        ({"tls": {"default": "may TLSv1.1"}}, r"relay\.tls\.default: 'may TLSv1\.1' is none of"),
+        ({"tls": {"domains": {"x": "encrypt", "@": "may"}}}, r"relay\.tls\.domains: '@' is not a domain"),
+    ],
+)
+def test_what_is_wrong_with_the_way_out(tmp_path: Path, relay: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        loaded(tmp_path, changed(relay=relay))
+
+
+def test_what_others_may_know_of_us(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"listen\.https: missing; the policy of mta_sts is served there"):
+        loaded(tmp_path, changed(mta_sts={"mode": "testing"}))
+    with pytest.raises(ConfigError, match=r"listen\.https: needs TLS"):
+        loaded(tmp_path, changed(listen={"https": ["127.0.0.1:443"]}))
+    with pytest.raises(ConfigError, match=r"tls_reports\.receive: .* is in none of `domains`"):
+        loaded(tmp_path, changed(tls_reports={"receive": "x@b.test"}))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("6h", 6 * 3600), (0, 0), ("", 0)])
+def test_when_senders_are_warned(tmp_path: Path, text: object, seconds: float) -> None:
+    assert loaded(tmp_path, changed(queue={"delay_warning": text})).queue.delay_warning == seconds

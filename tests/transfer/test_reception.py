@@ -9,6 +9,7 @@ from tests.transfer.smtp_session import Town, address, full_disk
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.data import CHUNK
+from twisted_mta.protocol.smtp.extensions import Extension
 from twisted_mta.transfer.mta.reception import within
 from twisted_mta.transfer.session import separator
 

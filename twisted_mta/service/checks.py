@@ -14,6 +14,7 @@ from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import ListenAddress
+from twisted_mta.transfer.mta.tls.handshake import named
 
 _SOON = datetime.timedelta(days=14)
 _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -26,6 +27,7 @@ def findings(config: Config) -> list[str]:
         *_cleartext(config),
         *_secrets(config),
         *_certificate(config),
+        *_mta_sts(config),
         *_ports(config),
         *_people(config),
     ]
@@ -61,10 +63,8 @@ def _cleartext(config: Config) -> list[str]:
 
 
 def _secrets(config: Config) -> list[str]:
-    secrets = {
-        "tls.private_key": config.tls.private_key,
-        "relay.smarthost_password_file": config.relay.smarthost_password_file,
-    }
+    secrets = {"tls.private_key": config.tls.private_key, **config.relay.files()}
+    secrets.pop("relay.tls.authorities", None)
     return [
         f"{key}: everybody on this machine can read {path}; chmod 600 it"
         for key, path in secrets.items()
@@ -91,6 +91,26 @@ def _certificate(config: Config) -> list[str]:
         if left < _SOON
         else []
     )
+
+
+def _mta_sts(config: Config) -> list[str]:
+    """Others fetch the policy only from port 443, and only with a certificate for its name (RFC 8461
+    §3.3)."""
+    if not config.mta_sts.mode:
+        return []
+    wanted = [f"mta-sts.{domain}" for domain in config.domains]
+    if config.tls.self_signed:
+        return ["mta_sts: with tls.self_signed nobody will believe the policy; it needs a real certificate"]
+    certificate = x509.load_pem_x509_certificates(Path(config.tls.certificate).read_bytes())[0]
+    missing = [name for name in wanted if named(certificate, [name]) is not None]
+    found = (
+        [f"mta_sts: the certificate is not for {', '.join(missing)}; nobody will believe the policy"]
+        if missing
+        else []
+    )
+    if all(address.port != 443 for address in config.listen.https):
+        found.append("mta_sts: others look for the policy at port 443; listen.https has another one")
+    return found
 
 
 def _ports(config: Config) -> list[str]:

@@ -17,7 +17,15 @@ from pathlib import Path
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
-from twisted_mta.service import data_dir, mailbox_commands, queue_commands, quota_commands
+from twisted_mta.service import (
+    data_dir,
+    mailbox_commands,
+    queue_commands,
+    quota_commands,
+    sieve_commands,
+    tls_commands,
+    trace_commands,
+)
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
@@ -74,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
 
     mailbox_commands.add_commands(groups.add_parser("mailbox", help="the mail of accounts"))
     queue_commands.add_commands(groups.add_parser("queue", help="messages on their way"))
+    tls_commands.add_commands(groups.add_parser("tls", help="TLS with other mail servers"))
+    sieve_commands.add_commands(groups.add_parser("sieve", help="scripts that sort an account's mail"))
+    text = "what became of a message, or of the messages of an address"
+    trace_commands.add_command(groups.add_parser("trace", help=text, description=text))
     _command(
         groups, "check", check, "validate the configuration, say what would listen and what is risky"
     ).add_argument("--json", action="store_true")

@@ -19,14 +19,14 @@ from twisted_mta.service.complaint import ConfigError, complaint
 from twisted_mta.service.quantities import (
     Domain,
     Duration,
+    DurationOrNever,
     ListenAddress,
     MailAddress,
     Nameserver,
-    Network,
-    NextHop,
     Size,
     read,
 )
+from twisted_mta.service.relay_options import Login, MtaSts, Relay, TlsReports, check_relay
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -38,10 +38,14 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     smtp: tuple[ListenAddress, ...] = ()
     submission: tuple[ListenAddress, ...] = ()
     submissions: tuple[ListenAddress, ...] = ()
+    lmtp: tuple[ListenAddress, ...] = ()
     imap: tuple[ListenAddress, ...] = ()
     imaps: tuple[ListenAddress, ...] = ()
     pop3: tuple[ListenAddress, ...] = ()
     pop3s: tuple[ListenAddress, ...] = ()
+    managesieve: tuple[ListenAddress, ...] = ()
+    mtqp: tuple[ListenAddress, ...] = ()
+    https: tuple[ListenAddress, ...] = ()
 
     def services(self) -> dict[str, tuple[ListenAddress, ...]]:
         """The services that are on, by name, in the order they are started."""
@@ -68,34 +72,29 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     allow_cleartext: bool = False
 
 
-class Relay(Struct, frozen=True, forbid_unknown_fields=True):
-    """Mail for other domains: who may hand it in without a login, and where it goes. `port` is that of hosts
-    which the DNS names."""
-
-    allow_networks: tuple[Network, ...] = ()
-    smarthost: NextHop | None = None
-    smarthost_user: str = ""
-    smarthost_password_file: str = ""
-    routes: dict[str, NextHop] = {}
-    port: Port = 25
-
-
 class Dns(Struct, frozen=True, forbid_unknown_fields=True):
-    """`nameservers` empty: the system's."""
+    """`nameservers` empty: the system's. `trusted`: nobody can change what they say on the way to us, so
+    that their word on DNSSEC counts, as that of those on the loopback does."""
 
     nameservers: tuple[Nameserver, ...] = ()
+    trusted: bool = False
 
 
 class Queue(Struct, frozen=True, forbid_unknown_fields=True):
-    """`retry`: the waits between attempts, the last one repeated until `lifetime` has passed. `deliveries`:
-    to other servers at the same time, in all and to one domain."""
+    """`retry`: the waits between attempts, the last one repeated until `lifetime` has passed.
+    `delay_warning`: after that time the sender is told that a message still waits. `deliveries`: to other
+    servers at the same time, in all and to one domain. Connections to them are kept for `connection_idle`
+    and take up to `connection_messages`."""
 
     retry: Annotated[tuple[Duration, ...], Meta(min_length=1)] = tuple(
         map(Duration, (300, 900, 1800, 3600, 7200, 14400))
     )
     lifetime: Duration = Duration(5 * 86400)
+    delay_warning: DurationOrNever = DurationOrNever(4 * 3600)
     deliveries: Count = 200
     deliveries_per_domain: Count = 20
+    connection_messages: Count = 100
+    connection_idle: DurationOrNever = DurationOrNever(5)
 
 
 class Quota(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,6 +102,18 @@ class Quota(Struct, frozen=True, forbid_unknown_fields=True):
 
     storage: Size | None = None
     messages: Annotated[int, Meta(ge=0)] = 0
+
+
+class Reports(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of what became of a message, to its sender. `confidential_aliases`: whose members nobody learns of."""
+
+    confidential_aliases: tuple[MailAddress, ...] = ()
+
+
+class JourneyOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """`keep`: for how long `mta trace` can tell what became of a message; 0: it is not recorded."""
+
+    keep: DurationOrNever = DurationOrNever(30 * 86400)
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,9 +142,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
     auth: Auth = Auth()
     relay: Relay = Relay()
+    mta_sts: MtaSts = MtaSts()
+    tls_reports: TlsReports = TlsReports()
     dns: Dns = Dns()
     queue: Queue = Queue()
     quota: Quota = Quota()
+    journey: JourneyOptions = JourneyOptions()
+    reports: Reports = Reports()
     limits: Limits = Limits()
     demo: Demo = Demo()
 
@@ -172,7 +187,13 @@ def decode(table: dict[str, object]) -> Config:
 def _without_empty(table: dict[str, object]) -> dict[str, object]:
     """`smarthost = ""`, `storage = ""` and `postmaster = ""` mean the same as leaving them out."""
     kept = {key: value for key, value in table.items() if not (key == "postmaster" and value == "")}
-    for section, name in (("relay", "smarthost"), ("quota", "storage")):
+    for section, name in (
+        ("relay", "smarthost"),
+        ("relay", "proxy"),
+        ("tls_reports", "contact"),
+        ("tls_reports", "receive"),
+        ("quota", "storage"),
+    ):
         values = kept.get(section)
         if isinstance(values, dict) and values.get(name) == "":
             kept[section] = {key: value for key, value in values.items() if key != name}
@@ -193,7 +214,17 @@ def _absolute(config: Config, base: Path) -> Config:
         tls=msgspec.structs.replace(
             tls, certificate=resolve(tls.certificate), private_key=resolve(tls.private_key)
         ),
-        relay=msgspec.structs.replace(relay, smarthost_password_file=resolve(relay.smarthost_password_file)),
+        relay=msgspec.structs.replace(
+            relay,
+            smarthost_password_file=resolve(relay.smarthost_password_file),
+            smarthost_token_file=resolve(relay.smarthost_token_file),
+            proxy_password_file=resolve(relay.proxy_password_file),
+            logins={
+                hop: Login(login.user, resolve(login.password_file), resolve(login.token_file))
+                for hop, login in relay.logins.items()
+            },
+            tls=msgspec.structs.replace(relay.tls, authorities=resolve(relay.tls.authorities)),
+        ),
     )
 
 
@@ -222,10 +253,10 @@ def _tls(config: Config) -> None:
 def _logins(config: Config) -> None:
     tls = "set tls.self_signed = true, or tls.certificate and tls.private_key"
     for name in config.listen.services():
-        if name in ("submissions", "imaps", "pop3s") and not config.tls.enabled:
+        if name in ("submissions", "imaps", "pop3s", "https") and not config.tls.enabled:
             raise ConfigError(f"listen.{name}: needs TLS; {tls}")
         can_log_in = config.tls.enabled or config.auth.allow_cleartext
-        if name in ("submission", "imap", "pop3") and not can_log_in:
+        if name in ("submission", "imap", "pop3", "managesieve") and not can_log_in:
             raise ConfigError(
                 f"listen.{name}: nobody could log in without TLS; {tls} "
                 "(or, for a test, auth.allow_cleartext = true)"
@@ -233,24 +264,14 @@ def _logins(config: Config) -> None:
 
 
 def _relay(config: Config) -> None:
-    relay = config.relay
-    if bool(relay.smarthost_user) != bool(relay.smarthost_password_file):
-        missing = "smarthost_password_file" if relay.smarthost_user else "smarthost_user"
-        raise ConfigError(f"relay.{missing}: missing; smarthost_user and smarthost_password_file go together")
-    if relay.smarthost_user and relay.smarthost is None:
-        raise ConfigError("relay.smarthost: missing; smarthost_user says who logs in there")
-    _readable("relay.smarthost_password_file", relay.smarthost_password_file)
-    routes: set[str] = set()
-    for domain in relay.routes:
-        try:
-            known = Domain.read(domain)
-        except ValueError as error:
-            raise ConfigError(f"relay.routes: {error}") from error
-        if known in config.domains:
-            raise ConfigError(f'relay.routes."{domain}": mail for {known} stays here, it is one of `domains`')
-        if known in routes:
-            raise ConfigError(f'relay.routes."{domain}": {known} has a route already')
-        routes.add(known)
+    check_relay(config.relay, config.domains)
+    for key, path in config.relay.files().items():
+        _readable(key, path)
+    if config.mta_sts.mode and "https" not in config.listen.services():
+        raise ConfigError("listen.https: missing; the policy of mta_sts is served there, at port 443")
+    receive = config.tls_reports.receive
+    if receive is not None and receive.address.domain not in config.domains:
+        raise ConfigError(f"tls_reports.receive: {receive} is in none of `domains`")
 
 
 def _listen(config: Config) -> None:
@@ -259,6 +280,8 @@ def _listen(config: Config) -> None:
         raise ConfigError(
             'listen: nothing listens; for example write smtp = ["127.0.0.1:2525"] under [listen]'
         )
+    if config.listen.mtqp and not config.journey.keep:
+        raise ConfigError('listen.mtqp: nothing could be told; set journey.keep, for example to "30d"')
     taken: dict[str, str] = {}
     for name, addresses in services.items():
         for address in addresses:

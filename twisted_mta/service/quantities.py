@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from twisted_mta.message import address as mail
 from twisted_mta.message.status import MailError
+from twisted_mta.transfer.mta.tls.rules import TlsRule
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
@@ -40,6 +41,16 @@ class Duration(float):
         if not found or not float(found[1]):
             raise ValueError(f"expected {expected}, found {value!r}")
         return cls(float(found[1]) * _UNITS[found[2]])
+
+
+class DurationOrNever(Duration):
+    """A duration, or 0: never; written as `0` or `""`."""
+
+    EXAMPLE = '"4h"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        return cls(0) if value in ("", 0) and value is not False else super().read(value)
 
 
 class Size(int):
@@ -162,12 +173,80 @@ class ListenAddress(_HostPort):
     EXAMPLE = '"127.0.0.1:2525"'
 
 
+class _LmtpServer(_HostPort):
+    EXAMPLE = '"lmtp:mail.example.net"'
+    DEFAULT_PORT = 24
+    NAMES = True
+
+
+class _SmtpsServer(_HostPort):
+    EXAMPLE = '"smtps:relay.example.net"'
+    DEFAULT_PORT = 465
+    NAMES = True
+
+
+class _MailDomain(_HostPort):
+    EXAMPLE = '"mx:example.net"'
+    DEFAULT_PORT = 25
+    NAMES = True
+
+
 class NextHop(_HostPort):
-    """A mail server to hand mail to: a host name or IP address, port 25 unless written."""
+    """A mail server to hand mail to: a host name or IP address, port 25 unless written; or another of the
+    forms that `transfer/mta/route.py` shows: `smtps:host`, `lmtp:host`, `lmtp:/path`, `mx:domain`,
+    `dns`."""
 
     EXAMPLE = '"relay.example.net:587"'
     DEFAULT_PORT = 25
     NAMES = True
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"an address such as {cls.EXAMPLE}")
+        kind, _, rest = text.partition(":")
+        kind = kind.lower()
+        if text.lower() == "dns" or (kind == "lmtp" and rest.startswith("/")):
+            return cls(text.lower() if kind == "dns" else f"lmtp:{rest}")
+        forms: dict[str, type[_HostPort]] = {"lmtp": _LmtpServer, "smtps": _SmtpsServer, "mx": _MailDomain}
+        form = forms.get(kind)
+        if form is None or not rest or rest.isdigit():
+            return super().read(value)
+        hop = form.read(rest)
+        if form is _MailDomain:
+            Domain.read(hop.host)  # an address has no mail servers
+        return cls(f"{kind}:{hop}")
+
+
+class IpAddress(str):
+    """An IP address."""
+
+    EXAMPLE: ClassVar[str] = '"192.0.2.1"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"an IP address such as {cls.EXAMPLE}")
+        try:
+            return cls(ipaddress.ip_address(text))
+        except ValueError as error:
+            raise ValueError(f"{text!r} is not an IP address such as {cls.EXAMPLE}") from error
+
+
+class TlsDemanded(str):
+    """How much TLS others must offer: `none`, `may`, `encrypt` or `verify`, and optionally the least
+    version."""
+
+    EXAMPLE: ClassVar[str] = '"encrypt TLSv1.3"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = _text(value, f"a demand on TLS such as {cls.EXAMPLE}")
+        TlsRule.parse(text)
+        return cls(text)
+
+    @property
+    def rule(self) -> TlsRule:
+        """The value."""
+        return TlsRule.parse(self)
 
 
 class Nameserver(_HostPort):
@@ -177,7 +256,19 @@ class Nameserver(_HostPort):
     DEFAULT_PORT = 53
 
 
-KINDS = (Duration, Size, Domain, MailAddress, Network, ListenAddress, NextHop, Nameserver)
+KINDS = (
+    Duration,
+    DurationOrNever,
+    Size,
+    Domain,
+    MailAddress,
+    Network,
+    ListenAddress,
+    NextHop,
+    Nameserver,
+    IpAddress,
+    TlsDemanded,
+)
 
 
 def read(kind: type[Any], value: object) -> Any:

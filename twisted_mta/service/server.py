@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.queue.schema import SchemaTooNew
 from twisted_mta.service import data_dir, demo
+from twisted_mta.service.allocation import return_large_blocks
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
@@ -140,6 +141,7 @@ class MailServer(Service):
         # A thread of the store gives the interpreter away with every system call. While the reactor computes
         # it comes back only after this interval; with the default, 5 ms, an answer waits for several of them.
         sys.setswitchinterval(SWITCH_INTERVAL)
+        return_large_blocks()
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
         if self._config.demo.accounts:

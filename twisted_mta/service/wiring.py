@@ -6,7 +6,6 @@ Nothing is started here. `Parts.in_order` is the order to start in; each part fi
 from __future__ import annotations
 
 import ipaddress
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,39 +14,50 @@ from typing import Any, Protocol
 from twisted.internet.ssl import CertificateOptions
 
 from twisted_mta.access.imap4.access import ImapAccess, ImapLimits
+from twisted_mta.access.managesieve.session import OVERLOAD as SIEVE_OVERLOAD
+from twisted_mta.access.managesieve.session import ManageSieveSession, ManageSieveSettings
 from twisted_mta.access.pop3.session import OVERLOAD as POP3_OVERLOAD
 from twisted_mta.access.pop3.session import Pop3Session, Pop3Settings
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import LogReader
+from twisted_mta.journey.store import DATABASE, JourneyStore
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.imap4.bodystructure import render_structures
-from twisted_mta.protocol.smtp.server import SmtpLimits
+from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service import quota_commands
-from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
-from twisted_mta.service.quantities import Domain
 from twisted_mta.service.reindexing import ReindexRequests
+from twisted_mta.service.relay_wiring import build_tls, pages, routing
+from twisted_mta.service.web import WebListener
+from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
+from twisted_mta.transfer.mda.lmtp import Lmtp
+from twisted_mta.transfer.mda.sieve.answers import Answers
+from twisted_mta.transfer.mda.sieve.filtering import Filters
+from twisted_mta.transfer.mda.sieve.notifying import Notifying
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.active import ActiveLimits
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.dispatch import Dispatcher
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
-from twisted_mta.transfer.mta.relay.limits import RelayLimits
+from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
 from twisted_mta.transfer.mta.relay.relay import Relay
-from twisted_mta.transfer.mta.routing import Credentials, Routing
+from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
+from twisted_mta.transfer.mtqp.session import MtqpSession
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
+from twisted_mta.transfer.session import TransferPolicy
 from twisted_mta.wire.connection import Connection
 from twisted_mta.wire.listener import Listener
 
 IMAP_OVERLOAD = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n"  # RFC 5530
 IMPLICIT_TLS = frozenset(("submissions", "imaps", "pop3s"))
+CONNECTIONS_KEPT = 100  # to other servers, while there is nothing to send
 LONGEST_REST = 300.0  # seconds that a host which cannot be reached is left alone
 
 Make = Callable[[], Connection[Any]]
@@ -69,7 +79,7 @@ class Parts:
 
     journey: Journey
     in_order: list[tuple[str, Part]] = field(default_factory=list)
-    listeners: dict[str, Listener] = field(default_factory=dict)
+    listeners: dict[str, Listener | WebListener] = field(default_factory=dict)
 
 
 def build(
@@ -80,13 +90,16 @@ def build(
     data = Path(config.data_dir)
     journey = Journey()
     journey.add_reader(LogReader())
+    kept = JourneyStore(data / DATABASE, reactor=reactor, keep=config.journey.keep)
+    if config.journey.keep:
+        journey.add_reader(kept)
     directory = Directory(
         data / "directory.sqlite",
         config.domains,
         reactor=reactor,
         postmaster=config.postmaster.address if config.postmaster else None,
     )
-    resolver = DnsResolver(config.dns.nameservers, reactor=reactor)
+    resolver = DnsResolver(config.dns.nameservers, reactor=reactor, trusted=config.dns.trusted)
     store = MessageStore(
         data / "mail",
         reactor=reactor,
@@ -97,43 +110,88 @@ def build(
         server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
     )
     queue = MailQueue(data / "queue", reactor=reactor)
+    tls = build_tls(config, resolver=resolver, queue=queue, journey=journey, reactor=reactor)
+    ways = routing(config, resolver)
     relay = Relay(
         reactor=reactor,
         hostname=config.hostname,
-        routing=_routing(config, resolver),
+        routing=ways,
         journey=journey,
-        limits=RelayLimits(per_destination=config.queue.deliveries_per_domain),
+        tls=tls.policy,
+        limits=_relay_limits(config),
+        mx_port=config.relay.port,
     )
     dispatcher = Dispatcher(
         queue,
         directory=directory,
-        local=LocalDelivery(directory=directory, store=store, journey=journey, reactor=reactor),
+        local=tls.watch_for_reports(
+            LocalDelivery(
+                directory=directory,
+                store=store,
+                journey=journey,
+                reactor=reactor,
+                filters=Filters(
+                    store,
+                    answers=Answers(
+                        queue, hostname=config.hostname, journey=journey, seconds=reactor.seconds
+                    ),
+                    hostname=config.hostname,
+                    journey=journey,
+                    reactor=reactor,
+                    notifying=Notifying(
+                        queue, hostname=config.hostname, journey=journey, seconds=reactor.seconds
+                    ),
+                    common=Scripts(data),
+                ),
+            )
+        ),
         remote=relay,
-        bounces=Bounces(queue, hostname=config.hostname, postmaster=Address(POSTMASTER, config.domains[0])),
+        bounces=Bounces(
+            queue,
+            hostname=config.hostname,
+            postmaster=Address(POSTMASTER, config.domains[0]),
+            confidential=[alias.address for alias in config.reports.confidential_aliases],
+        ),
         journey=journey,
         clock=reactor,
-        schedule=RetrySchedule(config.queue.retry, config.queue.lifetime),
+        schedule=RetrySchedule(config.queue.retry, config.queue.lifetime, config.queue.delay_warning),
         limits=ActiveLimits(
             remote=config.queue.deliveries,
             per_domain=config.queue.deliveries_per_domain,
             rest=min(LONGEST_REST, config.queue.retry[0]),
         ),
+        next_hop=ways.next_hop,
     )
     parts = Parts(journey)
+    if config.journey.keep:
+        parts.in_order.append(("journey", kept))
     parts.in_order += [
         ("directory", directory),
         ("resolver", resolver),
         ("store", store),
         ("reindexing", ReindexRequests(data, store, reactor=reactor)),
         ("queue", queue),
+        *tls.parts,
         ("relay", relay),
         ("dispatcher", dispatcher),
     ]
     makers = {
         **_transfer(config, directory=directory, queue=queue, store=store, journey=journey, reactor=reactor),
         **_access(config, directory=directory, store=store, journey=journey, reactor=reactor),
+        "mtqp": (
+            lambda: MtqpSession(hostname=config.hostname, journey=data / DATABASE, reactor=reactor),
+            MTQP_OVERLOAD,
+        ),
     }
     for name in config.listen.services():
+        if name == "https":
+            parts.listeners[name] = WebListener(
+                pages(config),
+                tls_context=tls_context,
+                max_connections=max_connections,
+                max_connections_per_host=config.limits.connections_per_host,
+            )
+            continue
         make, overload = makers[name]
         parts.listeners[name] = Listener(
             make,
@@ -147,29 +205,14 @@ def build(
     return parts
 
 
-def _routing(config: Config, resolver: DnsResolver) -> Routing:
-    relay = config.relay
-    return Routing(
-        resolver=resolver,
-        hostname=config.hostname,
-        randomness=random.Random(),
-        own_addresses=[(address.host, address.port) for address in config.listen.smtp],
-        routes={Domain.read(domain): str(hop) for domain, hop in relay.routes.items()},
-        smarthost=str(relay.smarthost or ""),
-        smarthost_credentials=_credentials(config),
-        mx_port=relay.port,
+def _relay_limits(config: Config) -> RelayLimits:
+    idle = config.queue.connection_idle
+    return RelayLimits(
+        timeouts=StageTimeouts(idle=idle or 1.0),
+        per_destination=config.queue.deliveries_per_domain,
+        messages=config.queue.connection_messages,
+        kept=CONNECTIONS_KEPT if idle else 0,
     )
-
-
-def _credentials(config: Config) -> Credentials | None:
-    relay = config.relay
-    if not relay.smarthost_user:
-        return None
-    try:
-        text = Path(relay.smarthost_password_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"relay.smarthost_password_file: cannot be read: {error}") from error
-    return Credentials(relay.smarthost_user, text.partition("\n")[0].rstrip("\r"))
 
 
 def _transfer(
@@ -192,12 +235,15 @@ def _transfer(
         postmaster_domain=postmaster_domain,
         limits=limits,
         allow_networks=networks,
+        extensions=_offered(config),
     )
+    lmtp = TransferPolicy(hostname=config.hostname, postmaster_domain=postmaster_domain, limits=limits)
     submission = SubmissionPolicy(
         hostname=config.hostname,
         postmaster_domain=postmaster_domain,
         limits=limits,
         allow_cleartext=config.auth.allow_cleartext,
+        extensions=_offered(config),
     )
 
     def receive() -> Reception:
@@ -207,6 +253,16 @@ def _transfer(
             journey=journey,
             reactor=reactor,
             policy=reception,
+            is_full=store.is_full,
+        )
+
+    def deliver() -> Lmtp:
+        return Lmtp(
+            directory=directory,
+            intake=queue,
+            journey=journey,
+            reactor=reactor,
+            policy=lmtp,
             is_full=store.is_full,
         )
 
@@ -222,9 +278,16 @@ def _transfer(
 
     return {
         "smtp": (receive, SMTP_OVERLOAD),
+        "lmtp": (deliver, SMTP_OVERLOAD),
         "submission": (submit, SMTP_OVERLOAD),
         "submissions": (submit, SMTP_OVERLOAD),
     }
+
+
+def _offered(config: Config) -> frozenset[Extension]:
+    """What the whole house keeps to, and not the dialog alone. To be tracked needs somebody to ask."""
+    tracked = config.listen.mtqp and config.journey.keep
+    return frozenset({Extension.DSN, Extension.TRACKING} if tracked else {Extension.DSN})
 
 
 def _access(
@@ -244,7 +307,13 @@ def _access(
     def pop3() -> Pop3Session:
         return Pop3Session(settings, directory=directory, store=store, journey=journey, reactor=reactor)
 
+    scripts = ManageSieveSettings(hostname=config.hostname, allow_cleartext=config.auth.allow_cleartext)
+
+    def managesieve() -> ManageSieveSession:
+        return ManageSieveSession(scripts, directory=directory, store=store, journey=journey, reactor=reactor)
+
     return {
+        "managesieve": (managesieve, SIEVE_OVERLOAD),
         "imap": (imap.session, IMAP_OVERLOAD),
         "imaps": (imap.session, IMAP_OVERLOAD),
         "pop3": (pop3, POP3_OVERLOAD),

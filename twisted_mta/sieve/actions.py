@@ -40,4 +40,28 @@ class Action:
     """The base of the actions that extensions bring along."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileCopy:
+    """Where the owner wants a copy of what is sent on their behalf (RFC 8580). `special_use`: rather the
+    mailbox of this use, when there is one."""
+
+    mailbox: str
+    flags: tuple[str, ...] = ()
+    create: bool = False
+    special_use: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify(Action):
+    """Tell somebody about the message (RFC 5435). `method` is a URI that is valid; `sender` and `text` ""
+    leave them to the method; `importance`: 1 is high, 3 is low."""
+
+    method: str
+    sender: str = ""
+    importance: int = 2
+    text: str = ""
+    options: tuple[str, ...] = ()
+    copy: FileCopy | None = None
+
+
 AnyAction = Keep | FileInto | Redirect | Discard | Action

@@ -12,6 +12,10 @@ class Stop(Exception):
     """The script ends here, as it should."""
 
 
+class Return(Exception):
+    """The script at hand ends here; one that has included it goes on (RFC 6609 §3.3)."""
+
+
 def sequence(commands: Sequence[Command]) -> Command:
     """One after the other."""
 

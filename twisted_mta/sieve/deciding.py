@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
+from twisted_mta.sieve import extlists
 from twisted_mta.sieve.actions import Discard, FileInto, Keep, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.flag_list import flag_list
@@ -11,12 +14,12 @@ from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Paramete
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
 
+_OWN = ("copy", "flags", "list")  # tags that have their own place in an action, or none
+
 
 def modifiers(bound: Bound, run: Run) -> dict[str, object]:
     """The tags that extensions gave to an action, with their values."""
-    return {
-        name: _evaluated(value, run) for name, value in bound.tags.items() if name not in ("copy", "flags")
-    }
+    return {name: _evaluated(value, run) for name, value in bound.tags.items() if name not in _OWN}
 
 
 def flags(bound: Bound, run: Run) -> tuple[str, ...]:
@@ -54,23 +57,33 @@ def _file_into(bound: Bound) -> Command:
 
 
 def _redirect(bound: Bound) -> Command:
+    """With :list the address is the name of a list, for all its members (RFC 6134 §2.5)."""
     address = bound.text("address")
-    keeps = bound.has("copy")
-    if address.constant is not None:
+    keeps, of_list = bound.has("copy"), bound.has("list")
+    if address.constant is not None and not of_list:
         try:
             Address.parse(address.constant, utf8=True)
         except MailError as error:
             raise bound.error(f'"{address.constant}" is no address: {error.text}') from None
 
     def execute(run: Run) -> None:
-        try:
-            target = Address.parse(address.value(run), utf8=True)
-        except MailError as error:
-            raise RunError(f"redirect to no address: {error.text}", bound.node.line) from None
-        action = Redirect(str(target), modifiers(bound, run))
-        run.act(action, bound.node.line, cancels_keep=not keeps)
+        written = address.value(run)
+        for member in _members(run, written, bound.node.line) if of_list else (written,):
+            try:
+                target = Address.parse(member, utf8=True)
+            except MailError as error:
+                raise RunError(f"redirect to no address: {error.text}", bound.node.line) from None
+            action = Redirect(str(target), modifiers(bound, run))
+            run.act(action, bound.node.line, cancels_keep=not keeps)
 
     return execute
+
+
+def _members(run: Run, name: str, line: int) -> Sequence[str]:
+    found = run.world.list_addresses(extlists.list_name(name))
+    if found is None:
+        raise RunError(f'mail cannot be redirected to the list "{name[:80]}" here', line)
+    return found
 
 
 EXTENSION = Extension(

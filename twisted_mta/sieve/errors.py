@@ -13,6 +13,10 @@ class SieveError(Exception):
         self.column = column
 
 
+class UnknownError(SieveError):
+    """A name means nothing here: it may belong to an extension that is not known, or was not required."""
+
+
 class RunError(Exception):
     """The run has to end: a limit was passed, or what the script asks for cannot be done. The message is
     kept. `line`: where in the script, 0 when nobody knows."""

@@ -49,10 +49,7 @@ def _variable(bound: Bound) -> str:
         return ""
     if "variables" not in bound.capabilities:
         raise bound.error('to name a variable needs: require "variables";')
-    name = bound.text("variable").constant
-    if not name or not name.isidentifier() or not name.isascii():
-        raise bound.error("the name of a variable is a word of letters, digits and _")
-    return name.lower()
+    return bound.variable("variable")
 
 
 def _current(run: Run, variable: str) -> Flags:
@@ -93,5 +90,5 @@ EXTENSION = Extension(
             matching=True,
         ),
     ),
-    tags={"keep": _TAG, "fileinto": _TAG},
+    tags={"keep": _TAG, "fileinto": _TAG, "vacation": _TAG, "notify": _TAG},  # the last two: see fcc
 )

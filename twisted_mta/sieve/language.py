@@ -7,6 +7,7 @@ module of this package brings along under one capability; `dialect.py` puts them
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,8 @@ from twisted_mta.sieve.syntax import Node
 if TYPE_CHECKING:
     from twisted_mta.sieve.matching import Matcher
 
+_VARIABLE = re.compile(r"(?P<global>global\.)?[A-Za-z_][A-Za-z0-9_]*\Z", re.IGNORECASE)
+NO_VARIABLE = "the name of a variable is a word of letters, digits and _, and no variable itself"
 Test = Callable[[Run], bool]
 Command = Callable[[Run], None]
 
@@ -63,7 +66,8 @@ Value = Text | tuple[Text, ...] | int
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A command or test of a script, its arguments in their places. In `tags` one without a value is 1."""
+    """A command or test of a script, its arguments in their places. In `tags` one without a value is 1.
+    `capabilities`: those that are required here; `known`: those that could be."""
 
     node: Node
     capabilities: frozenset[str]
@@ -73,6 +77,7 @@ class Bound:
     block: Command | None = None
     matcher: Matcher | None = None
     address_part: Callable[[Run, str], str | None] | None = None
+    known: frozenset[str] = frozenset()
 
     def text(self, name: str) -> Text:
         """A STRING by its parameter's or tag's name."""
@@ -90,6 +95,14 @@ class Bound:
         """Whether a tag or an optional parameter was given."""
         return name in self.tags or name in self.values
 
+    def variable(self, name: str) -> str:
+        """What a parameter says is the name of a variable, in lower case; "global." may stand before it when
+        include was required (RFC 5229 §3, RFC 6609 §3.4.2). Raises SieveError."""
+        found = _VARIABLE.match(self.text(name).constant or "")
+        if found is None or (found["global"] and "include" not in self.capabilities):
+            raise self.error(NO_VARIABLE)
+        return found[0].lower()
+
     def error(self, text: str) -> SieveError:
         """At this command."""
         return SieveError(text, self.node.line, self.node.column)
@@ -102,7 +115,8 @@ class Bound:
 class Spec:
     """A command or a test. `build` makes what is executed and may raise SieveError; it is called once for
     each place in the script. `matching`: takes a match type and a comparator, and a parameter called "keys".
-    `address_parts`: takes one of them. `tests` and `block`: what stands behind the arguments."""
+    `address_parts`: takes one of them. `tests` and `block`: what stands behind the arguments. `grants`: the
+    capabilities that count as required from this place on."""
 
     name: str
     build: Callable[[Bound], Callable[[Run], bool | None]]
@@ -112,6 +126,7 @@ class Spec:
     address_parts: bool = False
     tests: Tests = Tests.NONE
     block: bool = False
+    grants: Callable[[Bound], Iterable[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +176,7 @@ class Dialect:
             self.extensions[extension.capability] = extension
             self._commands.update({spec.name: (extension.capability, spec) for spec in extension.commands})
             self._tests.update({spec.name: (extension.capability, spec) for spec in extension.tests})
+        self.known = frozenset(self.extensions)
 
     @property
     def capabilities(self) -> list[str]:

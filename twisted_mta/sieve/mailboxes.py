@@ -11,6 +11,7 @@ from twisted_mta.sieve.strings import Text
 
 _MAILBOX = Parameter("mailbox", Kind.STRING)
 _KEYS = Parameter("keys", Kind.STRINGS)
+_FILING = ("fileinto", "vacation", "notify")  # the last two with :fcc
 
 
 def _mailbox_exists(bound: Bound) -> Test:
@@ -71,7 +72,7 @@ _ANNOTATIONS = Parameter("annotations", Kind.STRINGS)
 MAILBOX = Extension(
     "mailbox",
     tests=(Spec("mailboxexists", _mailbox_exists, (Parameter("mailboxes", Kind.STRINGS),)),),
-    tags={"fileinto": (Tagged("create"),)},
+    tags=dict.fromkeys(_FILING, (Tagged("create"),)),
 )
 SPECIAL_USE = Extension(
     "special-use",
@@ -82,7 +83,7 @@ SPECIAL_USE = Extension(
             (Parameter("mailbox", Kind.STRING, optional=True), Parameter("uses", Kind.STRINGS)),
         ),
     ),
-    tags={"fileinto": (Tagged("specialuse", Kind.STRING),)},
+    tags=dict.fromkeys(_FILING, (Tagged("specialuse", Kind.STRING),)),
 )
 MAILBOX_METADATA = Extension(
     "mboxmetadata",

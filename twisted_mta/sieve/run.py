@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from twisted_mta.sieve.actions import AnyAction, Redirect
+from twisted_mta.sieve.actions import AnyAction, Notify, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.world import World
@@ -14,21 +15,43 @@ from twisted_mta.sieve.world import World
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`cpu` in seconds; `text` in characters of one string that variables make; `variables`: names."""
+    """`cpu` in seconds; `text` in characters of one string that variables make; `variables`: names in one
+    script. `includes`: scripts that are included, each time counted; `depth`: in each other."""
 
     steps: int = 100_000  # commands and tests
     cpu: float = 5.0
     actions: int = 100
     redirects: int = 20
+    notifications: int = 5
     text: int = 100_000
     variables: int = 1000
+    includes: int = 100
+    depth: int = 10
+
+
+@dataclass(slots=True)
+class Scope:
+    """The variables of one script; the names in `shared` stand for those of all scripts (RFC 6609 §3.4).
+    `matched`: the match variables, ${0} first."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    matched: tuple[str, ...] = ()
 
 
 class Run:
     """`implicit_keep` is what RFC 5228 §2.10.2 says: true until some action takes its place. `flags` is the
-    internal variable of imap4flags. `matched`: the match variables, ${0} first."""
+    internal variable of imap4flags. `compile` makes a script of a text, and may raise SieveError; `included`:
+    the scripts that were included, by location and name; `within`: those of them that are being executed."""
 
-    def __init__(self, mail: Mail, envelope: SieveEnvelope, world: World, limits: Limits) -> None:
+    def __init__(
+        self,
+        mail: Mail,
+        envelope: SieveEnvelope,
+        world: World,
+        limits: Limits,
+        compile: Callable[[bytes], Callable[[Run], None]],
+    ) -> None:
         self.mail = mail
         self.envelope = envelope
         self.world = world
@@ -36,8 +59,11 @@ class Run:
         self.actions: list[AnyAction] = []
         self.implicit_keep = True
         self.flags: tuple[str, ...] = ()
-        self.variables: dict[str, str] = {}
-        self.matched: tuple[str, ...] = ()
+        self.compile = compile
+        self.scope = Scope()
+        self.included: list[tuple[str, str]] = []
+        self.within: list[tuple[str, str]] = []
+        self._globals: dict[str, str] = {}
         self._steps = 0
         self._begun = world.cpu_seconds()
 
@@ -60,20 +86,41 @@ class Run:
         redirects = sum(isinstance(earlier, Redirect) for earlier in self.actions)
         if isinstance(action, Redirect) and redirects == self.limits.redirects:
             raise RunError(f"more than {self.limits.redirects} redirects", line)
+        notifications = sum(isinstance(earlier, Notify) for earlier in self.actions)
+        if isinstance(action, Notify) and notifications == self.limits.notifications:
+            raise RunError(f"more than {self.limits.notifications} notifications", line)
         self.actions.append(action)
 
+    @property
+    def matched(self) -> tuple[str, ...]:
+        """The match variables, ${0} first."""
+        return self.scope.matched
+
+    @matched.setter
+    def matched(self, texts: tuple[str, ...]) -> None:
+        self.scope.matched = texts
+
     def variable(self, name: str) -> str:
-        """Its value, "" when it has none."""
+        """Its value, "" when it has none. One of all scripts may begin with "global."."""
         if name.isdigit():
             number = int(name)
             return self.matched[number] if number < len(self.matched) else ""
-        return self.variables.get(name.lower(), "")
+        variables, own = self._place(name.lower())
+        return variables.get(own, "")
 
     def set_variable(self, name: str, value: str, line: int) -> None:
-        """Raises RunError when there are too many."""
-        if name not in self.variables and len(self.variables) == self.limits.variables:
+        """`name` in lower case. Raises RunError when there are too many."""
+        variables, own = self._place(name)
+        if own not in variables and len(variables) == self.limits.variables:
             raise RunError(f"more than {self.limits.variables} variables", line)
-        self.variables[name] = self.bounded(value)
+        variables[own] = self.bounded(value)
+
+    def _place(self, name: str) -> tuple[dict[str, str], str]:
+        """The variables that one of this name belongs to, and its name there."""
+        space, dot, own = name.rpartition(".")
+        if dot and space == "global":
+            return self._globals, own
+        return (self._globals if name in self.scope.shared else self.scope.variables), name
 
     def bounded(self, text: str) -> str:
         """The text, cut to what a string may have (RFC 5229 §6)."""

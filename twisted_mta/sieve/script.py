@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from twisted_mta.sieve.actions import AnyAction, Keep
-from twisted_mta.sieve.control import Stop
+from twisted_mta.sieve.control import Return, Stop
 from twisted_mta.sieve.dialect import DIALECT
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Command
@@ -14,6 +15,8 @@ from twisted_mta.sieve.parser import parse
 from twisted_mta.sieve.run import Limits, Run
 from twisted_mta.sieve.validator import Validator
 from twisted_mta.sieve.world import World
+
+_MOST_KEPT = 64 * 1024  # octets of a script that is kept ready to be included
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,14 @@ class Script:
         validator = Validator(DIALECT)
         self._command: Command = validator.script(parse(text))
         self.capabilities = validator.required
+        self.doubts = tuple(validator.doubts)  # see Validator
 
     def run(self, mail: Mail, envelope: SieveEnvelope, world: World, limits: Limits = Limits()) -> Result:
         """Decide about a message; see Result. Never raises for what a script does."""
-        run = Run(mail, envelope, world, limits)
+        run = Run(mail, envelope, world, limits, _included)
         try:
             self._command(run)
-        except Stop:
+        except (Stop, Return):
             pass
         except RunError as error:
             return Result((Keep(),), error)
@@ -45,3 +49,14 @@ class Script:
         if run.implicit_keep:
             actions = [*actions, Keep(run.flags)]
         return Result(tuple(actions))
+
+
+def _included(text: bytes) -> Command:
+    """A script for another one. Raises SieveError."""
+    return _kept(text) if len(text) <= _MOST_KEPT else _kept.__wrapped__(text)
+
+
+@lru_cache(maxsize=100)
+def _kept(text: bytes) -> Command:
+    """The same scripts are included with every message."""
+    return Validator(DIALECT).script(parse(text))

@@ -36,9 +36,9 @@ class Text:
         )
 
     @property
-    def namespaces(self) -> set[str]:
-        """Of the variables in it that have one."""
-        return {name.partition(".")[0] for name in self._parts[1::2] if "." in name}
+    def spaced(self) -> list[str]:
+        """The variables in it that are in a namespace, as they are written."""
+        return [name for name in self._parts[1::2] if "." in name]
 
 
 def decode_characters(text: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_mta.sieve.actions import Action
+from twisted_mta.sieve.actions import Action, FileCopy
 from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.fcc import file_copy
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
 from twisted_mta.sieve.run import Run
 
@@ -21,7 +22,7 @@ _DEFAULT_DAYS, _MOST_DAYS = 7, 90
 class Vacation(Action):
     """`subject` and `sender` "" leave them to the answerer. `addresses`: others of the owner's own. `mime`:
     the reason is a MIME entity with its header. `handle`: answers of one handle share the interval, which is
-    in seconds."""
+    in seconds. `copy`: where the answer is filed, too."""
 
     reason: str
     subject: str
@@ -30,6 +31,7 @@ class Vacation(Action):
     mime: bool
     handle: str
     interval: int
+    copy: FileCopy | None = None
 
 
 def _interval(bound: Bound) -> int:
@@ -44,6 +46,7 @@ def _vacation(bound: Bound) -> Command:
     reason, interval = bound.text("reason"), _interval(bound)
     optional = {name: bound.text(name) for name in ("subject", "from", "handle") if bound.has(name)}
     addresses = bound.texts("addresses") if bound.has("addresses") else ()
+    copy = file_copy(bound)
 
     def execute(run: Run) -> None:
         if any(isinstance(earlier, Vacation) for earlier in run.actions):
@@ -60,6 +63,7 @@ def _vacation(bound: Bound) -> Command:
             bound.has("mime"),
             given.get("handle", same),
             interval,
+            copy(run),
         )
         run.act(action, bound.node.line, cancels_keep=False)
 

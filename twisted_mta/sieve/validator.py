@@ -4,12 +4,13 @@ error with line and column (RFC 5228 §2.10.5, §3, §8.3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 from twisted_mta.sieve.comparators import ASCII_CASEMAP, COMPARATORS, Comparator
 from twisted_mta.sieve.control import chain, sequence
-from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.errors import RunError, SieveError, UnknownError
 from twisted_mta.sieve.language import (
     Bound,
     Command,
@@ -28,14 +29,18 @@ from twisted_mta.sieve.strings import Text, decode_characters
 from twisted_mta.sieve.syntax import Argument, Node, Number, Strings, Tag
 
 _BRANCHES = ("if", "elsif", "else")
+_GLOBAL = re.compile(r"global\.[A-Za-z_][A-Za-z0-9_]*\Z", re.IGNORECASE)
 
 
 class Validator:
-    """One script. `required` grows with each `require`."""
+    """One script. `required` grows with each `require`, and with what `ihave` finds. `doubts`: names that
+    mean nothing here, in a script that asks before it uses what may be missing (RFC 5463 §4): they are errors
+    of the run that comes to them."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self.required: frozenset[str] = frozenset()
+        self.doubts: list[SieveError] = []
 
     def script(self, nodes: Sequence[Node]) -> Command:
         """The whole of it. Raises SieveError."""
@@ -89,19 +94,41 @@ class Validator:
             raise _at(node, f'"{node.name}" without an "if" before it')
         if node.name == "require":
             raise _at(node, '"require" has to stand before all other commands')
-        spec = self._known(node, self._dialect.command(node.name), "command")
-        return _counted(node, cast(Command, spec.build(self._bound(node, spec))))
+        try:
+            spec = self._known(node, self._dialect.command(node.name), "command")
+            return _counted(node, cast(Command, spec.build(self._bound(node, spec))))
+        except UnknownError as error:
+            return self._in_doubt(error)
 
     def _test(self, node: Node) -> Test:
-        spec = self._known(node, self._dialect.test(node.name), "test")
-        return _counted_test(node, cast(Test, spec.build(self._bound(node, spec))))
+        try:
+            spec = self._known(node, self._dialect.test(node.name), "test")
+            bound = self._bound(node, spec)
+            test = _counted_test(node, cast(Test, spec.build(bound)))
+        except UnknownError as error:
+            return self._in_doubt(error)
+        for capability in spec.grants(bound) if spec.grants is not None else ():
+            self.required |= self._dialect.with_implied(capability)
+        return test
+
+    def _in_doubt(self, error: UnknownError) -> Callable[[Run], NoReturn]:
+        """What is executed in place of a command or test that means nothing. Raises the error when the script
+        does not ask what there is."""
+        if "ihave" not in self.required:
+            raise error
+        self.doubts.append(error)
+
+        def execute(run: Run) -> NoReturn:
+            raise RunError(error.text, error.line)
+
+        return execute
 
     def _known(self, node: Node, found: tuple[str, Spec] | None, what: str) -> Spec:
         if found is None:
-            raise _at(node, f'there is no {what} "{node.name}"')
+            raise _unknown(node, f'there is no {what} "{node.name}"')
         capability, spec = found
         if capability and capability not in self.required:
-            raise _at(node, f'the {what} "{node.name}" needs: require "{capability}";')
+            raise _unknown(node, f'the {what} "{node.name}" needs: require "{capability}";')
         return spec
 
     # Arguments
@@ -127,6 +154,7 @@ class Validator:
             None if node.block is None else self._commands(node.block),
             self._matcher(node, tags, values, known) if spec.matching else None,
             None if found_part is None else found_part.part,
+            self._dialect.known,
         )
 
     def _tags(self, node: Node, known: Mapping[str, Tagged]) -> tuple[dict[str, Value], tuple[Argument, ...]]:
@@ -137,7 +165,7 @@ class Validator:
         while place < len(node.arguments) and isinstance(tag := node.arguments[place], Tag):
             spec = known.get(tag.name)
             if spec is None:
-                raise SieveError(f'"{node.name}" knows no ":{tag.name}"', tag.line, tag.column)
+                raise UnknownError(f'"{node.name}" knows no ":{tag.name}"', tag.line, tag.column)
             group = spec.group or tag.name
             if group in groups:
                 raise SieveError(f'":{tag.name}": a second {spec.group or "time"}', tag.line, tag.column)
@@ -164,7 +192,8 @@ class Validator:
         assert kind is not None
         if kind.parts and comparator.fold is None:
             raise _at(node, f'":{name}" is not possible with the comparator "{comparator.name}"')
-        for key in cast("tuple[Text, ...]", values.get("keys", ())) if kind.trouble else ():
+        keys = values.get("keys", ())
+        for key in (keys,) if isinstance(keys, Text) else cast("tuple[Text, ...]", keys):
             if key.constant is not None and kind.trouble and (trouble := kind.trouble(key.constant)):
                 raise _at(node, f'"{key.constant}" is no key for ":{name}": {trouble}')
         return Matcher(kind, comparator, cast(Text, tags[name]) if kind.operator else None)
@@ -174,9 +203,9 @@ class Validator:
             return ASCII_CASEMAP
         comparator = COMPARATORS.get(name.constant or "")
         if comparator is None:
-            raise _at(node, f'there is no comparator "{name.constant or "with variables in its name"}"')
+            raise _unknown(node, f'there is no comparator "{name.constant or "with variables in its name"}"')
         if comparator.capability and comparator.capability not in self.required:
-            raise _at(node, f'the comparator needs: require "{comparator.capability}";')
+            raise _unknown(node, f'the comparator needs: require "{comparator.capability}";')
         return comparator
 
     def _text(self, written: str, at: Argument) -> Text:
@@ -186,9 +215,9 @@ class Validator:
             except ValueError:
                 raise SieveError("${hex:} or ${unicode:} of no character", at.line, at.column) from None
         text = Text(written, variables="variables" in self.required)
-        if text.namespaces:
-            namespace = min(text.namespaces)
-            raise SieveError(f'there are no variables "{namespace}.…" here', at.line, at.column)
+        for name in text.spaced:
+            if "include" not in self.required or not _GLOBAL.match(name):
+                raise UnknownError(f'there is no variable "{name}" here', at.line, at.column)
         return text
 
 
@@ -227,6 +256,10 @@ def _at(node: Node, text: str) -> SieveError:
     return SieveError(text, node.line, node.column)
 
 
+def _unknown(node: Node, text: str) -> UnknownError:
+    return UnknownError(text, node.line, node.column)
+
+
 def _counted(node: Node, command: Command) -> Command:
     def execute(run: Run) -> None:
         run.step(node.line)
@@ -238,6 +271,9 @@ def _counted(node: Node, command: Command) -> Command:
 def _counted_test(node: Node, test: Test) -> Test:
     def holds(run: Run) -> bool:
         run.step(node.line)
-        return test(run)
+        try:
+            return test(run)
+        except RunError as error:
+            raise error if error.line else RunError(error.text, node.line) from None
 
     return holds

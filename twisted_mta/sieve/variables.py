@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from twisted_mta.sieve import regex
+from twisted_mta.sieve import enotify, regex
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Test
 from twisted_mta.sieve.run import Run
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WILDCARD = re.compile(r"[*?\\]")
 
 
@@ -25,15 +24,15 @@ _MODIFIERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "upperfirst": (30, _first(str.upper)),
     "quotewildcard": (20, lambda text: _WILDCARD.sub(r"\\\g<0>", text)),
     "quoteregex": (20, regex.quoted),  # comes with the extension regex
+    "encodeurl": (15, enotify.percent_encoded),  # and this with enotify
     "length": (10, lambda text: str(len(text))),
 }
 
+_OF_OTHERS = ("quoteregex", "encodeurl")
+
 
 def _set(bound: Bound) -> Command:
-    name, value = bound.text("name"), bound.text("value")
-    if name.constant is None or not _NAME.match(name.constant):
-        raise bound.error("the name of a variable is a word of letters, digits and _, and no variable itself")
-    variable = name.constant.lower()
+    variable, value = bound.variable("name"), bound.text("value")
     changes = [_MODIFIERS[tag] for tag in bound.tags if tag in _MODIFIERS]
     changes.sort(key=lambda change: -change[0])
 
@@ -68,7 +67,7 @@ EXTENSION = Extension(
             tuple(
                 Tagged(name, None, f"modifier of rank {rank}")
                 for name, (rank, _) in _MODIFIERS.items()
-                if name != "quoteregex"
+                if name not in _OF_OTHERS
             ),
         ),
     ),

@@ -4,6 +4,8 @@ a script can be tried anywhere; the delivery agent overrides them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class World:
     """All of it is asked in a thread and may block."""
@@ -42,6 +44,31 @@ class World:
     def mailbox_exists(self, name: str) -> bool:
         """Whether the owner could file mail there."""
         return name.upper() == "INBOX"
+
+    def script(self, name: str, location: str) -> bytes | None:
+        """The text of a script to include; location: "personal" is the owner's own, "global" everybody's
+        (RFC 6609 §3.2). None when there is none."""
+        return None
+
+    def spam_score(self) -> int | None:
+        """How certain it is that the message is spam, in percent; None when nobody has looked (RFC 5235)."""
+        return None
+
+    def virus_verdict(self) -> int | None:
+        """1 for no virus up to 5 for one, as in RFC 5235 §3.3; None when nobody has looked."""
+        return None
+
+    def list_exists(self, name: str) -> bool:
+        """Whether there is an external list of this name, a URI (RFC 6134)."""
+        return False
+
+    def in_list(self, name: str, value: str) -> bool:
+        """Whether the value is in a list that exists."""
+        return False
+
+    def list_addresses(self, name: str) -> Sequence[str] | None:
+        """The addresses in a list; None when mail cannot be sent to its members."""
+        return None
 
     @property
     def separators(self) -> str:

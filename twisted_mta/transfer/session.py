@@ -23,7 +23,7 @@ from twisted_mta.interfaces import IDirectory, IDraft, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Envelope
-from twisted_mta.message.headers import HeaderCollector
+from twisted_mta.message.headers import HeaderCollector, first_value
 from twisted_mta.message.received import count_received, protocol_keyword, received_field
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials
@@ -47,6 +47,7 @@ from twisted_mta.wire.connection import Connection
 
 # One search: a megabyte of lines that are no fields must not cost a step of ours for each.
 _FIELD = re.compile(rb"(?:\A|\n)[^\x00-\x20:]++[ \t]*+:")
+_LONGEST_ID = 250  # octets of a Message-ID that the journey keeps
 OVERLOAD = reply(421, "4.3.2", "Too many connections, try again later")  # for `Listener(overload=…)`
 
 
@@ -107,6 +108,7 @@ class TransferSession(Connection[Event], Generic[P]):
 
     mechanisms: Sequence[str] = ()  # for AUTH
     allow_cleartext = False  # AUTH outside TLS
+    lmtp = False
 
     async def check_sender(self, reverse_path: Address | None) -> None:
         """May this client send as this? Raises MailError."""
@@ -136,6 +138,7 @@ class TransferSession(Connection[Event], Generic[P]):
             tls_available=self.listener.tls_context is not None,
             mechanisms=self.mechanisms,
             allow_cleartext=self.allow_cleartext,
+            lmtp=self.lmtp,
             extensions=policy.extensions,
             limits=policy.limits,
             seconds=self.reactor.seconds,
@@ -196,6 +199,7 @@ class TransferSession(Connection[Event], Generic[P]):
 
     def _start_tls(self) -> None:
         self.engine.accept()
+        self._forget_draft()  # perhaps between two chunks of a content
         if not self.engine.finished:
             self.account = ""
             self.start_tls()
@@ -239,7 +243,7 @@ class TransferSession(Connection[Event], Generic[P]):
         self._draft = None
         await draft.commit(envelope, head)
         self.engine.accept(f"Ok, queued as {draft.queue_id}")
-        self._tell_acceptance(draft, envelope)
+        self._tell_acceptance(draft, envelope, message_id(added) or message_id(header))
 
     def _forget_draft(self) -> None:
         draft, self._draft = self._draft, None
@@ -260,6 +264,7 @@ class TransferSession(Connection[Event], Generic[P]):
                 tls=self.secure,
                 authenticated=bool(self.account),
                 utf8=self.engine.parameters.smtputf8,
+                lmtp=self.lmtp,
             ),
             queue_id=queue_id,
             for_path=forward_paths[0] if len(forward_paths) == 1 else None,
@@ -274,16 +279,20 @@ class TransferSession(Connection[Event], Generic[P]):
 
     # The journey
 
-    def _tell_acceptance(self, draft: IDraft, envelope: Envelope) -> None:
+    def _tell_acceptance(self, draft: IDraft, envelope: Envelope, name: str) -> None:
         self.journey.tell(
             "accepted",
             draft.queue_id,
             client=self.peer_host,
             reverse_path=_path(envelope.reverse_path),
-            recipients=len(envelope.forward_paths),
+            to=envelope.forward_paths,
+            recipients=len(envelope.recipients),
             size=draft.size,
             tls=self._tls,
             account=self.account,
+            message_id=name,
+            envid=envelope.parameters.envid,
+            certifier=envelope.parameters.tracking,
         )
 
     def _tell_refusal(
@@ -308,6 +317,12 @@ def separator(header: bytes) -> bytes:
     if not header or header.startswith(b"\r\n") or _FIELD.search(header):
         return b""
     return b"\r\n"
+
+
+def message_id(header: bytes) -> str:
+    """The Message-ID as it stands in a header, for the journey; "" when there is none or a monstrous one."""
+    value = first_value(header, b"Message-ID") if header else None
+    return value.decode("utf-8", "replace") if value and len(value) <= _LONGEST_ID else ""
 
 
 def _path(address: Address | None) -> str:

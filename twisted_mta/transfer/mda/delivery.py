@@ -11,13 +11,15 @@ each of its ways. Copies for members here need none: they are for accounts, whic
 
 A `Return-Path:` that the content brings along is left where it is: RFC 5321 §4.4 allows to remove it,
 but ours is above it and readers take the first; the content itself stays as it was signed.
-Left out on purpose: Sieve, and so the meaning of `+detail`: all goes to the INBOX.
+
+An account's Sieve script decides where its copy goes (`sieve/filtering.py`). Other addresses it names take
+the recipient's place through the queue, as the members of an alias do; its own among them is the INBOX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorThreads
@@ -33,10 +35,13 @@ from twisted_mta.message.content import Content
 from twisted_mta.message.headers import MAX_HEADER, header_end, values
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
+from twisted_mta.sieve.mail import SieveEnvelope
+from twisted_mta.store.errors import BadMailboxName, CannotDo, NoSuchMailbox
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.aliases import AliasLimits, expand, local_address
-
-MAILBOX = "INBOX"
+from twisted_mta.transfer.mda.sieve.decision import INBOX, KEEP, Decision, Filing
+from twisted_mta.transfer.mda.sieve.filing import mailbox_for
+from twisted_mta.transfer.mda.sieve.filtering import Filters
 
 
 @dataclass(slots=True)
@@ -46,7 +51,8 @@ class _Copy:
 
     account: str
     delivered_to: str
-    number: int  # of the first of its recipients
+    address: Address  # of the first of its recipients, with its detail
+    number: int  # the same
     places: list[int] = field(default_factory=list)
 
 
@@ -63,12 +69,14 @@ class LocalDelivery:
         store: MessageStore,
         journey: Journey,
         reactor: IReactorThreads,
+        filters: Filters | None = None,
         alias_limits: AliasLimits = AliasLimits(),
     ) -> None:
         self._directory = directory
         self._store = store
         self._journey = journey
         self._reactor = reactor
+        self._filters = filters
         self._alias_limits = alias_limits
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
@@ -104,10 +112,10 @@ class LocalDelivery:
         if resolution.account:
             delivered_to = str(local_address(address, resolution))
             _refuse_loop(delivered_to, been)
-            return _Copy(resolution.account, delivered_to, recipient.number)
+            return _Copy(resolution.account, delivered_to, address, recipient.number)
         _refuse_loop(str(address), been)
         expansion = await expand(self._directory, address, resolution.aliases, self._alias_limits)
-        self._journey.tell("expanded", message.queue_id, to=address, into=len(expansion))
+        self._journey.tell("expanded", message.queue_id, to=address, members=expansion)
         return Outcome(Action.EXPANDED, "2.1.5", "Expanded", expansion=expansion)
 
     async def _deliver_copies(
@@ -115,36 +123,102 @@ class LocalDelivery:
     ) -> dict[int, Outcome]:
         """Outcomes by place."""
         results = await gatherResults(
-            [Deferred.fromCoroutine(self._deliver_copy(message, copy)) for copy in copies]
+            [
+                Deferred.fromCoroutine(
+                    self._deliver_copy(
+                        message, copy, [recipients[place].forward_path for place in copy.places]
+                    )
+                )
+                for copy in copies
+            ]
         )
         outcomes: dict[int, Outcome] = {}
         for copy, outcome in zip(copies, results, strict=True):
-            for place in copy.places:
-                outcomes[place] = outcome
-                if outcome.action is Action.DELIVERED:
-                    self._journey.tell(
-                        "delivered",
-                        message.queue_id,
-                        to=recipients[place].forward_path,
-                        account=copy.account,
-                        mailbox=MAILBOX,
-                    )
+            outcomes.update(dict.fromkeys(copy.places, outcome))
         return outcomes
 
-    async def _deliver_copy(self, message: QueuedMessage, copy: _Copy) -> Outcome:
-        head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
+    async def _deliver_copy(
+        self, message: QueuedMessage, copy: _Copy, forward_paths: Sequence[Address]
+    ) -> Outcome:
         try:
-            await self._store.deliver(
-                copy.account,
-                message.content.with_head(head.encode()),
-                unique=f"{message.queue_id}-{copy.number}",
-                arrived=message.arrived,
-                mailbox=MAILBOX,
-                recovered=message.recovered,
-            )
+            decided = await self._without_circle(copy, await self._decide(message, copy))
+            if decided.refusal:
+                return Outcome(Action.FAILED, "5.7.1", decided.refusal)
+            head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
+            content = (decided.content or message.content).with_head(head.encode())
+            for filing in decided.filings:
+                mailbox = await self._file(message, copy, content, filing)
+                for forward_path in forward_paths:
+                    self._journey.tell(
+                        "delivered", message.queue_id, to=forward_path, account=copy.account, mailbox=mailbox
+                    )
+            if self._filters is not None:
+                await self._filters.follow_up(copy.account, copy.delivered_to, message, decided)
         except Exception as error:
             return self._failure(message, copy.delivered_to, error)
+        if decided.redirects:
+            self._journey.tell(
+                "redirected", message.queue_id, account=copy.account, members=decided.redirects
+            )
+            return Outcome(Action.EXPANDED, "2.1.5", "Redirected", expansion=decided.redirects)
+        if not decided.filings:
+            self._journey.tell("discarded", message.queue_id, account=copy.account)
+            return Outcome(Action.DELIVERED, "2.0.0", "Discarded by the recipient's rules")
         return Outcome(Action.DELIVERED, "2.0.0", "Delivered to mailbox")
+
+    async def _decide(self, message: QueuedMessage, copy: _Copy) -> Decision:
+        if self._filters is None:
+            return KEEP
+        envelope = SieveEnvelope(str(message.reverse_path or ""), str(copy.address), message.account)
+        return await self._filters.decide(copy.account, message.content, envelope, message.queue_id)
+
+    async def _without_circle(self, copy: _Copy, decided: Decision) -> Decision:
+        """Who sends mail on to himself keeps it: in the queue it has been there already, and would end."""
+        onward = []
+        for address in decided.redirects:
+            found = None
+            if self._directory.is_local(address.domain):
+                found = await self._directory.resolve(address)
+            if found is None or found.account != copy.account:
+                onward.append(address)
+        if len(onward) == len(decided.redirects):
+            return decided
+        kept = {filing.mailbox: filing for filing in (*KEEP.filings, *decided.filings)}
+        return replace(decided, redirects=tuple(onward), filings=tuple(kept.values()))
+
+    async def _file(self, message: QueuedMessage, copy: _Copy, content: Content, filing: Filing) -> str:
+        """Into the mailbox that is meant, or else into the INBOX; its name. Raises MailError."""
+        try:
+            mailbox = await mailbox_for(
+                self._store,
+                copy.account,
+                filing.mailbox,
+                create=filing.create,
+                special_use=filing.special_use,
+            )
+            await self._store_copy(message, copy, content, mailbox, filing.flags)
+            return mailbox
+        except (NoSuchMailbox, BadMailboxName, CannotDo) as error:
+            if filing.mailbox == INBOX:
+                raise
+            self._journey.tell(
+                "sieve-failed", message.queue_id, account=copy.account, reason=f"{filing.mailbox}: {error}"
+            )
+        await self._store_copy(message, copy, content, INBOX, frozenset())
+        return INBOX
+
+    async def _store_copy(
+        self, message: QueuedMessage, copy: _Copy, content: Content, mailbox: str, flags: frozenset[str]
+    ) -> None:
+        await self._store.deliver(
+            copy.account,
+            content,
+            unique=f"{message.queue_id}-{copy.number}",
+            arrived=message.arrived,
+            mailbox=mailbox,
+            flags=flags,
+            recovered=message.recovered,
+        )
 
     async def _delivered_to(self, content: Content) -> frozenset[str]:
         """The addresses this content says it was delivered to before, in lower case. Raises OSError."""

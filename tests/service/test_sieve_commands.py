@@ -1,0 +1,72 @@
+"""`mta sieve …`: checking, trying and putting scripts in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from office import Office
+
+SCRIPT = """require ["fileinto", "mailbox", "imap4flags", "vacation"];
+if header :contains "subject" "invoice" { fileinto :create :flags "\\\\Flagged" "Bills"; }
+elsif address :is "from" "spam@far.test" { discard; }
+else { vacation :days 3 "Away"; keep; }
+"""
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def mta(office: Office, *arguments: str) -> str:
+    done = office.process.mta("sieve", *arguments)
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+def test_a_script_is_checked_tried_and_used(office: Office, tmp_path: Path) -> None:
+    script, message = tmp_path / "rules.sieve", tmp_path / "message"
+    script.write_text(SCRIPT)
+    message.write_bytes(
+        b"From: Shop <shop@far.test>\r\nTo: alice@a.test\r\nSubject: Your invoice\r\n\r\nPay\r\n"
+    )
+    assert "a valid script" in mta(office, "check", str(script))
+    told = mta(office, "test", str(script), str(message))
+    assert told == 'put it into "Bills", which is made if need be, flagged \\Flagged\n'
+    message.write_bytes(b"From: friend@far.test\r\nTo: alice@a.test\r\nSubject: hi\r\n\r\n")
+    told = mta(office, "test", str(script), str(message))
+    assert told == "answer that the owner is away, once in 3 days\nkeep it in the INBOX\n"
+    mta(office, "put", "alice@a.test", "my rules", str(script), "--activate")
+    assert mta(office, "list", "alice@a.test") == "* my rules\n"
+    assert mta(office, "show", "alice@a.test", "my rules") == SCRIPT
+    mta(office, "deactivate", "alice@a.test")
+    mta(office, "remove", "alice@a.test", "my rules")
+    assert "no scripts" in mta(office, "list", "alice@a.test")
+
+
+def test_an_error_has_its_place(office: Office, tmp_path: Path) -> None:
+    script = tmp_path / "rules.sieve"
+    script.write_text("keep;\nfileinto 5;\n")
+    assert 'rules.sieve:2:1: the command "fileinto" needs' in mta(office, "check", str(script))
+
+
+def test_what_a_script_sends_and_includes_is_told(office: Office, tmp_path: Path) -> None:
+    script, message = tmp_path / "rules.sieve", tmp_path / "message"
+    script.write_text(
+        """require ["include", "enotify", "fcc", "mailbox", "ihave", "vacation"];
+        if ihave "vnd.nobody" { enchant; }
+        notify :fcc "Told" :create :message "It is here" "mailto:bob@far.test?cc=eve@far.test";
+        vacation :fcc "Sent" "Away";
+        include "more";
+        """
+    )
+    (tmp_path / "more.sieve").write_text("discard;")
+    message.write_bytes(b"From: friend@far.test\r\nTo: alice@a.test\r\n\r\n")
+    checked = mta(office, "check", str(script))
+    assert 'rules.sieve:2:33: an error, should a run come here: there is no command "enchant"' in checked
+    assert mta(office, "test", str(script), str(message)) == (
+        "tell bob@far.test, eve@far.test by mail: It is here; "
+        'a copy of that goes into "Told", which is made if need be\n'
+        'answer that the owner is away, once in 7 days; a copy of that goes into "Sent"\n'
+        "throw it away\n"
+    )

@@ -1,0 +1,1 @@
+"""ManageSieve sessions: accounts look after their Sieve scripts."""

@@ -1,0 +1,204 @@
+"""A ManageSieve session: the engine's questions answered from the account's scripts (RFC 5804)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from twisted.internet.threads import deferToThreadPool
+
+from twisted_mta.interfaces import IDirectory
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.status import MailError
+from twisted_mta.protocol.managesieve.events import (
+    CheckScript,
+    DeleteScript,
+    Event,
+    GetScript,
+    HaveSpace,
+    ListScripts,
+    Login,
+    PutScript,
+    RenameScript,
+    SetActive,
+    StartTls,
+    Unauthenticate,
+)
+from twisted_mta.protocol.managesieve.server import ManageSieveLimits, ManageSieveServer
+from twisted_mta.sieve.dialect import DIALECT
+from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.run import Limits
+from twisted_mta.sieve.script import Script
+from twisted_mta.store.scripts import BadScriptName, NoSuchScript, ScriptExists, ScriptIsActive, Scripts
+from twisted_mta.store.store import MessageStore
+from twisted_mta.wire.connection import Connection
+from twisted_mta.wire.login import LoginAttempts, LoginLimits
+
+T = TypeVar("T")
+OVERLOAD = b'BYE (TRYLATER) "Too many connections, try again later"\r\n'  # for Listener
+MAX_SCRIPTS = 100  # of an account
+
+# The codes of RFC 5804 §1.3 and §4.
+_REFUSALS: dict[type[Exception], tuple[str, str]] = {
+    NoSuchScript: ("NONEXISTENT", "There is no script of that name"),
+    ScriptExists: ("ALREADYEXISTS", "There is a script of that name already"),
+    ScriptIsActive: ("ACTIVE", "The script is in use"),
+    BadScriptName: ("", "No script can have that name"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ManageSieveSettings:
+    """`idle_limit` is in seconds; RFC 5804 §1.4 asks for thirty minutes."""
+
+    hostname: str
+    allow_cleartext: bool = False
+    idle_limit: float = 1800.0
+    limits: ManageSieveLimits = field(default_factory=ManageSieveLimits)
+    login: LoginLimits = field(default_factory=LoginLimits)
+
+
+class ManageSieveSession(Connection[Event]):
+    """One client. reactor: provides the thread pool and the wall clock."""
+
+    engine: ManageSieveServer
+
+    def __init__(
+        self,
+        settings: ManageSieveSettings,
+        *,
+        directory: IDirectory,
+        store: MessageStore,
+        journey: Journey,
+        reactor: Any,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._store = store
+        self._journey = journey
+        self._reactor = reactor
+        self.idle_limit = settings.idle_limit
+        self._account = ""
+
+    def opened(self) -> None:
+        self.engine = ManageSieveServer(
+            hostname=self._settings.hostname,
+            secure=self.secure,
+            tls_available=self.listener.tls_context is not None,
+            allow_cleartext=self._settings.allow_cleartext,
+            extensions=DIALECT.capabilities,
+            redirects=Limits().redirects,
+            limits=self._settings.limits,
+        )
+        self._attempts = LoginAttempts(
+            self._directory,
+            reactor=self._reactor,
+            journey=self._journey,
+            service="managesieve",
+            peer=self.peer_host,
+            limits=self._settings.login,
+        )
+        self.engine.greet()
+
+    async def handle(self, event: Event) -> None:
+        match event:
+            case Login():
+                await self._log_in(event)
+            case StartTls():
+                self._account = ""
+                self.start_tls()
+                self.engine.secured()
+            case Unauthenticate():
+                self._account = ""
+                self.engine.logged_out()
+            case CheckScript(text):
+                if await self._is_valid(text):
+                    self.engine.accept("")
+            case PutScript(name, text):
+                if await self._is_valid(text) and await self._has_space(name, len(text)):
+                    await self._do(lambda scripts: scripts.write(name, text))
+            case HaveSpace(name, size):
+                if await self._has_space(name, size):
+                    self.engine.accept("")
+            case _:
+                await self._look_after(event)
+
+    async def _look_after(self, event: Event) -> None:
+        match event:
+            case ListScripts():
+                names, active = await self._ask(lambda scripts: (scripts.names(), scripts.active()))
+                self.engine.scripts(names, active)
+            case GetScript(name):
+                await self._get(name)
+            case SetActive(name):
+                await self._do(lambda scripts: scripts.activate(name))
+            case DeleteScript(name):
+                await self._do(lambda scripts: scripts.delete(name))
+            case RenameScript(old, new):
+                await self._do(lambda scripts: scripts.rename(old, new))
+
+    async def _log_in(self, event: Login) -> None:
+        self.flush()  # what came before need not wait for this
+        account = await self._attempts.check(event.credentials)
+        if account is None:
+            self.engine.login_failed(last=self._attempts.exhausted)
+            return
+        await self._store.account(account)  # its home is there now
+        self._account = account
+        self.engine.logged_in(account)
+
+    async def _get(self, name: str) -> None:
+        try:
+            self.engine.script(await self._ask(lambda scripts: scripts.read(name)))
+        except tuple(_REFUSALS) as error:
+            self._refuse(error)
+
+    async def _do(self, change: Callable[[Scripts], None]) -> None:
+        try:
+            await self._ask(change)
+        except tuple(_REFUSALS) as error:
+            self._refuse(error)
+        else:
+            self.engine.accept("")
+
+    def _refuse(self, error: Exception) -> None:
+        code, text = _REFUSALS[type(error)]
+        self.engine.refuse(text, code)
+
+    async def _is_valid(self, text: bytes) -> bool:
+        """Compiled in a thread; what is wrong has been said when it is not."""
+        try:
+            await self._in_thread(Script, text)
+        except SieveError as error:
+            self.engine.refuse(str(error))
+            return False
+        return True
+
+    async def _has_space(self, name: str, size: int) -> bool:
+        if size > self._settings.limits.script:
+            self.engine.refuse("The script is too large", "QUOTA/MAXSIZE")
+            return False
+        names = await self._ask(Scripts.names)
+        if name not in names and len(names) >= MAX_SCRIPTS:
+            self.engine.refuse(f"{MAX_SCRIPTS} scripts are enough", "QUOTA/MAXSCRIPTS")
+            return False
+        return True
+
+    async def _ask(self, question: Callable[[Scripts], T]) -> T:
+        return await self._in_thread(question, Scripts(self._store.home(self._account)))
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+    def refuse(self, event: Event, error: MailError) -> None:
+        self.engine.refuse(error.text, "TRYLATER" if not error.permanent else "")
+
+    def timed_out(self) -> None:
+        self.engine.shut("Idle for too long")
+
+    def shutting_down(self) -> None:
+        self.engine.shut("Server is stopping", "TRYLATER")
+
+    def closed(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,1 @@
+"""Sieve at delivery: an account's script is asked, and what it decides is carried out."""

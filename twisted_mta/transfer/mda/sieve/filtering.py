@@ -1,0 +1,199 @@
+"""Asks an account's script what is to become of a message.
+
+A script is compiled when it is first needed, and again when it has changed. It runs in a thread: an owner's
+script may be slow, and nobody else waits for it. Whatever goes wrong, the message is kept in the INBOX.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.message.content import Content
+from twisted_mta.message.headers import MAX_HEADER, header_end
+from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.sieve.actions import FileCopy, Notify
+from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.mail import Mail, SieveEnvelope
+from twisted_mta.sieve.script import Script
+from twisted_mta.store.script_memory import ScriptMemory
+from twisted_mta.store.scripts import Scripts
+from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.sieve.answers import Answers
+from twisted_mta.transfer.mda.sieve.decision import KEEP, Decision, decision
+from twisted_mta.transfer.mda.sieve.filing import Sent, file_copy
+from twisted_mta.transfer.mda.sieve.house import House
+from twisted_mta.transfer.mda.sieve.notifying import Notifying
+from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
+
+_COMPILED = 1000  # scripts that are kept ready
+# Capabilities that ask for the list; what an included script asks for is not known beforehand.
+_MAILBOXES = frozenset(("mailbox", "special-use", "include"))
+
+
+class Filters:
+    """notifying: None sends no notifications. common: the scripts that every account may include. verdicts:
+    where to read what was found out about spam and viruses. reactor: provides the thread pool and the wall
+    clock."""
+
+    log = Logger(namespace="twisted_mta.sieve")
+
+    def __init__(
+        self,
+        store: MessageStore,
+        *,
+        answers: Answers,
+        hostname: str,
+        journey: Journey,
+        reactor: Any,
+        notifying: Notifying | None = None,
+        common: Scripts | None = None,
+        verdicts: Verdicts = Verdicts(),
+    ) -> None:
+        self._store = store
+        self._answers = answers
+        self._hostname = hostname
+        self._journey = journey
+        self._reactor = reactor
+        self._notifying = notifying
+        self._common = common
+        self._verdicts = verdicts
+        self._compiled: OrderedDict[str, tuple[object, Script | None]] = OrderedDict()
+
+    async def decide(
+        self, account: str, content: Content, envelope: SieveEnvelope, queue_id: str
+    ) -> Decision:
+        """For one copy of a message; never raises for what a script does."""
+        home = self._store.home(account)
+        stamp = Scripts(home).stamp()
+        if stamp is None:
+            return KEEP
+        script = await self._script(account, home, stamp, queue_id)
+        if script is None:
+            return KEEP
+        mailboxes: dict[str, str] = {}
+        if script.capabilities & _MAILBOXES:
+            owner = await self._store.account(account)
+            mailboxes = {
+                info.name: info.special_use for info in await owner.list_mailboxes() if info.selectable
+            }
+        house = partial(
+            House,
+            mailboxes=mailboxes,
+            memory=ScriptMemory(home),
+            own=Scripts(home),
+            common=self._common,
+            verdicts=self._verdicts,
+            hostname=self._hostname,
+            now=self._reactor.seconds(),
+            account=account,
+        )
+        decided: Decision = await self._in_thread(_run, script, content, envelope, house)
+        if decided.error:
+            self._journey.tell("sieve-failed", queue_id, account=account, reason=decided.error)
+        return decided
+
+    async def _script(self, account: str, home: Path, stamp: object, queue_id: str) -> Script | None:
+        """The compiled script; None when it is none, which its owner was told when it was put there."""
+        known = self._compiled.get(account)
+        if known is not None and known[0] == stamp:
+            self._compiled.move_to_end(account)
+            return known[1]
+        try:
+            script: Script | None = await self._in_thread(_compile, home)
+        except (SieveError, OSError) as error:
+            self._journey.tell("sieve-failed", queue_id, account=account, reason=str(error))
+            script = None
+        self._compiled[account] = (stamp, script)
+        if len(self._compiled) > _COMPILED:
+            self._compiled.popitem(last=False)
+        return script
+
+    async def follow_up(
+        self, account: str, delivered_to: str, message: QueuedMessage, decided: Decision
+    ) -> None:
+        """The delivery is done: remember what its script asked to be remembered, and answer. Trouble with
+        that is told, and changes nothing about the delivery."""
+        home = self._store.home(account)
+        try:
+            if decided.seen:
+                memory = ScriptMemory(home)
+                await self._in_thread(memory.remember, dict(decided.seen), self._reactor.seconds())
+            if not (decided.answers or decided.notifications):
+                return
+            header = await self._in_thread(_header, message.content)
+            for answer in decided.answers:
+                if await self._in_thread(
+                    self._answers.due, home, account, delivered_to, answer, header, message
+                ):
+                    sent = await self._answers.send(account, delivered_to, answer, header, message)
+                    await self._file_copy(account, answer.copy, sent)
+            for notify in decided.notifications:
+                await self._notify(account, delivered_to, notify, header, message)
+        except Exception as error:
+            self.log.error("{queue_id}: {error!r} behind a delivery", queue_id=message.queue_id, error=error)
+
+    async def _notify(
+        self, account: str, delivered_to: str, notify: Notify, header: bytes, message: QueuedMessage
+    ) -> None:
+        home, notifying = self._store.home(account), self._notifying
+        if notifying is None:
+            return
+        if not await self._in_thread(notifying.due, home, delivered_to, notify, header, message):
+            return
+        sent = await notifying.send(account, delivered_to, notify, header, message)
+        if sent is not None:
+            await self._file_copy(account, notify.copy, sent)
+
+    async def _file_copy(self, account: str, copy: FileCopy | None, sent: Sent) -> None:
+        if copy is not None:
+            await file_copy(self._store, self._journey, account, copy, sent, self._reactor.seconds())
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
+        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+def _compile(home: Path) -> Script:
+    scripts = Scripts(home)
+    return Script(scripts.read(scripts.active()))
+
+
+def _run(
+    script: Script, content: Content, envelope: SieveEnvelope, house_for: Callable[..., House]
+) -> Decision:
+    """In a thread. Raises OSError."""
+    header, size = _header(content), len(content)
+    house = house_for(header=header)
+    mail = Mail(header, size, lambda: _body(content, len(header)))
+    result = script.run(mail, envelope, house)
+    edited = None
+    if mail.edited and result.error is None:
+        block = b"".join(b"%b:%b\r\n" % field for field in mail.fields) + b"\r\n"
+        edited = Content(block, mail.body)
+    return decision(
+        result.actions,
+        content=edited,
+        seen=() if result.error else tuple(house.seen.items()),
+        error=str(result.error or ""),
+    )
+
+
+def _header(content: Content) -> bytes:
+    block = b""
+    for chunk in content.chunks():
+        block += chunk
+        end = header_end(block)
+        if end >= 0 or len(block) > MAX_HEADER:
+            return block[: end if end >= 0 else MAX_HEADER]
+    return block
+
+
+def _body(content: Content, start: int) -> bytes:
+    return b"".join(content.chunks())[start:]

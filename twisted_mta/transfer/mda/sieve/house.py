@@ -1,0 +1,85 @@
+"""What scripts may ask at delivery: the owner's mailboxes, the time, mail that has come before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+
+from twisted_mta.sieve.world import World
+from twisted_mta.store.script_memory import ScriptMemory
+from twisted_mta.store.scripts import BadScriptName, NoSuchScript, Scripts
+from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
+
+
+class House(World):
+    """For one delivery, in a thread. header: of the message as it came. mailboxes: the names that exist, with
+    the special use of each or "". own, common: scripts that may be included, the owner's and everybody's.
+    hostname: this server's."""
+
+    def __init__(
+        self,
+        *,
+        header: bytes,
+        mailboxes: Mapping[str, str],
+        memory: ScriptMemory,
+        own: Scripts,
+        common: Scripts | None,
+        verdicts: Verdicts,
+        hostname: str,
+        now: float,
+        account: str,
+    ) -> None:
+        self.seen: dict[str, float] = {}  # what to remember once the delivery is done
+        self._mailboxes = mailboxes
+        self._memory = memory
+        self._scripts = {"personal": own, "global": common}
+        self._header = header
+        self._verdicts = verdicts
+        self._items = {
+            "domain": account.rpartition("@")[2],
+            "host": hostname,
+            "location": "MDA",
+            "name": "twisted_mta",
+            "phase": "during",
+        }
+        self._now = now
+
+    def cpu_seconds(self) -> float:
+        return time.thread_time()
+
+    def now(self) -> float:
+        return self._now
+
+    def utc_offset(self) -> int:
+        return time.localtime(self._now).tm_gmtoff
+
+    def environment(self, name: str) -> str | None:
+        return self._items.get(name)
+
+    def mailbox_exists(self, name: str) -> bool:
+        return (name.upper() if name.upper() == "INBOX" else name) in self._mailboxes
+
+    def has_special_use(self, mailbox: str | None, use: str) -> bool:
+        uses: Collection[str] = (
+            self._mailboxes.values() if mailbox is None else (self._mailboxes.get(mailbox, ""),)
+        )
+        return use.lower() in {known.lower() for known in uses if known}
+
+    def script(self, name: str, location: str) -> bytes | None:
+        scripts = self._scripts[location]
+        try:
+            return None if scripts is None else scripts.read(name)
+        except (NoSuchScript, BadScriptName):
+            return None
+
+    def spam_score(self) -> int | None:
+        return self._verdicts.spam_percent(self._header)
+
+    def virus_verdict(self) -> int | None:
+        return self._verdicts.virus(self._header)
+
+    def seen_before(self, key: str, seconds: int, extend: bool) -> bool:
+        known = self._memory.knows(key, self._now)
+        if extend or not known:
+            self.seen[key] = self._now + seconds
+        return known
