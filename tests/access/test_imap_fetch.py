@@ -178,6 +178,7 @@ class ProgressTests(ImapCase):
             b'* OK [INPROGRESS ("a1" 200 1000)] Still working\r\n',
             b'* OK [INPROGRESS ("a1" 400 1000)] Still working\r\n',
         ]
+        assert told.flushed == 2
 
     async def test_waiting_for_the_store(self):
         told = Told()

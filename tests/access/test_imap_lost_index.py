@@ -180,3 +180,18 @@ class LostIndexTests(ImapCase):
 
     async def test_overwritten_but_for_the_header_while_the_server_runs(self):
         await self.harmed_while_it_runs(overwrite_all_but_the_header)
+
+    async def test_a_session_of_the_lost_index_is_given_nothing_of_the_new_one(self):
+        """Numbers of contents begin anew, and what is kept at hand goes by them."""
+        await self.new(3)
+        olds = [await self.logged_in("INBOX") for _ in range(3)]
+        await olds[0].say("a STORE 1 +FLAGS (\\Deleted)")
+        await olds[0].say("b EXPUNGE")
+        for old in olds:
+            await old.say("c NOOP")
+        empty(self.index)
+        assert (await (await self.logged_in("INBOX")).say("a FETCH 1 BODY.PEEK[]"))[0].startswith("a NO")
+        fresh = await self.logged_in("INBOX")
+        for old, items in zip(olds, ("ENVELOPE", "BODY.PEEK[]", "BODY.PEEK[HEADER]"), strict=True):
+            assert len(await fresh.say(f"d FETCH 1:* {items}")) > 2
+            assert (await old.say(f"d FETCH 1 {items}"))[0].startswith("d NO")

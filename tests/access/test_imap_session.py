@@ -185,6 +185,18 @@ class TroubleTests(ImapCase):
             await self.until(lambda: stalled[2].session._outflow.full or not stalled[2].session._busy)
         assert stalled[2].said().endswith(b"a OK FETCH completed\r\n")
 
+    async def test_what_is_ready_does_not_wait_for_room(self):
+        self.store.portions = portions = Portions(6_000_000)
+        for size in (100, 5_000_000):
+            await self.deliver(b"Subject: big\r\n\r\n" + b"x" * size)
+        talk = await self.logged_in("INBOX")
+        async with portions.portion("bob@a.test", 6_000_000):
+            talk.session.dataReceived(b"a FETCH 1:2 BODY.PEEK[1]\r\n")
+            await self.until(lambda: portions._waiting)
+            assert talk.said() == b"* 1 FETCH (BODY[1] {100}\r\n" + b"x" * 100 + b")\r\n"
+        await self.until(lambda: not talk.session._busy)
+        assert talk.said().endswith(b"a OK FETCH completed\r\n")
+
     async def test_an_idle_client_that_does_not_read_costs_nothing(self):
         talk = await self.logged_in("INBOX")
         other = await self.logged_in()

@@ -45,6 +45,8 @@ def test_the_certifier_is_the_hash_of_the_secret() -> None:
         ),
         ([("expanded", '{"to": "bob@a.test", "members": ["x@y.test"]}')], "expanded", "2.1.5", ""),
         ([("deferred", '{"to": "bob@a.test", "status": "4.4.1"}')], "delayed", "4.4.1", ""),
+        ([("redirected", '{"to": "bob@a.test", "members": ["x@y.test"]}')], "expanded", "2.1.5", ""),
+        ([("discarded", '{"to": "bob@a.test"}')], "delivered", "2.0.0", ""),
         (
             [("deferred", '{"to": "bob@a.test"}'), ("bounced", '{"to": "bob@a.test", "status": "5.1.1"}')],
             "failed",
@@ -53,6 +55,8 @@ def test_the_certifier_is_the_hash_of_the_secret() -> None:
         ),
         ([("deferred", '{"to": "bob@a.test"}'), ("removed", '{"by": "hand"}')], "failed", "5.0.0", ""),
         ([("delivered", '{"to": "bob@a.test"}'), ("removed", '{"by": "hand"}')], "delivered", "2.0.0", ""),
+        ([("removed", '{"by": "hand", "to": "bob@a.test"}')], "failed", "5.0.0", ""),
+        ([("removed", '{"by": "hand", "to": "eve@a.test"}')], "delayed", "4.0.0", ""),
         ([("bounced", '{"to": "x@y.test", "status": "5.1.1"}')], "delayed", "4.0.0", ""),
     ],
 )
@@ -71,3 +75,12 @@ def test_where_it_is(
 def test_who_does_not_know_learns_nothing(tmp_path: Path, envid: str, secret: bytes) -> None:
     tell(tmp_path)
     assert track(tmp_path / DATABASE, envid, secret, reporting_mta="mx.a.test") == []
+
+
+def test_requests_of_others_under_the_same_identifier_hide_nothing(tmp_path: Path) -> None:
+    tell(tmp_path)
+    database = JourneyDatabase(tmp_path / DATABASE)
+    database.add([], [], [(number, ENVID, "b3RoZXI=", f"Q{number}") for number in range(10, 200)])
+    database.close()
+    (told,) = track(tmp_path / DATABASE, ENVID, b"secret", reporting_mta="mx.a.test")
+    assert [recipient.address for recipient in told.recipients] == ["bob@a.test"]

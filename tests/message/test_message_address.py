@@ -135,3 +135,12 @@ def test_an_internationalised_address_is_written_as_it_was_read_and_compared_com
     address = Address.parse("E\u0301te@c.test", utf8=True)
     assert str(address) == "E\u0301te@c.test" and not address.is_ascii
     assert address.key == Address.parse("\u00e9te@c.test", utf8=True).key
+
+
+def test_an_address_that_is_too_long_in_the_dns_is_none() -> None:
+    """What was read can be read again from what it is written as."""
+    local, domain = "x" * 60, ".".join(["ü"] * 20)
+    address = Address.parse(f"{local}@{domain}", utf8=True)
+    assert Address.parse(str(address)) == address
+    with pytest.raises(MailError):
+        Address.parse(f"{local}@{domain}.{domain[:20]}", utf8=True)

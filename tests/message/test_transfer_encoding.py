@@ -55,6 +55,7 @@ def test_base64_as_it_is_sent(text, expected):
         (b"kept=20\r\n", b"kept \r\n"),
         (b"a=b=3d=3D=", b"a=b=="),
         (b"one=\rtwo\r\nthree", b"one=\rtwo\r\nthree"),
+        (b"==3D\r\n=\r\n", b"=3D\r\n"),
         (b"=\n=\r\n", b""),
         (b"=C3=A9\n", b"\xc3\xa9\n"),
     ],

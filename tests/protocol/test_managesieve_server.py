@@ -64,7 +64,7 @@ def converse(server, text, step=None):
 def test_the_greeting_tells_what_can_be_done():
     assert engine().take_output().decode() == (
         '"IMPLEMENTATION" "twisted_mta"\r\n"SASL" "PLAIN LOGIN"\r\n"SIEVE" "fileinto vacation"\r\n'
-        '"MAXREDIRECTS" "20"\r\n"UNAUTHENTICATE"\r\n"VERSION" "1.0"\r\n"STARTTLS"\r\n'
+        '"NOTIFY" "mailto"\r\n"MAXREDIRECTS" "20"\r\n"UNAUTHENTICATE"\r\n"VERSION" "1.0"\r\n"STARTTLS"\r\n'
         'OK "mx.a.test ManageSieve ready"\r\n'
     )
     assert b'"SASL" ""' in engine(allow_cleartext=False).take_output()

@@ -12,7 +12,11 @@ from process import to_toml
 from queue_house import InlineQueue, WallClock, now, put
 from test_mta import CONFIG
 
-from twisted_mta.message.envelope import DeliverBy, MailParameters
+from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import DeliverBy, Envelope, EnvelopeRecipient, MailParameters
+from twisted_mta.queue.database import QueueDatabase
+from twisted_mta.queue.ids import decode
+from twisted_mta.queue.mailqueue import DATABASE
 from twisted_mta.service.cli import main
 
 Mta = Callable[..., str]
@@ -141,3 +145,22 @@ def test_wrong_usage(mta: Mta, ids: list[str], arguments: list[str], said: str) 
 def test_what_makes_no_sense(mta: Mta, ids: list[str], arguments: list[str], said: str) -> None:
     assert said in mta(*arguments, fails=1)
     assert mta("retry") == "4 recipients tried now\n"
+
+
+def test_what_others_have_said_does_nothing_to_the_terminal(mta: Mta, ids: list[str], tmp_path: Path) -> None:
+    database = QueueDatabase(tmp_path / "data" / "queue" / DATABASE)
+    assert database.hold(decode(ids[0]), "refused \x1b]0;hello\x07\nand\u202eelse") == 2
+    database.close()
+    for shown in (mta("show", ids[0]), mta("list")):
+        assert "refused ?]0;hello??and?else" in shown
+
+
+def test_internationalised_addresses_are_found(mta: Mta, ids: list[str], tmp_path: Path) -> None:
+    queue = InlineQueue(tmp_path / "data" / "queue", WallClock())
+    now(queue.start())
+    path = Address.parse("Jürgen.ÄÖ@b.test", utf8=True)
+    draft = queue.draft()
+    now(draft.commit(Envelope(path, (EnvelopeRecipient(path),))))
+    now(queue.stop())
+    for criterion in ("--recipient", "--sender"):
+        assert listed(mta, criterion, "jürgen.ÄÖ@B.test") == [draft.queue_id]

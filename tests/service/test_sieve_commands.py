@@ -70,3 +70,15 @@ def test_what_a_script_sends_and_includes_is_told(office: Office, tmp_path: Path
         'answer that the owner is away, once in 7 days; a copy of that goes into "Sent"\n'
         "throw it away\n"
     )
+
+
+def test_a_changed_message_is_shown(office: Office, tmp_path: Path) -> None:
+    script, message = tmp_path / "rules.sieve", tmp_path / "message"
+    script.write_text('require "replace"; replace :subject "Gone" "Nothing left";')
+    message.write_bytes(b"From: friend@far.test\r\nSubject: hi\r\n\r\nsecret\r\n")
+    told = mta(office, "test", str(script), str(message))
+    assert told.startswith(
+        "keep it in the INBOX\nthe header is changed; it would be:\n  From: friend@far.test\n"
+    )
+    assert "  Original-Subject: hi\n  Subject: Gone\n" in told
+    assert told.endswith("and the body:\nNothing left\n")

@@ -185,3 +185,11 @@ def test_the_space_of_all_scripts_comes_with_include():
 def test_a_variable_is_not_made_global_afterwards():
     result = run('require ["include", "variables"]; set "a" "1"; global "a";')
     assert result.actions == (Keep(),) and '"a" is a variable of this script' in str(result.error)
+
+
+def test_the_deepest_scripts_in_each_other_do_no_harm():
+    deep = "if allof (true) {" * 31 + "%s" + "}" * 31
+    chain = {f"s{n}": 'require "include";' + deep % f'include "s{n + 1}";' for n in range(9)}
+    chain["s9"] = "if " + "allof (" * 31 + "true" + ")" * 31 + "{discard;}"
+    result = included('include "s0";', **chain)
+    assert result.actions == (Discard(),) or (result.actions == (Keep(),) and result.error is not None)

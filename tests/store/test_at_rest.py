@@ -73,6 +73,35 @@ class AtRestTests(StoreCase):
         assert again is not mailbox and again.recent_from == 3
         assert again.claim_recent() == 3
 
+    async def test_a_tick_does_not_tidy_an_account_that_is_being_tidied(self):
+        """Names that follow for longer than a tick would else take more and more of the lane."""
+        begun, upkeep = [], self.account.upkeep
+
+        async def tidy():
+            begun.append(Deferred())
+            await begun[-1]
+
+        self.patch(self.account, "tidy", tidy)
+        for _ in range(3):
+            upkeep.untidy(self.account)
+            upkeep._tick()
+        assert len(begun) == 1
+        begun[0].callback(None)
+        upkeep._tick()
+        upkeep._tick()
+        assert len(begun) == 2
+        begun[1].callback(None)
+
+    async def test_a_watcher_finds_nothing_at_rest_that_is_not_told_yet(self):
+        """Of a move the source is told first: what the target has then, is not in memory yet."""
+        await self.deliver(1)
+        mailbox, _ = await self.open()
+        target, _ = await self.open("Trash")
+        found = []
+        mailbox.watch(lambda change: found.append((len(target), self.account.is_at_rest)))
+        await mailbox.move([1], "Trash")
+        assert found == [(0, False)] and len(target) == 1 and self.account.is_at_rest
+
 
 class AwayTests(TestCase):
     def setUp(self):

@@ -261,6 +261,18 @@ class CollectionTests(EmailCase):
         await self.put(mail(3, references="<1@a.test>"))
         assert await mailbox.thread_ids([3]) == [one] == [two]
 
+    async def test_names_that_cannot_follow_hold_up_nothing(self):
+        await self.put(mail(1))
+        mailbox, _ = await self.open()
+        await mailbox.previews([1])
+        await self.account.create("Elsewhere")
+        await mailbox.move([1], "Elsewhere")
+        other, _ = await self.open("Elsewhere")
+        await other.set_flags([1], "add", frozenset({"\\Seen"}))
+        await self.account.delete("Elsewhere")
+        await self.account.tidy()
+        assert await self.rows("emails") == 0
+
     async def test_what_a_crash_left_is_collected_after_the_next_start(self):
         await self.put(mail(1))
         mailbox, _ = await self.open()

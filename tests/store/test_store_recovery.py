@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 from store_case import ARRIVED, Bench, StoreCase, message
@@ -371,12 +372,17 @@ class EmptiedTests(StoreCase):
 
 @pytest.mark.parametrize("boot", ["first boot", "second boot"])
 @pytest.mark.parametrize("more", [3, 25])  # in the same block of UIDs, and in later ones
-def test_an_older_index_that_is_put_back_gives_no_uid_twice(bench, more, boot, monkeypatch):
+@pytest.mark.parametrize("in_use", [False, True])  # when it was saved
+def test_an_older_index_that_is_put_back_gives_no_uid_twice(bench, more, boot, in_use, monkeypatch):
     monkeypatch.setattr(index_module, "UID_BLOCK", 10)
     bench.put(1)
-    bench.home.close()
-    shutil.copy(bench.path / "index.sqlite", bench.path / "saved")
-    bench.boot("first boot")
+    if in_use:
+        with closing(sqlite3.connect(bench.path / "index.sqlite")) as index:
+            index.execute("VACUUM INTO ?", (str(bench.path / "saved"),))
+    else:
+        bench.home.close()
+        shutil.copy(bench.path / "index.sqlite", bench.path / "saved")
+        bench.boot("first boot")
     bench.put(*range(2, 2 + more))
     told = dict(bench.uids())
     modseq = bench.home.index.marks(bench.folder().id)[2]

@@ -14,8 +14,8 @@ from dispatch_house import BUSY, DELAYED, DELIVERED, FAILED, UNREACHABLE, Delive
 from queue_house import NOON, now
 from twisted.internet.defer import Deferred
 
-from twisted_mta.message.address import Address
-from twisted_mta.message.envelope import DeliverBy, MailParameters
+from twisted_mta.message.address import Address, a_labels
+from twisted_mta.message.envelope import DeliverBy, Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.outcome import Action, Outcome
 from twisted_mta.queue.ids import decode
 from twisted_mta.queue.schedule import DAY, HOUR, RetrySchedule
@@ -95,6 +95,27 @@ class TestTheRoad:
 
 
 class TestRetry:
+    @pytest.mark.parametrize(
+        "odd", ["b\u00f6b@c.test", "x" * 60 + "@" + ".".join(["\u00fc"] * 30) + ".test", '"a\\" b"@c.test']
+    )
+    def test_whatever_address_was_put_into_the_queue_can_be_read_from_it(
+        self, house: House, odd: str
+    ) -> None:
+        """An alias or a script may bring in what no client may name; all other mail is read behind it."""
+        house.remote.always = DELAYED
+        local, _, domain = odd.rpartition("@")
+        path = Address(local, a_labels(domain)) if local.isalnum() else Address.parse(odd)
+        draft = house.queue.draft()
+        now(draft.write(b"x\r\n"))
+        now(draft.commit(Envelope(path, (EnvelopeRecipient(path),))))
+        other = house.put("cy@c.test")
+        house.restart()
+        house.remote.attempts.clear()
+        house.clock.advance(5 * 60)
+        assert {attempt.message.queue_id for attempt in house.remote.attempts} == {draft.queue_id, other}
+        (attempt,) = [a for a in house.remote.attempts if a.message.queue_id == draft.queue_id]
+        assert attempt.message.reverse_path == attempt.recipients[0].forward_path == path
+
     def test_a_delay_is_tried_again_by_the_schedule(self, house: House) -> None:
         house.remote.always = DELAYED
         queue_id = house.put("cy@c.test")

@@ -13,6 +13,7 @@ from twisted_mta.journey.story import Story, Told, story
 from twisted_mta.message.tracking_status import TrackedRecipient, TrackingStatus
 
 _MOST = 10  # messages under one envelope identifier that are answered about, the newest
+_REQUESTS = 10_000  # that are looked at: anybody may use the identifier of somebody else
 
 # What a stage means for its recipient (RFC 3886): action, and the status when the event has none.
 _TRANSFERRED = ("transferred", "2.4.0")  # the next host can be asked, too
@@ -20,11 +21,14 @@ _MEANINGS = {
     "delivered": ("delivered", "2.0.0"),
     "relayed": ("relayed", "2.1.9"),
     "expanded": ("expanded", "2.1.5"),
+    "redirected": ("expanded", "2.1.5"),
+    "discarded": ("delivered", "2.0.0"),  # by the recipient's rules, which are nobody else's business
     "deferred": ("delayed", "4.0.0"),
     "bounced": ("failed", "5.0.0"),
     "expired": ("failed", "5.4.7"),
     "failed": ("failed", "5.0.0"),
     "double-bounce": ("failed", "5.0.0"),
+    "removed": ("failed", "5.0.0"),
 }
 
 
@@ -38,11 +42,9 @@ def track(path: Path, envid: str, secret: bytes, *, reporting_mta: str) -> list[
     """Where the messages of this name are; none for a wrong secret. Blocking. Raises sqlite3.Error."""
     reader = JourneyReader(path)
     try:
-        stories = [
-            story(reader, message, depth=1)
-            for certifier, message in reader.tracked(envid, _MOST)
-            if certifies(certifier, secret)
-        ]
+        requests = reader.tracked(envid, _REQUESTS)
+        messages = [message for certifier, message in requests if certifies(certifier, secret)]
+        stories = [story(reader, message, depth=1) for message in messages[:_MOST]]
     finally:
         reader.close()
     return [_status(told, envid, reporting_mta) for told in stories if told is not None]
@@ -59,10 +61,10 @@ def _recipients(told: Story, addresses: list[str]) -> Iterator[TrackedRecipient]
     last: dict[str, Told] = {}
     removed: Told | None = None
     for event in told.events:
-        if event.stage in _MEANINGS:
+        if event.stage == "removed" and "to" not in event.facts:
+            removed = event  # whoever was still to get it
+        elif event.stage in _MEANINGS:
             last[str(event.facts.get("to", "")).lower()] = event
-        elif event.stage == "removed":
-            removed = event
     for address in addresses:
         latest = last.get(address.lower())
         if removed is not None and (latest is None or latest.stage == "deferred"):

@@ -64,7 +64,11 @@ class Address:
             raise _syntax("Address has no domain")
         if not local or len(local.encode()) > MAX_LOCAL:
             raise _syntax("Local part is empty or too long")
-        return cls(local, parse_domain(a_labels(domain) if utf8 and not domain.isascii() else domain))
+        if utf8 and not domain.isascii():
+            domain = a_labels(domain)
+            if len(local.encode()) + 1 + len(domain) > MAX_ADDRESS:
+                raise _syntax("Address too long")
+        return cls(local, parse_domain(domain))
 
     @property
     def key(self) -> str:

@@ -80,6 +80,5 @@ def _decode_lines(octets: bytes) -> bytes:
     if octets.endswith((b" ", b"\t")) or any(end in octets for end in (b" \r\n", b"\t\r\n", b" \n", b"\t\n")):
         octets = _WHITE_LINE_END.sub(b"", octets)
     if b"=\r" in octets:  # binascii takes a CR alone for a line end, and would drop the line behind it
-        octets = octets.replace(b"=3D\r\n", b"=3d\r\n")  # which stays what it is
-        octets = octets.replace(b"=\r", b"=3D\r").replace(b"=3D\r\n", b"=\r\n")
+        octets = b"=\r\n".join([some.replace(b"=\r", b"=3D\r") for some in octets.split(b"=\r\n")])
     return binascii.a2b_qp(octets)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from twisted_mta.queue.records import (
     DuePage,
     DueRecipient,
     Intervention,
-    LeadsNowhere,
     NewMessage,
     Result,
     Settled,
@@ -107,8 +106,7 @@ class QueueDatabase:
     # What the server does
 
     def commit(self, additions: Sequence[NewMessage], settlements: Sequence[Settlement]) -> list[Settled]:
-        """Record all of these in one transaction; the results are those of the settlements, in order. Raises
-        LeadsNowhere when one of them must be decided otherwise."""
+        """Record all of these in one transaction; the results are those of the settlements, in order."""
         with self.transaction():
             if additions:
                 self._add(additions)
@@ -157,8 +155,12 @@ class QueueDatabase:
         finished = self._remove_finished(list(touched), [end[-1] for end in reached])
         if len(finished) < len(touched):
             self._connection.executemany(_END, reached)
-        nothing: tuple[tuple[QueuedRecipient, ...], bool] = ((), False)
-        return [Settled(s.message in finished, *replaced.get(id(s), nothing)) for s in settlements]
+        return [
+            replace(replaced[id(s)], finished=s.message in finished)
+            if id(s) in replaced
+            else Settled(s.message in finished)
+            for s in settlements
+        ]
 
     def _end(self, when: float, result: Result) -> tuple[Any, ...]:
         """The parameters of _END."""
@@ -171,13 +173,14 @@ class QueueDatabase:
         route, told = result.recipient.route, result.delay_told
         return (route, result.next_attempt, told, *self._end(when, result)[1:])
 
-    def _replace(self, settlement: Settlement) -> tuple[tuple[QueuedRecipient, ...], bool]:
+    def _replace(self, settlement: Settlement) -> Settled:
         """Record what failed or expanded, and what the sender is told of; what comes of it, the expansion or
         the report, comes only for recipients that were still there, not for what was removed by hand
         meanwhile. What was delivered was delivered all the same."""
         added: list[QueuedRecipient] = []
         concerned = 0
         nowhere = set()
+        self._execute("SAVEPOINT replaced")
         for result in settlement.results:
             action = result.outcome.action
             if action in _SUCCESSES:
@@ -191,12 +194,13 @@ class QueueDatabase:
                 added += new
                 if action is Action.EXPANDED and not new and self._leads_nowhere(settlement.message, result):
                     nowhere.add(result.recipient.number)
-        if nowhere:
-            raise LeadsNowhere(frozenset(nowhere))
-        report = settlement.report if concerned else None
+        report = settlement.report if concerned and not nowhere else None
         if report is not None:
             self._add([report])
-        return tuple(added), report is not None
+        if nowhere:
+            self._execute("ROLLBACK TO replaced")
+        self._execute("RELEASE replaced")
+        return Settled(False, () if nowhere else tuple(added), report is not None, frozenset(nowhere))
 
     def _expand(self, settlement: Settlement, result: Result) -> Iterator[QueuedRecipient]:
         """Those that were not recipients already."""

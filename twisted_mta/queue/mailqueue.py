@@ -26,13 +26,20 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from twisted_mta.interfaces import IIntake
-from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import Numbers, encode
 from twisted_mta.queue.intake import THRESHOLD, Draft, Intake
-from twisted_mta.queue.records import DuePage, Intervention, NewMessage, Settled, Settlement, StoredMessage
+from twisted_mta.queue.records import (
+    DuePage,
+    Intervention,
+    NewMessage,
+    Settled,
+    Settlement,
+    StoredMessage,
+    stored_address,
+)
 from twisted_mta.queue.spool import Spool, sync_directory
 from twisted_mta.queue.writer import Writer
 
@@ -133,7 +140,7 @@ class MailQueue:
     async def settle(self, settlement: Settlement) -> Settled:
         """Record what an attempt came to; returns once it is on disk. While the database refuses, whatever
         it says, this waits, each time longer, and tries again: an outcome is not forgotten, for a forgotten
-        success is a duplicate. Raises MailError when the queue is stopped meanwhile, and LeadsNowhere."""
+        success is a duplicate. Raises MailError when the queue is stopped meanwhile."""
         delay, longest = _SETTLE_AGAIN
         while True:
             try:
@@ -167,7 +174,7 @@ class MailQueue:
         path = self.spool.path(number) if stored.body is None else None
         return QueuedMessage(
             queue_id=encode(number),
-            reverse_path=None if stored.reverse_path is None else Address.parse(stored.reverse_path),
+            reverse_path=None if stored.reverse_path is None else stored_address(stored.reverse_path),
             arrived=stored.arrived,
             content=Content(stored.head, stored.body or b"", path),
             parameters=stored.parameters,

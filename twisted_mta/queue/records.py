@@ -9,6 +9,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.message.status import MailError
 from twisted_mta.queue.ids import encode
 
 
@@ -72,20 +73,24 @@ class Settlement:
 class Settled:
     """What a settlement did. `finished`: every recipient has its end and the message is gone. `added`: the
     recipients of expansions that were not recipients already. `reported`: the report is in the queue (it
-    is not when the message was removed by hand during the attempt, unless it was delivered)."""
+    is not when the message was removed by hand during the attempt, unless it was delivered). `nowhere`: the
+    numbers of recipients that would be replaced by addresses which led to them before, so that nobody would
+    get the message; what failed or expanded, and the report, are not recorded then."""
 
     finished: bool = False
     added: tuple[QueuedRecipient, ...] = ()
     reported: bool = False
+    nowhere: frozenset[int] = frozenset()
 
 
-class LeadsNowhere(Exception):
-    """A settlement that was not recorded: these recipients, by number, would be replaced by addresses which
-    led to them before, and nobody would get the message."""
-
-    def __init__(self, recipients: frozenset[int]) -> None:
-        super().__init__("recipients lead to each other only")
-        self.recipients = recipients
+def stored_address(text: str) -> Address:
+    """An address as it was put into the queue. What brought it in may have known other rules than those for
+    what clients say, and an address that could not be read would hold up all mail behind it."""
+    try:
+        return Address.parse(text, utf8=True)
+    except MailError:
+        local, _, domain = text.rpartition("@")
+        return Address(local, domain)
 
 
 class DueRecipient(NamedTuple):
@@ -117,9 +122,9 @@ class DueRecipient(NamedTuple):
         """As it is handed to a deliverer."""
         return QueuedRecipient(
             self.number,
-            Address.parse(self.forward_path),
+            stored_address(self.forward_path),
             self.attempts,
-            None if self.original_path is None else Address.parse(self.original_path),
+            None if self.original_path is None else stored_address(self.original_path),
             frozenset(self.notify.split()),
             self.orcpt,
             bool(self.delay_told),

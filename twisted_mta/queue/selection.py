@@ -64,7 +64,7 @@ class Selection:
         """On the rows of `recipient`."""
         conditions = [_BOTH]
         if self.recipient:
-            conditions.append("(lower(forward_path) = :recipient OR lower(original_path) = :recipient)")
+            conditions.append("lower(:recipient) IN (lower(forward_path), lower(original_path))")
         if self.domain:
             conditions.append("domain = :domain")
         if self.state:
@@ -75,16 +75,16 @@ class Selection:
         """On the rows of `message`."""
         if not self.sender:
             return "reverse_path IS NULL"
-        compared = "LIKE :sender ESCAPE '!'" if self.sender.startswith("@") else "= :sender"
+        compared = "LIKE :sender ESCAPE '!'" if self.sender.startswith("@") else "= lower(:sender)"
         return f"lower(reverse_path) {compared}"
 
     def values(self) -> dict[str, Any]:
         """The parameters of both conditions."""
-        sender = (self.sender or "").lower()
+        sender = self.sender or ""  # addresses are put into lower case by the database, as it knows it
         if sender.startswith("@"):
-            sender = "%" + sender.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-        given = {"recipient": self.recipient, "domain": self.domain, "state": self.state}
-        return {"sender": sender, **{name: value.lower() for name, value in given.items()}}
+            sender = "%" + sender.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        given = {"recipient": self.recipient, "domain": self.domain.lower(), "state": self.state.lower()}
+        return {"sender": sender, **given}
 
 
 EVERYTHING = Selection()

@@ -88,7 +88,7 @@ def _selection(options: argparse.Namespace) -> Selection:
 
 def _address(text: str) -> str:
     try:
-        return str(Address.parse(text))
+        return str(Address.parse(text, utf8=True))
     except MailError as error:
         raise Refused(f"{text!r} is not a mail address") from error
 
@@ -223,9 +223,14 @@ def _next_hop(text: str) -> str:
 
 def _lines(message: Listing, recipients: Iterable[StoredRecipient]) -> Iterator[str]:
     arrived = _when(message.arrived)
-    yield f"{message.queue_id}  {arrived}  {message.size} octets  from <{message.reverse_path}>"
+    yield _visible(f"{message.queue_id}  {arrived}  {message.size} octets  from <{message.reverse_path}>")
     for recipient in recipients:
-        yield f"    to <{recipient.forward_path}>: {_state(recipient)}"
+        yield _visible(f"    to <{recipient.forward_path}>: {_state(recipient)}")
+
+
+def _visible(text: str) -> str:
+    """Fit for a terminal, whatever somebody's script has given as the reason of a refusal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _state(recipient: StoredRecipient) -> str:

@@ -78,6 +78,8 @@ def test(config: Config, options: argparse.Namespace) -> None:
         print("the header is changed; it would be:")
         for field in mail.fields:
             sys.stdout.buffer.write(b"  %b:%b\n" % (field.name, field.value.replace(b"\r\n", b"\n")))
+        if mail.body != message[len(header) :]:
+            sys.stdout.buffer.write(b"and the body:\n" + mail.body.replace(b"\r\n", b"\n"))
 
 
 class _Here(World):

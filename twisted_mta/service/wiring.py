@@ -237,13 +237,18 @@ def _transfer(
         allow_networks=networks,
         extensions=_offered(config),
     )
-    lmtp = TransferPolicy(hostname=config.hostname, postmaster_domain=postmaster_domain, limits=limits)
+    lmtp = TransferPolicy(
+        hostname=config.hostname,
+        postmaster_domain=postmaster_domain,
+        limits=limits,
+        extensions=frozenset({Extension.SMTPUTF8, Extension.CHUNKING, Extension.DSN}),
+    )
     submission = SubmissionPolicy(
         hostname=config.hostname,
         postmaster_domain=postmaster_domain,
         limits=limits,
         allow_cleartext=config.auth.allow_cleartext,
-        extensions=_offered(config),
+        extensions=_offered(config) | _FOR_SUBMISSION,
     )
 
     def receive() -> Reception:
@@ -284,10 +289,24 @@ def _transfer(
     }
 
 
+# What the whole house keeps to, and not the dialog alone; a Maildir could not hold BINARYMIME.
+_EXTENSIONS = frozenset(
+    {
+        Extension.SMTPUTF8,
+        Extension.CHUNKING,
+        Extension.DSN,
+        Extension.REQUIRETLS,
+        Extension.DELIVERBY,
+        Extension.LIMITS,
+    }
+)
+_FOR_SUBMISSION = frozenset({Extension.FUTURERELEASE, Extension.PRIORITY})
+
+
 def _offered(config: Config) -> frozenset[Extension]:
-    """What the whole house keeps to, and not the dialog alone. To be tracked needs somebody to ask."""
+    """To everybody. To be tracked needs somebody to ask."""
     tracked = config.listen.mtqp and config.journey.keep
-    return frozenset({Extension.DSN, Extension.TRACKING} if tracked else {Extension.DSN})
+    return _EXTENSIONS | {Extension.TRACKING} if tracked else _EXTENSIONS
 
 
 def _access(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from twisted_mta.message.body_text import body_texts
 from twisted_mta.message.charset import decode_text
-from twisted_mta.message.mime import Part, scan
+from twisted_mta.message.mime import Part
 from twisted_mta.message.parameters import parameter
 from twisted_mta.message.transfer_encoding import decode_transfer
 from twisted_mta.sieve.language import Bound, Extension, Kind, Parameter, Spec, Tagged, Test
@@ -29,15 +29,14 @@ def _body(bound: Bound) -> Test:
         if raw:
             yield run.mail.body[:MAX_PART].decode("utf-8", "replace")
             return
-        data = run.mail.data
-        root = scan(data)
+        data, root = run.mail.data, run.mail.structure
         if not types:
             yield from body_texts(data, root)
             return
         wanted = [text.value(run).lower() for text in types]
         for part in _parts(root):
             if any(_is_of(part, kind) for kind in wanted):
-                yield _content(data, part)
+                yield content(data, part)
 
     return lambda run: matcher.any(run, values(run), keys)
 
@@ -62,8 +61,9 @@ def _is_of(part: Part, kind: str) -> bool:
     )
 
 
-def _content(data: bytes, part: Part) -> str:
-    """Of a multipart what stands around its parts, of a message its header (RFC 5173 §5.2)."""
+def content(data: bytes, part: Part) -> str:
+    """What is in a part, as text. Of a multipart that is what stands around its parts, of a message its
+    header (RFC 5173 §5.2)."""
     if part.is_multipart:
         first, last = part.children[0], part.children[-1]
         around = data[part.header_end : first.header_start] + data[last.body_end : part.body_end]

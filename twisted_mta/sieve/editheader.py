@@ -14,9 +14,13 @@ from twisted_mta.sieve.run import Run
 MAX_ADDED = 100_000  # octets that one run may add
 _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
 _LINE_END = re.compile(r"[\r\n\0]+")
-# RFC 5293 §6: deleting these would hide where mail has been, or let answers go round in circles.
+# RFC 5293 §6: deleting these would hide where mail has been, or let answers go round in circles; the
+# originals are what `replace` has left of a message (RFC 5703 §5).
 _KEPT = frozenset(
-    ("received", "auto-submitted", "return-path", "delivered-to", "authentication-results", "dkim-signature")
+    (
+        *("received", "auto-submitted", "return-path", "delivered-to"),
+        *("authentication-results", "dkim-signature", "original-subject", "original-from"),
+    )
 )
 
 
@@ -31,8 +35,8 @@ def _add(bound: Bound) -> Command:
         run.mail.added += len(field.name) + len(field.value)
         if run.mail.added > MAX_ADDED:
             raise RunError("the header grows too long", bound.node.line)
-        run.mail.fields.insert(len(run.mail.fields) if last else 0, field)
-        run.mail.edited = True
+        fields = run.mail.fields
+        run.mail.change([*fields, field] if last else [field, *fields])
 
     return execute
 
@@ -56,8 +60,7 @@ def _delete(bound: Bound) -> Command:
             if not patterns or matcher.any(run, [decode(mail.fields[place].value).strip(" \t")], patterns)
         }
         if gone:
-            mail.fields = [field for place, field in enumerate(mail.fields) if place not in gone]
-            mail.edited = True
+            mail.change([field for place, field in enumerate(mail.fields) if place not in gone])
 
     return execute
 

@@ -135,5 +135,5 @@ EXTENSION = Extension(
             matching=True,
         ),
     ),
-    tags={"set": (Tagged("encodeurl", None, "modifier of rank 15"),)},
+    tags=dict.fromkeys(("set", "extracttext"), (Tagged("encodeurl", None, "modifier of rank 15"),)),
 )

@@ -11,6 +11,7 @@ import unicodedata
 from twisted_mta.sieve.control import Return
 from twisted_mta.sieve.errors import RunError, SieveError
 from twisted_mta.sieve.language import NO_VARIABLE, Bound, Command, Extension, Kind, Parameter, Spec, Tagged
+from twisted_mta.sieve.rewriting import part_as_message
 from twisted_mta.sieve.run import Run, Scope
 
 _MOST_NAME = 512  # octets (RFC 5804 §1.6)
@@ -59,18 +60,19 @@ def _read(run: Run, key: tuple[str, str], optional: bool, line: int) -> Command 
 
 
 def _execute(run: Run, key: tuple[str, str], command: Command, line: int) -> None:
-    """In a scope of its own. Raises RunError, Stop."""
-    outer, run.scope = run.scope, Scope()
+    """In a scope of its own; in a loop the part at hand is its message (§3.5). Raises RunError, Stop."""
+    scope, run.scope = run.scope, Scope()
     run.within.append(key)
     try:
-        command(run)
+        with part_as_message(run):
+            command(run)
     except Return:
         pass
     except RunError as error:
         raise RunError(f'in the script "{key[1]}": {error}', line) from None
     finally:
         run.within.pop()
-        run.scope = outer
+        run.scope = scope
 
 
 def _return(bound: Bound) -> Command:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from twisted_mta.message.address_list import parse_addresses
 from twisted_mta.message.encoded_word import decode
-from twisted_mta.message.headers import fields
+from twisted_mta.message.headers import fields, header_end
+from twisted_mta.message.mime import Part, scan
 
 
 class HeaderField(NamedTuple):
@@ -31,17 +32,57 @@ class SieveEnvelope:
     authenticated: str = ""
 
 
-class Mail:
-    """header: the header block. size: octets of the whole message. body: reads what is behind the header."""
+class Header:
+    """The fields of a message, or of a part of one. What was asked for is remembered: scripts ask for the
+    same few names again and again."""
 
-    def __init__(self, header: bytes, size: int, body: Callable[[], bytes]) -> None:
-        self.fields = [HeaderField(field.name, field.value) for field in fields(header) if field.name]
-        self.header = header
+    def __init__(self, block: bytes) -> None:
+        self._set(header_fields(block))
+
+    def _set(self, fields: list[HeaderField]) -> None:
+        self.fields = fields
+        self._raw: dict[bytes, list[bytes]] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._addresses: dict[str, list[str]] = {}
+
+    def raw(self, name: str) -> list[bytes]:
+        """The values of all fields of this name, in any case, as they stand in the header."""
+        wanted = name.encode("utf-8", "replace").lower()
+        found = self._raw.get(wanted)
+        if found is None:
+            found = [field.value for field in self.fields if field.name.lower() == wanted]
+            self._raw[wanted] = found
+        return found
+
+    def texts(self, name: str) -> list[str]:
+        """The same, decoded."""
+        found = self._texts.get(name)
+        if found is None:
+            found = [decode(value).strip(" \t") for value in self.raw(name)]
+            self._texts[name] = found
+        return found
+
+    def addresses(self, name: str) -> list[str]:
+        """Those in all fields of this name."""
+        found = self._addresses.get(name)
+        if found is None:
+            found = list(addresses(self.raw(name)))
+            self._addresses[name] = found
+        return found
+
+
+class Mail(Header):
+    """block: the header block. size: octets of the whole message. body: reads what is behind the header."""
+
+    def __init__(self, block: bytes, size: int, body: Callable[[], bytes]) -> None:
+        super().__init__(block)
         self.size = size
-        self.edited = False  # the fields are no longer those of the message as it came
-        self.added = 0  # octets of fields that were added
+        self.edited = False  # it is no longer the message that came
+        self.added = 0  # octets that were added to it
+        self._block = block
         self._body = body
         self._read: bytes | None = None
+        self._structure: Part | None = None
 
     @property
     def body(self) -> bytes:
@@ -52,17 +93,37 @@ class Mail:
 
     @property
     def data(self) -> bytes:
-        """The whole message as it came."""
-        return self.header + self.body
+        """The whole message as it is now."""
+        return self._block + self.body
 
-    def raw(self, name: str) -> list[bytes]:
-        """The values of all fields of this name, in any case, as they stand in the header."""
-        wanted = name.encode("utf-8", "replace").lower()
-        return [field.value for field in self.fields if field.name.lower() == wanted]
+    @property
+    def structure(self) -> Part:
+        """Its parts, with their places in `data`."""
+        if self._structure is None:
+            self._structure = scan(self.data)
+        return self._structure
 
-    def texts(self, name: str) -> list[str]:
-        """The same, decoded."""
-        return [decode(value).strip(" \t") for value in self.raw(name)]
+    def change(self, fields: list[HeaderField]) -> None:
+        """Give it other header fields."""
+        self._set(fields)
+        self._block = b"".join(b"%b:%b\r\n" % field for field in fields) + b"\r\n"
+        self._structure = None
+        self.edited = True
+
+    def rewrite(self, data: bytes) -> None:
+        """Put another message in its place."""
+        end = header_end(data)
+        self._block = data if end < 0 else data[:end]
+        self._set(header_fields(self._block))
+        self._read = data[len(self._block) :]
+        self.size = len(data)
+        self._structure = None
+        self.edited = True
+
+
+def header_fields(block: bytes) -> list[HeaderField]:
+    """The fields of a header block; lines that are none are left out."""
+    return [HeaderField(field.name, field.value) for field in fields(block) if field.name]
 
 
 def addresses(values: Iterable[bytes]) -> Iterator[str]:

@@ -23,11 +23,15 @@ class Matcher:
     def any(self, run: Run, values: Iterable[str], keys: Sequence[Text]) -> bool:
         """Whether some value matches some key. Raises RunError."""
         operator = self.operator.value(run).lower() if self.operator is not None else ""
-        wanted = [key.value(run) for key in keys]
+        wanted = [key.value(run) if key.constant is None else key.constant for key in keys]
         if self.kind.counts:
             values = [str(sum(1 for _ in values))]
-        matches = self.kind.matches
-        return any(matches(run, operator, self.comparator, value, key) for value in values for key in wanted)
+        matches, comparator = self.kind.matches, self.comparator
+        for value in values:
+            for key in wanted:
+                if matches(run, operator, comparator, value, key):
+                    return True
+        return False
 
 
 def _is(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:

@@ -63,6 +63,6 @@ def quoted(text: str) -> str:
 
 EXTENSION = Extension(
     "regex",
-    tags={"set": (Tagged("quoteregex", None, "modifier of rank 20"),)},
+    tags=dict.fromkeys(("set", "extracttext"), (Tagged("quoteregex", None, "modifier of rank 20"),)),
     match_types=(MatchType("regex", _matches, parts=True, trouble=_trouble),),
 )

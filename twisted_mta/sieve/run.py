@@ -39,10 +39,23 @@ class Scope:
     matched: tuple[str, ...] = ()
 
 
+@dataclass(slots=True)
+class Loop:
+    """A walk through the parts of the message (RFC 5703 §3). A part is known by its path: the places of the
+    parts that lead to it, each among the parts of the one before. `path`: of the part at hand; `waiting`: of
+    those to come, the next one last. `replaced`: the part at hand has been; there is nothing more in it."""
+
+    name: str
+    path: tuple[int, ...]
+    waiting: list[tuple[int, ...]]
+    replaced: bool = False
+
+
 class Run:
     """`implicit_keep` is what RFC 5228 §2.10.2 says: true until some action takes its place. `flags` is the
     internal variable of imap4flags. `compile` makes a script of a text, and may raise SieveError; `included`:
-    the scripts that were included, by location and name; `within`: those of them that are being executed."""
+    the scripts that were included, by location and name; `within`: those of them that are being executed.
+    `loops`: those around the command at hand."""
 
     def __init__(
         self,
@@ -63,6 +76,7 @@ class Run:
         self.scope = Scope()
         self.included: list[tuple[str, str]] = []
         self.within: list[tuple[str, str]] = []
+        self.loops: list[Loop] = []
         self._globals: dict[str, str] = {}
         self._steps = 0
         self._begun = world.cpu_seconds()

@@ -45,6 +45,8 @@ class Script:
             pass
         except RunError as error:
             return Result((Keep(),), error)
+        except RecursionError:  # scripts in each other, each of them as deep as it may be
+            return Result((Keep(),), RunError("the scripts are nested too deeply"))
         actions = run.actions
         if run.implicit_keep:
             actions = [*actions, Keep(run.flags)]

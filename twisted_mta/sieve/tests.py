@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from twisted_mta.sieve import index
+from twisted_mta.sieve import index, parts
 from twisted_mta.sieve.language import (
     AddressPart,
     Bound,
@@ -16,7 +16,7 @@ from twisted_mta.sieve.language import (
     Test,
     Tests,
 )
-from twisted_mta.sieve.mail import addresses
+from twisted_mta.sieve.mail import Header, addresses
 from twisted_mta.sieve.matching import CONTAINS, IS, MATCHES
 from twisted_mta.sieve.run import Run
 
@@ -64,24 +64,37 @@ def _size(bound: Bound) -> Test:
 
 
 def _exists(bound: Bound) -> Test:
-    names = bound.texts("header-names")
-    return lambda run: all(run.mail.raw(name.value(run)) for name in names)
+    parts.check(bound)
+    names, headers = bound.texts("header-names"), parts.headers(bound)
+
+    def holds(run: Run) -> bool:
+        return all(any(header.raw(name.value(run)) for header in headers(run)) for name in names)
+
+    return holds
 
 
 def _header(bound: Bound) -> Test:
     index.check(bound)
+    parts.check(bound)
     names, keys, matcher = bound.texts("header-list"), bound.texts("keys"), bound.matcher
+    headers, values = parts.headers(bound), parts.values(bound)
     assert matcher is not None
 
     def holds(run: Run) -> bool:
-        values = (text for name in names for text in index.chosen(bound, run.mail.texts(name.value(run))))
-        return matcher.any(run, values, keys)
+        texts = (
+            text
+            for header in headers(run)
+            for name in names
+            for text in index.chosen(bound, values(run, header, name.value(run)))
+        )
+        return matcher.any(run, texts, keys)
 
     return holds
 
 
 def _address(bound: Bound) -> Test:
     index.check(bound)
+    parts.check(bound)
     names, keys, matcher, part = (
         bound.texts("header-list"),
         bound.texts("keys"),
@@ -90,17 +103,23 @@ def _address(bound: Bound) -> Test:
     )
     assert matcher is not None
     assert part is not None
-    for name in names:
+    for name in () if bound.has("mime") else names:
         if name.constant is not None and name.constant.lower() not in _ADDRESS_FIELDS:
             raise bound.error(f'the field "{name.constant}" holds no addresses')
 
-    def parts(run: Run) -> Iterator[str]:
-        for name in names:
-            for address in addresses(index.chosen(bound, run.mail.raw(name.value(run)))):
-                if (found := part(run, address)) is not None:
-                    yield found
+    headers, one = parts.headers(bound), bound.has("index")
 
-    return lambda run: matcher.any(run, parts(run), keys)
+    def listed(header: Header, name: str) -> Iterable[str]:
+        return addresses(index.chosen(bound, header.raw(name))) if one else header.addresses(name)
+
+    def found(run: Run) -> Iterator[str]:
+        for header in headers(run):
+            for name in names:
+                for address in listed(header, name.value(run)):
+                    if (piece := part(run, address)) is not None:
+                        yield piece
+
+    return lambda run: matcher.any(run, found(run), keys)
 
 
 def _envelope(bound: Bound) -> Test:

@@ -29,20 +29,30 @@ _MODIFIERS: dict[str, tuple[int, Callable[[str], str]]] = {
 }
 
 _OF_OTHERS = ("quoteregex", "encodeurl")
+MODIFIERS = tuple(
+    Tagged(name, None, f"modifier of rank {rank}")
+    for name, (rank, _) in _MODIFIERS.items()
+    if name not in _OF_OTHERS
+)
 
 
 def _set(bound: Bound) -> Command:
     variable, value = bound.variable("name"), bound.text("value")
+    change = modified(bound)
+    return lambda run: run.set_variable(variable, change(value.value(run)), bound.node.line)
+
+
+def modified(bound: Bound) -> Callable[[str], str]:
+    """What the modifiers among the tags make of a text, one after the other."""
     changes = [_MODIFIERS[tag] for tag in bound.tags if tag in _MODIFIERS]
     changes.sort(key=lambda change: -change[0])
 
-    def execute(run: Run) -> None:
-        text = value.value(run)
-        for _, change in changes:
-            text = change(text)
-        run.set_variable(variable, text, bound.node.line)
+    def change(text: str) -> str:
+        for _, step in changes:
+            text = step(text)
+        return text
 
-    return execute
+    return change
 
 
 def _string(bound: Bound) -> Test:
@@ -64,11 +74,7 @@ EXTENSION = Extension(
             "set",
             _set,
             (Parameter("name", Kind.STRING), Parameter("value", Kind.STRING)),
-            tuple(
-                Tagged(name, None, f"modifier of rank {rank}")
-                for name, (rank, _) in _MODIFIERS.items()
-                if name not in _OF_OTHERS
-            ),
+            MODIFIERS,
         ),
     ),
     tests=(

@@ -259,8 +259,9 @@ class Account:
         is asked for, and collect the emails that have lost their last message, as long as nobody waits for
         the lane; what is left then has its turn at the next tick."""
         await self._keep_claims()
-        while await self.visit(Home.catch_up):
-            pass
+        with suppress(StoreError):  # said already; a mailbox that was removed meanwhile holds up nothing
+            while await self.visit(Home.catch_up):
+                pass
         while (gone := await self.visit(_collect)) is not None:
             if gone and self.indexer is not None:
                 self.indexer.gone(self, gone)
@@ -326,7 +327,6 @@ class Account:
         return visit
 
     def _arrive(self, visit: _Visit, done: Deferred[T]) -> None:
-        self._under_way -= 1
         self._finish(visit)
         if visit.error is not None:
             done.errback(Failure(visit.error))
@@ -334,7 +334,10 @@ class Account:
             done.callback(visit.value)  # type: ignore[arg-type]
 
     def _finish(self, visit: _Visit) -> None:
-        self._apply(visit.steps or ())
+        try:
+            self._apply(visit.steps or ())
+        finally:
+            self._under_way -= 1
         if visit.behind:
             self.upkeep.untidy(self)
 
@@ -384,7 +387,6 @@ class Account:
         return partial(self._deposited, visit, [done for _, done in batch])
 
     def _deposited(self, visit: _Visit, waiting: list[Deferred[Deposited]]) -> None:
-        self._under_way -= 1
         self._put_down()
         self._finish(visit)
         results = visit.value if isinstance(visit.value, list) else [visit.error] * len(waiting)

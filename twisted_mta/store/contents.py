@@ -241,7 +241,10 @@ class Contents:
         return learn(data, self._account.render)
 
     def emails(self, uids: Sequence[int]) -> dict[int, int]:
-        """UID -> the number of its content in the account, of the messages that are there."""
+        """UID -> the number of its content in the account, of the messages that are there. Raises
+        NoSuchMailbox: with another index such a number is that of another content."""
+        if self.deleted:
+            raise NoSuchMailbox("The mailbox has been deleted")
         positions = self._columns.positions(uids)
         found = picked(self._columns.uids, positions), picked(self._columns.emails, positions)
         return dict(zip(*found, strict=True))

@@ -150,6 +150,7 @@ class Home:
         index, self._index = self._index, None
         self.reader.close()
         if index is not None:
+            high_water.end(index, self.path)
             index.close()
 
     def _open(self) -> None:

@@ -2,7 +2,8 @@
 
 A mailbox that nobody has open any more is kept, since most will be opened again soon; those that were used
 longest ago are forgotten when all of them together hold too many messages. Other programs are noticed by the
-times of directories, every few seconds. Emails that have lost their last message are collected in slices.
+times of directories, every few seconds. Names of files that are to follow, and emails that have lost their
+last message, have their turn then, too, in slices.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Upkeep:
         self.overviews = OverviewMemory()
         self._watched: set[Mailbox | Account] = set()
         self._untidy: set[Account] = set()
+        self._tidying: set[Account] = set()  # those that are being tidied now
         self._looking = False
         self._ticks = task.LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -88,16 +90,24 @@ class Upkeep:
         self._watched.discard(each)
 
     def untidy(self, account: Account) -> None:
-        """The account may have emails without messages."""
+        """The account may have emails without messages, or files whose names are to follow."""
         self._untidy.add(account)
 
     def _tick(self) -> None:
-        """Look at the directories of what is watched, unless the last look still lasts."""
-        while self._untidy:
-            self._start(self._untidy.pop().tidy)
+        """Tidy up, and look at the directories of what is watched, except where the last time still lasts."""
+        for account in self._untidy - self._tidying:
+            self._untidy.discard(account)
+            self._tidying.add(account)
+            self._start(partial(self._tidy, account))
         if self._watched and not self._looking and self._threads is not None:
             self._looking = True
             self._threads.run(partial(self._look, list(self._watched)))
+
+    async def _tidy(self, account: Account) -> None:
+        try:
+            await account.tidy()
+        finally:
+            self._tidying.discard(account)
 
     def _look(self, watched: list[Mailbox | Account]) -> Callable[[], None]:
         """In a thread. A mailbox may be in there twice, once with its account: the second look finds

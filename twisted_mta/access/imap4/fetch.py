@@ -20,6 +20,7 @@ from twisted_mta.protocol.imap4.commands.fetching import Fetch
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Binary, Body, Item
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.protocol.imap4.sequence_set import SequenceSet
+from twisted_mta.store.portions import LARGE
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
@@ -143,6 +144,8 @@ class _Plan:
         octets = max(sizes, default=0) if self._headers_only else sum(sizes)
         # What is to be found out asks for room itself.
         looked_up = await self._lookup.find([view.uids[position] for position in positions])
+        if octets >= LARGE:
+            session.flush()  # what has been said so far does not wait for room
         async with session.access.store.portions.portion(session.require_account().name, octets):
             return len(positions) if session.gone else await self._answer_texts(positions, looked_up)
 

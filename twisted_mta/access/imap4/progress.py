@@ -32,10 +32,8 @@ class Progress:
 
     def tell(self, done: int | None = None) -> None:
         """Say so, if it is time, that so much is done. Not within a response."""
-        now = self._session.access.reactor.seconds()
-        if now - self._last >= INTERVAL:
-            self._last = now
-            self._session.engine.write(self._line(done))
+        if self._session.access.reactor.seconds() - self._last >= INTERVAL:
+            self._say(done)
 
     async def during(self, work: Awaitable[T]) -> T:
         """Wait for the work, in which nothing is written, and say so from time to time."""
@@ -49,10 +47,13 @@ class Progress:
         self._timer = self._session.access.reactor.callLater(INTERVAL, self._remind)
 
     def _remind(self) -> None:
-        self._last = self._session.access.reactor.seconds()
-        self._session.engine.write(self._line(None))
-        self._session.flush()
+        self._say(None)
         self._remind_later()
+
+    def _say(self, done: int | None) -> None:
+        self._last = self._session.access.reactor.seconds()
+        self._session.engine.write(self._line(done))
+        self._session.flush()
 
     def _line(self, done: int | None) -> bytes:
         # A goal without progress is not in the grammar.

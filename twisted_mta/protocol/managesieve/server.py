@@ -3,7 +3,7 @@
 STARTTLS, AUTHENTICATE with the mechanisms of `protocol/sasl`, UNAUTHENTICATE, and all commands about scripts.
 What a script may say is the session's; the engine keeps the order and the syntax.
 
-Left out on purpose: LANGUAGE (replies are English), NOTIFY (no notification methods), referrals.
+Left out on purpose: LANGUAGE (replies are English), referrals.
 """
 
 from __future__ import annotations
@@ -198,6 +198,7 @@ class ManageSieveServer:
             ("IMPLEMENTATION", "twisted_mta"),
             ("SASL", mechanisms),
             ("SIEVE", " ".join(self._extensions)),
+            ("NOTIFY", "mailto"),
             ("MAXREDIRECTS", str(self._redirects)),
             ("UNAUTHENTICATE", None),
             ("VERSION", "1.0"),

@@ -148,23 +148,24 @@ class LocalDelivery:
             content = (decided.content or message.content).with_head(head.encode())
             for filing in decided.filings:
                 mailbox = await self._file(message, copy, content, filing)
-                for forward_path in forward_paths:
-                    self._journey.tell(
-                        "delivered", message.queue_id, to=forward_path, account=copy.account, mailbox=mailbox
-                    )
+                self._tell(message, forward_paths, "delivered", account=copy.account, mailbox=mailbox)
             if self._filters is not None:
                 await self._filters.follow_up(copy.account, copy.delivered_to, message, decided)
         except Exception as error:
             return self._failure(message, copy.delivered_to, error)
         if decided.redirects:
-            self._journey.tell(
-                "redirected", message.queue_id, account=copy.account, members=decided.redirects
-            )
+            self._tell(message, forward_paths, "redirected", account=copy.account, members=decided.redirects)
             return Outcome(Action.EXPANDED, "2.1.5", "Redirected", expansion=decided.redirects)
         if not decided.filings:
-            self._journey.tell("discarded", message.queue_id, account=copy.account)
+            self._tell(message, forward_paths, "discarded", account=copy.account)
             return Outcome(Action.DELIVERED, "2.0.0", "Discarded by the recipient's rules")
         return Outcome(Action.DELIVERED, "2.0.0", "Delivered to mailbox")
+
+    def _tell(
+        self, message: QueuedMessage, forward_paths: Sequence[Address], stage: str, **facts: object
+    ) -> None:
+        for forward_path in forward_paths:
+            self._journey.tell(stage, message.queue_id, to=forward_path, **facts)
 
     async def _decide(self, message: QueuedMessage, copy: _Copy) -> Decision:
         if self._filters is None:

@@ -19,7 +19,7 @@ from twisted_mta.message.envelope import NO_PARAMETERS, DeliverBy
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import MailQueue
-from twisted_mta.queue.records import LeadsNowhere, NewMessage, Result, Settled, Settlement
+from twisted_mta.queue.records import NewMessage, Result, Settled, Settlement
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.destination import Work
@@ -57,10 +57,9 @@ class Conclusions:
         told = [self._reported_as(work, result, now) for result in results]
         report = await self._report(work, results, told, now) if any(told) else None
         results = tuple(map(_marked, results, told))
-        try:
-            settled = await self._queue.settle(Settlement(work.number, now, results, report))
-        except LeadsNowhere as circle:
-            return await self.conclude(work, _without_circle(work, outcomes, circle), now)
+        settled = await self._queue.settle(Settlement(work.number, now, results, report))
+        if settled.nowhere:
+            return await self.conclude(work, _without_circle(work, outcomes, settled.nowhere), now)
         if not settled.reported:
             report = None
         for result, action in zip(results, told, strict=True):
@@ -196,11 +195,11 @@ class Conclusions:
         )
 
 
-def _without_circle(work: Work, outcomes: Sequence[Outcome], circle: LeadsNowhere) -> list[Outcome]:
+def _without_circle(work: Work, outcomes: Sequence[Outcome], nowhere: frozenset[int]) -> list[Outcome]:
     """What was to be replaced by addresses that lead back to it fails: somebody has to hear of it."""
     failed = Outcome(Action.FAILED, "5.4.6", "Mail loop: the address leads back to itself, by way of others")
     return [
-        failed if recipient.number in circle.recipients else outcome
+        failed if recipient.number in nowhere else outcome
         for recipient, outcome in zip(work.recipients, outcomes, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from twisted_mta.message.headers import fields, first_value
 from twisted_mta.sieve.actions import Notify
 from twisted_mta.sieve.mailto import Mailto
 
-_MOST_SUBJECT = 500  # characters
+_MOST_TEXT = 500  # characters of a field
 _MOST_RECEIVED = 100  # fields of the mail's way that are kept, for whoever counts them against loops
 _IMPORTANCE = {1: b"high", 3: b"low"}
 
@@ -42,7 +42,7 @@ class Notice:
             b"From: " + str(self.sender).encode(),
             *_address_lists(self.mailto),
             b"Subject: " + encode(self._subject()),
-            *(name.encode() + b": " + encode(text) for name, text in self.mailto.fields),
+            *(name.encode() + b": " + encode(text[:_MOST_TEXT]) for name, text in self.mailto.fields),
         ]
         if self.notify.importance in _IMPORTANCE:
             lines.append(b"Importance: " + _IMPORTANCE[self.notify.importance])
@@ -62,7 +62,7 @@ class Notice:
     def _subject(self) -> str:
         own = decode(first_value(self.header, b"Subject") or b"")
         chosen = self.notify.text or (own if self.mailto.subject is None else self.mailto.subject)
-        return " ".join(chosen.split())[:_MOST_SUBJECT]
+        return " ".join(chosen.split())[:_MOST_TEXT]
 
     def _text(self) -> str:
         """RFC 5435 §3.6: what the mail says of itself, when the script says nothing."""
@@ -71,7 +71,7 @@ class Notice:
         said = (
             (name, decode(first_value(self.header, name.encode()) or b"")) for name in ("From", "Subject")
         )
-        return "\n".join(f"{name}: {text[:_MOST_SUBJECT]}" for name, text in said)
+        return "\n".join(f"{name}: {text[:_MOST_TEXT]}" for name, text in said)
 
 
 def _address_lists(mailto: Mailto) -> list[bytes]:

@@ -85,13 +85,13 @@ class Notifying:
             now=self._seconds(),
         ).render()
         recipients = tuple(dict.fromkeys((*mailto.to, *mailto.cc)))
-        parameters = MailParameters(smtputf8=not all(map(_is_ascii, (owner, *recipients))))
+        ascii_only = account.isascii() and all(address.is_ascii for address in (owner, *recipients))
         await draft.write(made)
         await draft.commit(
             Envelope(
                 None if message.reverse_path is None else owner,
                 tuple(map(EnvelopeRecipient, recipients)),
-                parameters,
+                MailParameters(smtputf8=not ascii_only),
             )
         )
         told = {"to": recipients[0], "members": recipients}
@@ -119,7 +119,3 @@ def _sender(wanted: str, account: str, owner: Address) -> Address:
         return owner
     address = author(wanted)
     return address if address.key in (account.lower(), owner.key) else owner
-
-
-def _is_ascii(address: Address) -> bool:
-    return address.is_ascii
