@@ -6,8 +6,10 @@ says so. The administration goes through the `mta` command line, as an administr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,13 +22,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 READY = "-: ready"  # in the server's log
 PATIENCE = 60.0  # seconds to start or to stop, on a slow machine
+_given: set[int] = set()  # by free_port
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port at which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port at which nothing listens now, and that was not given before. It is below those that the
+    system gives to connections: while a server is restarted, none of its clients may come by its port."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class NotReady(Exception):

@@ -125,14 +125,19 @@ class RealPeers:
         self.directory = Path(tempfile.mkdtemp(prefix="mta-peers-"))
         self.directory.chmod(0o755)
         for name in ("run", "queue", "data", "conf", "postfix-mail", "dovecot-mail"):
-            (self.directory / name).mkdir(mode=0o755)
+            (self.directory / name).mkdir()
+            (self.directory / name).chmod(0o755)  # whatever the umask is
         for name, owner in (("data", "postfix"), ("postfix-mail", "nobody"), ("dovecot-mail", "nobody")):
             shutil.chown(self.directory / name, owner)
         self.port, self.lmtp_port = free_port(), free_port()
         self.lmtp_path = str(self.directory / "lmtp")
-        self._write_certificate()
-        self._start_dovecot()
-        self._start_postfix()
+        usual = os.umask(0o022)  # our own server's is stricter than what these programs work with
+        try:
+            self._write_certificate()
+            self._start_dovecot()
+            self._start_postfix()
+        finally:
+            os.umask(usual)
 
     def mail(self, peer: str, user: str) -> list[bytes]:
         """What is in the Maildir of a user, oldest first."""
