@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -249,6 +250,23 @@ def test_a_directory_that_cannot_be_written_stops_nothing(tmp_path: Path) -> Non
     house.tell_a_story()
     house.run()
     assert not house.path.exists()
+
+
+def test_a_disk_that_is_nearly_full_is_left_to_the_mail(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.run()
+    house = House(house.path.parent)
+    full = os.statvfs_result((4096, 4096, 1_000_000, 10_000, 10_000, 9, 9, 9, 0, 255))  # of 4 GB 40 MB
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    house.tell_a_story()
+    house.run()
+    assert house.reader().events(FIRST, 10) == []
+    monkeypatch.undo()
+    house = House(house.path.parent)
+    house.tell_a_story()
+    house.run()
+    assert house.reader().events(FIRST, 10)
 
 
 def test_a_later_version_is_left_alone(house: House) -> None:

@@ -171,7 +171,7 @@ def test_a_script_may_be_large_only_after_the_login():
     assert len(put.text) == 10_000
     server.take_output()
     assert converse(server, "PUTSCRIPT {1+}\r\na {10001+}\r\n" + "x" * 10_001 + "\r\n") == []
-    assert server.take_output() == b'NO "Literal too large"\r\n'
+    assert server.take_output() == b'NO (QUOTA/MAXSIZE) "Literal too large"\r\n'
 
 
 @settings(deadline=None)

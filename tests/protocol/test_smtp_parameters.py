@@ -24,6 +24,7 @@ CERTIFIER = "QEfKIYMHbHkQhB1Qyy0Lmh7xVBc="
         ("ENVID=a+2Bb+3Dc", MailParameters(envid="a+b=c")),
         ("REQUIRETLS", MailParameters(require_tls=True)),
         ("BY=120;R", MailParameters(deliver_by=DeliverBy(NOW + 120))),
+        ("BY=+120;R", MailParameters(deliver_by=DeliverBy(NOW + 120))),
         ("BY=-5;nt", MailParameters(deliver_by=DeliverBy(NOW - 5, notify=True, trace=True))),
         ("HOLDFOR=3600", MailParameters(hold_until=NOW + 3600)),
         ("HOLDUNTIL=2023-11-15T00:00:00Z", MailParameters(hold_until=NOW + 6400)),

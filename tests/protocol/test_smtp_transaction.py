@@ -127,3 +127,12 @@ def test_as_seven_bit():
     converted = Transaction(ALICE, [FULL_RECIPIENT], 100, EVERYTHING, eight_bit=True).as_seven_bit(140)
     mail, _ = converted.commands({"SIZE": "", "8BITMIME": ""}, NOW)
     assert mail == b"MAIL FROM:<alice@a.test> SIZE=140\r\n"
+
+
+def test_an_original_recipient_that_grows_too_long_is_left_out():
+    """Whoever has asked for reports gets them all the same, and the recipient the mail."""
+    for letters, sent in ((60, True), (120, False)):
+        recipient = EnvelopeRecipient(BOB, frozenset({"SUCCESS"}), f"utf-8;{'ö' * letters}@b.test")
+        _, rcpt = said("DSN", recipient=recipient)
+        assert rcpt.startswith("RCPT TO:<bob@b.test> NOTIFY=SUCCESS")
+        assert ("ORCPT" in rcpt) is sent

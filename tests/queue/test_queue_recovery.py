@@ -16,6 +16,8 @@ from twisted.trial.unittest import TestCase
 from twisted_mta.message.status import MailError
 from twisted_mta.queue.administration import QueueAdministration
 from twisted_mta.queue.database import QueueDatabase
+from twisted_mta.queue.mailqueue import DATABASE
+from twisted_mta.queue.schema import MIGRATIONS
 
 PAGE = 4096
 
@@ -90,6 +92,48 @@ def test_zeroed_pages_in_the_middle_cost_only_what_was_in_them(directory: Path) 
         overwrite(path, (page - 1) * PAGE, bytes(PAGE))
     assert "damaged" in start(directory)
     assert 85 <= len(paths(directory)) < 101
+
+
+def leaf(database: bytes, table: str) -> int:
+    """A page with rows of this table or index: by the kind of its page, and what is in it and is not."""
+    kind, within, without = {
+        "recipient": (0x0D, b"u@d500.test", b"hhhh"),
+        "recipient_domain": (0x0A, b"d500.test", b"u@"),
+        "message": (0x0D, b"hhhh", b"u@d"),
+    }[table]
+    pages = [database[start : start + PAGE] for start in range(0, len(database), PAGE)]
+    return next(
+        number
+        for number, page in enumerate(pages)
+        if page[0] == kind and within in page and without not in page
+    )
+
+
+@pytest.mark.parametrize("table", ["recipient", "recipient_domain", "message"])
+def test_damage_of_a_database_of_the_first_version_costs_only_what_was_in_it(
+    tmp_path: Path, table: str
+) -> None:
+    """The new version's indexes cannot be made of it, and are not needed to save the rest."""
+    (tmp_path / "queue").mkdir()
+    path = tmp_path / "queue" / DATABASE
+    first = sqlite3.connect(path, isolation_level=None)
+    for statement in MIGRATIONS[0]:
+        first.execute(statement)
+    first.execute("PRAGMA user_version = 1")
+    first.execute("BEGIN")
+    for number in range(1, 1001):
+        domain = f"d{number * 7919 % 1000}.test"
+        message = (number, "a@b.test", "7BIT", 1.0, 100, 0, b"h" * 100, b"b" * 300)
+        first.execute(f"INSERT INTO message VALUES ({','.join('?' * 8)})", message)
+        first.execute(
+            "INSERT INTO recipient VALUES (?, ?, ?, NULL, ?, 'waiting', 1.0, 1, NULL, '', '', '')",
+            (number, number, f"u@{domain}", domain),
+        )
+    first.execute("COMMIT")
+    first.close()
+    overwrite(path, PAGE * leaf(path.read_bytes(), table), b"\xde\xad" * (PAGE // 2))
+    assert "The queue database was damaged" in start(tmp_path / "queue")
+    assert 1000 - PAGE // 30 < len(paths(tmp_path / "queue")) <= 1000
 
 
 def test_garbage_anywhere_never_keeps_the_queue_from_starting(directory: Path, tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_the_demo_is_valid() -> None:
         ("hostname", "127.0.0.1", r"hostname: '127\.0\.0\.1' is not a domain name"),
         ("domains", [], r"domains: expected at least 1 entry"),
         ("domains", ["[127.0.0.1]"], r"domains\[0\]: .* is not a domain name"),
+        ("domains", ["bücher.example"], r"domains\[0\]: .* is not a domain name .* as in the DNS, xn--"),
         ("data_dir", "", r"data_dir: empty"),
         ("postmaster", "alice", r"postmaster: 'alice' is not a mail address such as"),
         ("postmaster", "Postmaster@a.test", r"postmaster: name the person"),

@@ -72,6 +72,17 @@ def test_what_a_script_sends_and_includes_is_told(office: Office, tmp_path: Path
     )
 
 
+def test_nothing_gives_the_terminal_orders(office: Office, tmp_path: Path) -> None:
+    script, message = tmp_path / "rules.sieve", tmp_path / "message"
+    script.write_text('require "fileinto"; fileinto "a\x1b[2Jb";')
+    message.write_bytes(b"Subject: x\r\n\r\n")
+    assert mta(office, "test", str(script), str(message)) == 'put it into "a?[2Jb"\n'
+
+
+def test_a_group_without_a_command_names_its_commands(office: Office) -> None:
+    assert "{check,test,list" in mta(office)
+
+
 def test_a_changed_message_is_shown(office: Office, tmp_path: Path) -> None:
     script, message = tmp_path / "rules.sieve", tmp_path / "message"
     script.write_text('require "replace"; replace :subject "Gone" "Nothing left";')

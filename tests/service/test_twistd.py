@@ -111,6 +111,7 @@ def test_the_demonstration_shows_passwords_once_and_keeps_the_mail(
     second = wait_for_guide(server)[len(before) :]
     assert "password: (as before)" in second
     assert "account password alice@a.test" in second
+    assert "trace bob@b.test" in second
     for password in passwords.values():
         assert password not in second
     context = ssl.create_default_context(cafile=str(server.directory / "data/tls/certificate.pem"))

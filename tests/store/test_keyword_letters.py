@@ -8,7 +8,7 @@ import time
 import pytest
 from store_case import Bench
 
-from twisted_mta.store import flagging, relocation
+from twisted_mta.store import flagging, keyword_file, relocation
 from twisted_mta.store.file_names import SLICE
 from twisted_mta.store.flags import SEEN
 from twisted_mta.store.keyword_file import KEYWORDS, LETTERS, letters_of, read_keywords
@@ -181,6 +181,18 @@ def test_the_lock_of_a_process_that_is_no_more_is_taken(bench):
     lock.write_text(f"{os.getppid()}:{socket.gethostname()}")
     with pytest.raises(BlockingIOError):
         letters_of(str(path(bench)), ["work"], 0.0)
+
+
+def test_a_lock_that_may_not_be_read_is_respected(bench, monkeypatch):
+    (path(bench) / "dovecot-uidlist.lock").write_text("another user's")
+
+    def refused(*_, **how):
+        raise PermissionError(13, "not for us")
+
+    monkeypatch.setattr(keyword_file, "open", refused, raising=False)
+    monkeypatch.setattr(keyword_file, "read_keywords", lambda path: {})
+    add(bench, [1], "work")
+    assert infos(bench) == [] and bench.home.is_behind and bench.reports == []
 
 
 class Killed(BaseException):

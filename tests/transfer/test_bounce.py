@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from queue_house import NOON, InlineQueue, WallClock, now
+from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
@@ -19,6 +21,7 @@ from twisted_mta.queue.ids import encode
 from twisted_mta.queue.records import NewMessage
 from twisted_mta.transfer.mta.bounce import Bounces, beginning
 
+T = TypeVar("T")
 ANN = Address.parse("ann@a.test")
 BOB = Address.parse("bob@b.test")
 FAILED = ReportedRecipient(Action.FAILED, BOB, "5.1.1", "550 no such user", NOON, "mx.b.test")
@@ -109,3 +112,22 @@ def test_a_report_to_an_internationalised_address(bounces: Bounces) -> None:
     sender = Address.parse("ånn@a.test", utf8=True)
     report = now(bounces.report(message(Content(b"", b"\r\n"), sender), [FAILED], NOON))
     assert report.parameters == MailParameters(body="8BITMIME", smtputf8=True)
+
+
+@pytest.mark.parametrize(("recipients", "threads"), [(1, 0), (100, 1)])
+def test_a_report_of_many_recipients_holds_nobody_up(tmp_path: Path, recipients: int, threads: int) -> None:
+    class Queue(InlineQueue):
+        called = 0
+
+        def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+            self.called += 1
+            return super().in_thread(function, *arguments)
+
+    queue = Queue(tmp_path / "queue", WallClock())
+    now(queue.start())
+    queue.called = 0
+    bounces = Bounces(queue, hostname="mx.a.test", postmaster=Address.parse("postmaster@a.test"))
+    report = now(bounces.report(message(Content(b"", b"\r\nx\r\n")), [FAILED] * recipients, NOON))
+    assert report.content.data.count(b"Final-Recipient") == recipients
+    assert queue.called == threads
+    now(queue.stop())

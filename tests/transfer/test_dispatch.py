@@ -596,6 +596,21 @@ class TestOneNextHop:
         assert house.queued() == {}
         house.stop()
 
+    def test_what_comes_when_there_is_no_room_is_not_forgotten(self, tmp_path: Path) -> None:
+        """Later than the backlog has looked: nobody but the second look finds it."""
+        house = self.house(tmp_path, limits=ActiveLimits(remote=10, recipients=50, share=15))
+        expected = [f"u@d{number}.test" for number in range(60)]
+        for path in expected:
+            house.put(path)
+            house.clock.advance(0.1)
+        delivered = []
+        while house.remote.attempts:
+            for attempt in house.remote.take():
+                delivered += attempt.to
+                attempt.answer(DELIVERED)
+        assert sorted(delivered) == sorted(expected) and house.queued() == {}
+        house.stop()
+
 
 class TestByHand:
     def notice(self, house: House) -> None:

@@ -1,6 +1,7 @@
 """Delivery by Sieve scripts into the real store."""
 
 from pathlib import Path
+from sqlite3 import DatabaseError
 from tempfile import TemporaryDirectory
 
 from smtp_session import Intake
@@ -64,7 +65,7 @@ class SieveDeliveryTests(TestCase):
     async def deliver(self, body=BODY, to="alice@a.test", sender="eve@far.test", recovered=False):
         if not recovered:
             self.number += 1
-        path = Address.parse(sender) if sender else None
+        path = Address.parse(sender, utf8=True) if sender else None
         message = QueuedMessage(f"Q{self.number}", path, 1234.5, Content(b"", body), recovered=recovered)
         (outcome,) = await self.mda.deliver(message, [QueuedRecipient(70, Address.parse(to))])
         return outcome
@@ -287,3 +288,54 @@ class SieveDeliveryTests(TestCase):
         assert len(await self.mailbox("t 0 0 0")) == 2
         for name in ("t 4 37 5", "t 1 0 1", "t 2 10 0"):
             assert len(await self.mailbox(name)) == 1
+
+    async def test_what_is_remembered_is_damaged_and_the_message_kept(self):
+        self.use('require "duplicate"; if duplicate { discard; }')
+        (self.scripts.directory / "memory.sqlite").write_bytes(b"no database " * 1000)
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 1 and "sieve-failed" in self.told()
+        assert self.flushLoggedErrors(DatabaseError)
+
+    async def test_the_link_to_the_script_is_none_or_leads_elsewhere(self):
+        self.use("discard;")
+        active = self.scripts.directory / "active"
+        elsewhere = self.scripts.directory.parent / "other.sieve"
+        elsewhere.write_bytes(b"discard;")
+        active.unlink()
+        active.write_bytes(b"discard;")
+        assert (await self.deliver()).action is Action.DELIVERED
+        active.unlink()
+        active.symlink_to("../other.sieve")
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 2 and self.told().count("sieve-failed") == 2
+        self.scripts.activate("mine")
+        await self.deliver()
+        assert self.told()[-1] == "discarded"
+
+    async def test_the_last_flags_of_a_mailbox_count(self):
+        self.use(
+            'require ["fileinto", "imap4flags"]; fileinto :flags "one" "Trash";'
+            'fileinto :flags "two" "Trash";'
+            'keep :flags "one"; fileinto :flags "two" "inbox";'
+        )
+        await self.deliver()
+        for name in ("Trash", "INBOX"):
+            ((_, flags),) = await self.mailbox(name)
+            assert "two" in flags and "one" not in flags
+
+    async def test_an_answer_to_each_message_but_to_none_twice(self):
+        self.use('require "vacation-seconds"; vacation :seconds 0 "Away";')
+        to_me = b"To: alice@a.test\r\n" + BODY
+        await self.deliver(to_me)
+        await self.deliver(to_me, recovered=True)  # after a crash
+        assert len(self.intake.stored) == 1
+        await self.deliver(to_me)
+        assert len(self.intake.stored) == 2
+        await self.deliver(b"List-Archive: <https://far.test/>\r\n" + to_me)
+        assert len(self.intake.stored) == 2
+
+    async def test_an_answer_to_an_internationalised_address(self):
+        self.use('require "vacation"; vacation "Away";')
+        await self.deliver(b"To: alice@a.test\r\n" + BODY, sender="j\u00fcrgen@far.test")
+        await self.deliver(b"To: alice@a.test\r\n" + BODY)
+        assert [envelope.parameters.smtputf8 for envelope, _, _ in self.intake.stored] == [True, False]

@@ -82,6 +82,13 @@ class TestExtensions(RelayTestCase):
         (outcome,) = await self.send(parameters=utf8)  # nothing in it needs the extension
         assert outcome.action is Action.RELAYED and len(server.messages) == 1
 
+    async def test_an_address_that_needs_smtputf8_does_not_stand_in_the_way_of_others(self):
+        (server,) = await self.between(Script())
+        utf8 = MailParameters(smtputf8=True)
+        outcomes = await self.send(Address("jürgen", "b.test"), "bob@b.test", parameters=utf8)
+        assert [outcome.action for outcome in outcomes] == [Action.FAILED, Action.RELAYED]
+        assert outcomes[0].status == "5.6.7" and len(server.messages) == 1
+
     async def test_internationalised_mail(self):
         (server,) = await self.between(Script(extensions=("8BITMIME", "SMTPUTF8")))
         header = "Subject: Grüße\r\n\r\nhello\r\n".encode()

@@ -3,11 +3,16 @@
 It must not slow the mail: an event costs the reactor an entry in a list. What has gathered goes to the thread
 after INTERVAL, or when there is a batch of it. If the disk cannot keep up, what is over MOST_WAITING is
 dropped and counted, and the count is an event itself. A damaged file is moved aside and a new one begun.
+
+On a disk that is nearly full nothing is written: what is left is for the mail (queue/reserve.py). Anybody may
+cause events, by being refused, when none is accepted any more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +33,7 @@ INTERVAL = 0.5  # seconds until what has happened can be read
 BATCH = 1000  # events that are written without waiting for the interval
 MOST_WAITING = 50_000  # events in memory; about 30 MB
 MOST_REFUSALS = 100_000  # that are kept: anybody may cause them
+_LEFT_FREE = 64 * 1024 * 1024  # octets of the disk, twice what the queue keeps for itself
 _PRUNE_EVERY = 600.0  # seconds
 _PRUNED_AT_ONCE = 1000  # events, between two batches
 
@@ -155,6 +161,8 @@ class JourneyStore:
 
     def _write(self, batch: Batch) -> None:
         try:
+            if batch:
+                _require_space(self._path.parent)
             events, handles, tracked = [], [], []
             database = self._open()
             for when, event in batch:
@@ -190,6 +198,14 @@ class JourneyStore:
         if bool(trouble) != bool(self._trouble):
             self._reactor.callFromThread(self._report_trouble, trouble)
         self._trouble = trouble
+
+
+def _require_space(directory: Path) -> None:
+    """Raises OSError: ENOSPC when the rest of the disk is for the mail."""
+    found = os.statvfs(directory)
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    if size and free < min(_LEFT_FREE, max(size // 25, min(_LEFT_FREE // 16, size // 4))):
+        raise OSError(errno.ENOSPC, "the disk is nearly full; the rest is kept for the mail")
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -14,7 +14,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.address_list import parse_addresses
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import decode, encode
-from twisted_mta.message.headers import first_value, values
+from twisted_mta.message.headers import fields, first_value, header_end, values
 
 # RFC 3834 §2, RFC 5230 §4.6: names of programs and of lists' owners.
 _PROGRAM = re.compile(
@@ -22,7 +22,10 @@ _PROGRAM = re.compile(
     r"|(?:do-?not-?|no-?)reply|bounces?(?:[-+=].*)?)\Z",
     re.IGNORECASE,
 )
-_LIST_FIELDS = (b"List-Id", b"List-Help", b"List-Subscribe", b"List-Unsubscribe", b"List-Post", b"List-Owner")
+_LIST_FIELDS = (
+    *(b"List-Id", b"List-Help", b"List-Subscribe", b"List-Unsubscribe"),
+    *(b"List-Post", b"List-Owner", b"List-Archive"),
+)
 _BULK = frozenset((b"bulk", b"junk", b"list"))
 _TO_FIELDS = (b"To", b"Cc", b"Bcc", b"Resent-To", b"Resent-Cc", b"Resent-Bcc")
 
@@ -84,9 +87,9 @@ class Answer:
             b"MIME-Version: 1.0",
         ]
         head = b"\r\n".join(lines) + b"\r\n"
-        text = re.sub(r"\r?\n", "\r\n", self.text)
+        text = re.sub(r"\r\n?|\n", "\r\n", self.text)  # a bare CR might end the message for some server
         if self.mime:
-            return head + text.encode()
+            return head + _entity(text.replace("\0", "").encode())
         body = b2a_qp(text.encode().replace(b"\r\n", b"\n"), istext=True).replace(b"\n", b"\r\n")
         head += b"Content-Type: text/plain; charset=utf-8\r\n"
         head += b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -106,6 +109,16 @@ class Answer:
             b"In-Reply-To: " + identifier,
             b"References: " + b"\r\n ".join([*references, identifier]),
         ]
+
+
+def _entity(written: bytes) -> bytes:
+    """A MIME entity; of its header only what describes it, since all other fields are the answer's own. One
+    without an empty line is all body (RFC 2045 §2.4)."""
+    end = header_end(written)
+    if end < 0:
+        return b"\r\n" + written
+    described = (field for field in fields(written, 0, end) if field.name.lower().startswith(b"content-"))
+    return b"".join(written[field.start : field.end] for field in described) + b"\r\n" + written[end:]
 
 
 def _one_line(text: str) -> str:

@@ -82,9 +82,9 @@ def _listed(values: Sequence[int]) -> tuple[str, list[int]]:
 class QueueDatabase:
     """One open connection. Every method raises sqlite3.Error when the disk or the file is at fault."""
 
-    def __init__(self, path: Path, *, timeout: float = 30.0) -> None:
-        """Opens, and creates or migrates. Raises sqlite3.Error, OSError or SchemaTooNew."""
-        self._connection = connect(path, timeout=timeout)
+    def __init__(self, path: Path, *, timeout: float = 30.0, damaged: bool = False) -> None:
+        """Opens, and creates or migrates; see `connect`. Raises sqlite3.Error, OSError or SchemaTooNew."""
+        self._connection = connect(path, timeout=timeout, damaged=damaged)
         self._execute = self._connection.execute
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ def _salvage(damaged: Path, fresh: QueueDatabase) -> tuple[int, int]:
     if damaged.stat().st_size == 0:
         return 0, 0
     try:
-        source = QueueDatabase(damaged)
+        source = QueueDatabase(damaged, damaged=True)
     except sqlite3.Error:
         return 0, 0
     saved, lost = 0, 0

@@ -88,8 +88,9 @@ class SchemaTooNew(Exception):
     """The database was written by a later version of this program."""
 
 
-def connect(path: Path, *, timeout: float = 30.0) -> sqlite3.Connection:
-    """Open or create the database file. timeout: seconds to wait for another process's transaction.
+def connect(path: Path, *, timeout: float = 30.0, damaged: bool = False) -> sqlite3.Connection:
+    """Open or create the database file. timeout: seconds to wait for another process's transaction. damaged:
+    only to read what can be read; of an older version, whose tables cannot be walked through for new indexes.
 
     `synchronous = FULL` in WAL mode syncs the log at every commit: a returned COMMIT is on disk.
     """
@@ -106,21 +107,22 @@ def connect(path: Path, *, timeout: float = 30.0) -> sqlite3.Connection:
             "cache_size = -16000",  # KiB
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        _migrate(connection)
+        _migrate(connection, damaged)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, damaged: bool) -> None:
     known = len(MIGRATIONS)
     if (version := _version(connection)) < known:
         connection.execute("BEGIN EXCLUSIVE")
         try:
             for statements in MIGRATIONS[_version(connection) :]:
                 for statement in statements:
-                    connection.execute(statement)
+                    if not (damaged and " INDEX " in statement):
+                        connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {known}")
             connection.execute("COMMIT")
         except BaseException:

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", "-c", type=Path, required=True, metavar="FILE", help="the TOML file")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    account = groups.add_parser("account", help="mailbox accounts").add_subparsers(metavar="…", required=True)
+    account = groups.add_parser("account", help="mailbox accounts").add_subparsers(required=True)
     _command(account, "list", account_list, "every account").add_argument("--json", action="store_true")
     for name, command, text in (
         ("add", account_add, "a new account"),
@@ -71,9 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     quota_commands.add_command(account)
     _command(account, "remove", account_remove, "remove an account; its mail stays").add_argument("address")
 
-    alias = groups.add_parser("alias", help="other names for accounts").add_subparsers(
-        metavar="…", required=True
-    )
+    alias = groups.add_parser("alias", help="other names for accounts").add_subparsers(required=True)
     _command(alias, "list", alias_list, "every alias").add_argument("--json", action="store_true")
     added = _command(alias, "add", alias_add, "a new alias, or more targets for one")
     added.add_argument("address")

@@ -45,7 +45,8 @@ def guide(config: Config, path: Path, passwords: dict[str, str]) -> str:
     mta = f"{_short(Path(sys.argv[0]).with_name('mta'))} --config {path}"
     if not passwords:
         lines.append(f"A new password: {mta} account password {accounts[0]}")
-    lines += ["", *_commands(config, passwords), "", "Ctrl-C stops it; the mail stays.", ""]
+    lines += ["", *_commands(config, passwords), "What became of it:", f"    {mta} trace {accounts[-1]}"]
+    lines += ["", "Ctrl-C stops it; the mail stays.", ""]
     return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ LOOK = 0.2  # seconds between two looks at how far the server is
 
 def add_commands(mailbox: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta mailbox`."""
-    group = mailbox.add_subparsers(metavar="…", required=True)
+    group = mailbox.add_subparsers(required=True)
     text = "the mailboxes of an account, and what is in them"
     listed = group.add_parser("list", help=text, description=text)
     listed.add_argument("address")

@@ -82,7 +82,8 @@ class Domain(str):
         except MailError:
             name = ""
         if not name or name.startswith("[") or name.rpartition(".")[2].isdigit():  # no TLD is (RFC 3696 §2)
-            raise ValueError(f"{text!r} is not a domain name such as {cls.EXAMPLE}")
+            how = "" if text.isascii() else "; other letters are written as in the DNS, xn--…"
+            raise ValueError(f"{text!r} is not a domain name such as {cls.EXAMPLE}{how}")
         return cls(name)
 
 

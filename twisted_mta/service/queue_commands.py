@@ -27,7 +27,7 @@ _CRITERIA = ("sender", "recipient", "domain", "state")
 
 def add_commands(queue: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta queue`."""
-    group = queue.add_subparsers(metavar="…", required=True)
+    group = queue.add_subparsers(required=True)
     for name, command, text in (
         ("list", list_messages, "every message that is not yet at its end"),
         ("show", show, "one message with all its recipients"),

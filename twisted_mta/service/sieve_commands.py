@@ -29,7 +29,7 @@ from twisted_mta.store.scripts import BadScriptName, NoSuchScript, ScriptIsActiv
 
 def add_commands(sieve: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta sieve`."""
-    group = sieve.add_subparsers(metavar="…", required=True)
+    group = sieve.add_subparsers(required=True)
 
     def command(name: str, run: object, text: str, *arguments: str) -> argparse.ArgumentParser:
         parser = group.add_parser(name, help=text, description=text)
@@ -71,9 +71,9 @@ def test(config: Config, options: argparse.Namespace) -> None:
     mail = Mail(header, len(message), lambda: message[len(header) :])
     result = script.run(mail, SieveEnvelope(sender, recipient), _Here(Path(options.file).parent))
     if result.error is not None:
-        print(f"the script ends with an error: {result.error}")
+        print(_printable(f"the script ends with an error: {result.error}"))
     for action in result.actions:
-        print(_told(action))
+        print(_printable(_told(action)))
     if mail.edited:
         print("the header is changed; it would be:")
         for field in mail.fields:
@@ -104,6 +104,11 @@ class _Here(World):
 
     def utc_offset(self) -> int:
         return time.localtime().tm_gmtoff
+
+
+def _printable(line: str) -> str:
+    """Fit for a terminal, whatever the script or the message says."""
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _told(action: AnyAction) -> str:

@@ -33,7 +33,7 @@ _MOST = 1_000_000
 
 def add_commands(tls: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta tls`."""
-    group = tls.add_subparsers(metavar="…", required=True)
+    group = tls.add_subparsers(required=True)
     shown = group.add_parser(
         "policy", help="what counts for a domain; for one of ours, what to publish in the DNS"
     )

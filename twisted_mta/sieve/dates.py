@@ -13,6 +13,8 @@ from twisted_mta.sieve.run import Run
 
 _ZONE = re.compile(r"([+-])(\d\d):?(\d\d)\Z")
 _WRITTEN_ZONE = re.compile(rb"([+-])(\d\d)(\d\d)\s*(?:\([^)]*\)\s*)?\Z")
+_NAMED_ZONE = re.compile(rb"\s([A-Za-z]{3})\s*(?:\([^)]*\)\s*)?\Z")  # RFC 5322 §4.3
+_A_MIDNIGHT = 946_684_800.0  # of 2000-01-01, in UTC
 _JULIAN_EPOCH = 678_576  # the ordinal of 1858-11-17, on which day 0 of the modified Julian date began
 
 _PARTS: dict[str, Callable[[datetime.datetime], str]] = {
@@ -73,6 +75,8 @@ def _part(bound: Bound) -> str:
 
 def _written_offset(value: bytes) -> int:
     match = _WRITTEN_ZONE.search(value)
+    if match is None and (named := _NAMED_ZONE.search(value)):
+        return int(_A_MIDNIGHT - (parse_date(b"1 Jan 2000 00:00:00 " + named[1]) or _A_MIDNIGHT))
     if match is None or int(match[2]) > 23:
         return 0
     seconds = int(match[2]) * 3600 + int(match[3]) * 60
@@ -80,7 +84,8 @@ def _written_offset(value: bytes) -> int:
 
 
 def _date(bound: Bound) -> Test:
-    """RFC 5260 §4. The date of a Received field stands behind its last semicolon."""
+    """RFC 5260 §4: of several fields the first counts. The date of a Received field stands behind its last
+    semicolon."""
     index.check(bound)
     zone, part = _given_zone(bound), _part(bound)
     name, keys, matcher = bound.text("header-name"), bound.texts("keys"), bound.matcher
@@ -89,7 +94,7 @@ def _date(bound: Bound) -> Test:
 
     def holds(run: Run) -> bool:
         values = []
-        for field in index.chosen(bound, run.mail.raw(name.value(run))):
+        for field in index.chosen(bound, run.mail.raw(name.value(run)))[:1]:
             written = field.rpartition(b";")[2]
             seconds = parse_date(written)
             if seconds is None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twisted_mta.message.address import Address
-from twisted_mta.message.status import MailError
 from twisted_mta.sieve import extlists
 from twisted_mta.sieve.actions import Discard, FileInto, Keep, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.flag_list import flag_list
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Value
+from twisted_mta.sieve.mail import one_address
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
 
@@ -62,17 +61,17 @@ def _redirect(bound: Bound) -> Command:
     keeps, of_list = bound.has("copy"), bound.has("list")
     if address.constant is not None and not of_list:
         try:
-            Address.parse(address.constant, utf8=True)
-        except MailError as error:
-            raise bound.error(f'"{address.constant}" is no address: {error.text}') from None
+            one_address(address.constant)
+        except ValueError as error:
+            raise bound.error(str(error)) from None
 
     def execute(run: Run) -> None:
         written = address.value(run)
         for member in _members(run, written, bound.node.line) if of_list else (written,):
             try:
-                target = Address.parse(member, utf8=True)
-            except MailError as error:
-                raise RunError(f"redirect to no address: {error.text}", bound.node.line) from None
+                target = one_address(member)
+            except ValueError as error:
+                raise RunError(f"redirect to no address: {error}", bound.node.line) from None
             action = Redirect(str(target), modifiers(bound, run))
             run.act(action, bound.node.line, cancels_keep=not keeps)
 

@@ -10,6 +10,7 @@ from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
 from twisted_mta.sieve.mail import HeaderField
 from twisted_mta.sieve.run import Run
+from twisted_mta.sieve.strings import Text
 
 MAX_ADDED = 100_000  # octets that one run may add
 _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
@@ -25,7 +26,7 @@ _KEPT = frozenset(
 
 
 def _add(bound: Bound) -> Command:
-    name, value, last = bound.text("field-name"), bound.text("value"), bound.has("last")
+    name, value, last = _field_name(bound), bound.text("value"), bound.has("last")
 
     def execute(run: Run) -> None:
         field_name = _checked(name.value(run), bound)
@@ -43,7 +44,7 @@ def _add(bound: Bound) -> Command:
 
 def _delete(bound: Bound) -> Command:
     index.check(bound)
-    name = bound.text("field-name")
+    name = _field_name(bound)
     patterns = bound.texts("keys") if bound.has("keys") else ()
     matcher = bound.matcher
     assert matcher is not None
@@ -63,6 +64,13 @@ def _delete(bound: Bound) -> Command:
             mail.change([field for place, field in enumerate(mail.fields) if place not in gone])
 
     return execute
+
+
+def _field_name(bound: Bound) -> Text:
+    name = bound.text("field-name")
+    if name.constant is not None and not _NAME.match(name.constant):
+        raise bound.error(f'"{name.constant[:80]}" is no name of a field')
+    return name
 
 
 def _checked(name: str, bound: Bound) -> str:

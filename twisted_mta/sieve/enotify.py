@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from twisted_mta.message.address import Address
-from twisted_mta.message.status import MailError
 from twisted_mta.sieve.actions import Notify
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.fcc import file_copy
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Test
-from twisted_mta.sieve.mail import addresses
+from twisted_mta.sieve.mail import one_address
 from twisted_mta.sieve.mailto import parse_mailto
 from twisted_mta.sieve.run import Run
 
@@ -27,17 +25,6 @@ _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*=[^\0\n\r]*\Z")
 def percent_encoded(text: str) -> str:
     """RFC 5435 §6: whatever is not "unreserved" in a URI, octet by octet of its UTF-8."""
     return quote(text, safe="-._~", errors="replace")
-
-
-def author(written: str) -> Address:
-    """The address in the value of :from. Raises ValueError when it is not one mailbox."""
-    found = list(addresses([written.encode()]))
-    if len(found) != 1:
-        raise ValueError(f'"{written[:80]}" is not one address')
-    try:
-        return Address.parse(found[0], utf8=True)
-    except MailError as error:
-        raise ValueError(f'"{written[:80]}" is no address: {error.text}') from None
 
 
 def _notify(bound: Bound) -> Command:
@@ -80,7 +67,7 @@ def _trouble(given: dict[str, str], options: list[str]) -> str:
             return f'"{option[:80]}" is no option: it has to read name=value'
     try:
         if given.get("from"):
-            author(given["from"])
+            one_address(given["from"])
     except ValueError as error:
         return str(error)
     return ""

@@ -57,7 +57,7 @@ def _current(run: Run, variable: str) -> Flags:
 
 
 def _has_flag(bound: Bound) -> Test:
-    """RFC 5232 §6: each flag is a value."""
+    """RFC 5232 §4: each flag is a value; a key with spaces is several, an empty one is none."""
     matcher, keys = bound.matcher, bound.texts("keys")
     assert matcher is not None
     variables = bound.texts("variables") if bound.has("variables") else ()
@@ -68,7 +68,8 @@ def _has_flag(bound: Bound) -> Test:
         values: tuple[str, ...] = run.flags
         if variables:
             values = flag_list(run.variable(name.value(run)) for name in variables)
-        return matcher.any(run, values, keys)
+        words = [word for key in keys for word in key.value(run).split()]
+        return matcher.any_of(run, values, words)
 
     return holds
 

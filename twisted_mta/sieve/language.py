@@ -131,13 +131,13 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class MatchType:
-    """`operator`: it takes a string, such as "gt". `parts`: it looks into strings, which not every comparator
-    can do. `counts`: what is compared is the number of values. `matches` is asked for each value and key.
-    `trouble`: what is wrong with a key, if not all strings are keys."""
+    """`operator`: it takes a string, such as "gt"; this says what is wrong with one. `parts`: it looks into
+    strings, which not every comparator can do. `counts`: what is compared is the number of values. `matches`
+    is asked for each value and key. `trouble`: what is wrong with a key, if not all strings are keys."""
 
     name: str
     matches: Callable[[Run, str, Comparator, str, str], bool]
-    operator: bool = False
+    operator: Callable[[str], str] | None = None
     parts: bool = False
     counts: bool = False
     trouble: Callable[[str], str] | None = None

@@ -19,7 +19,7 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\n]++|\#[^\n]*+)++)
     |(?P<comment>/\*.*?\*/)
-    |(?P<multiline>text:[ \t]*+(?:\#[^\n]*+)?+\r?\n)
+    |(?P<multiline>(?i:text):[ \t]*+(?:\#[^\n]*+)?+\r?\n)
     |(?P<tag>:[A-Za-z_][A-Za-z0-9_]*+)
     |(?P<identifier>[A-Za-z_][A-Za-z0-9_]*+)
     |(?P<number>[0-9]++)(?P<unit>[KMGkmg]?+)(?![A-Za-z0-9_])

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from twisted_mta.message.address import Address
 from twisted_mta.message.address_list import parse_addresses
 from twisted_mta.message.encoded_word import decode
 from twisted_mta.message.headers import fields, header_end
 from twisted_mta.message.mime import Part, scan
+from twisted_mta.message.status import MailError
 
 
 class HeaderField(NamedTuple):
@@ -58,7 +60,7 @@ class Header:
         """The same, decoded."""
         found = self._texts.get(name)
         if found is None:
-            found = [decode(value).strip(" \t") for value in self.raw(name)]
+            found = [_whole(decode(value)).strip(" \t") for value in self.raw(name)]
             self._texts[name] = found
         return found
 
@@ -82,6 +84,7 @@ class Mail(Header):
         self._block = block
         self._body = body
         self._read: bytes | None = None
+        self._whole: bytes | None = None
         self._structure: Part | None = None
 
     @property
@@ -94,7 +97,9 @@ class Mail(Header):
     @property
     def data(self) -> bytes:
         """The whole message as it is now."""
-        return self._block + self.body
+        if self._whole is None:
+            self._whole = self._block + self.body
+        return self._whole
 
     @property
     def structure(self) -> Part:
@@ -107,7 +112,7 @@ class Mail(Header):
         """Give it other header fields."""
         self._set(fields)
         self._block = b"".join(b"%b:%b\r\n" % field for field in fields) + b"\r\n"
-        self._structure = None
+        self._whole = self._structure = None
         self.edited = True
 
     def rewrite(self, data: bytes) -> None:
@@ -117,13 +122,35 @@ class Mail(Header):
         self._set(header_fields(self._block))
         self._read = data[len(self._block) :]
         self.size = len(data)
-        self._structure = None
+        self._whole, self._structure = data, None
         self.edited = True
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which UTF-7 can bring along and nobody can write down."""
+    return (
+        text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    )
 
 
 def header_fields(block: bytes) -> list[HeaderField]:
     """The fields of a header block; lines that are none are left out."""
     return [HeaderField(field.name, field.value) for field in fields(block) if field.name]
+
+
+def one_address(written: str) -> Address:
+    """The address that mail is sent to or from, perhaps with a name before it (RFC 5228 §2.4.2.3). Raises
+    ValueError when it is not one, or a group."""
+    found = list(parse_addresses(written.encode("utf-8", "replace")))
+    if len(found) != 1:
+        raise ValueError(f'"{written[:80]}" is not one address')
+    try:
+        if written.rstrip().endswith(">") and not found[0].route and found[0].local and found[0].domain:
+            pieces = found[0].local + b"@" + found[0].domain
+            return Address.parse(pieces.decode("utf-8", "replace"), utf8=True)
+        return Address.parse(written.strip(), utf8=True)
+    except MailError as error:
+        raise ValueError(f'"{written[:80]}" is no address: {error.text}') from None
 
 
 def addresses(values: Iterable[bytes]) -> Iterator[str]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twisted_mta.sieve.comparators import Comparator
-from twisted_mta.sieve.glob import glob
+from twisted_mta.sieve.errors import RunError
+from twisted_mta.sieve.glob import MAX_PATTERN, glob
 from twisted_mta.sieve.language import MatchType
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
@@ -21,14 +22,19 @@ class Matcher:
     operator: Text | None = None
 
     def any(self, run: Run, values: Iterable[str], keys: Sequence[Text]) -> bool:
-        """Whether some value matches some key. Raises RunError."""
+        """Whether some value matches some key. Raises RunError, also when there are so many that it takes too
+        long."""
+        return self.any_of(run, values, [key.value(run) for key in keys])
+
+    def any_of(self, run: Run, values: Iterable[str], wanted: Sequence[str]) -> bool:
+        """The same with keys that are known already."""
         operator = self.operator.value(run).lower() if self.operator is not None else ""
-        wanted = [key.value(run) if key.constant is None else key.constant for key in keys]
         if self.kind.counts:
             values = [str(sum(1 for _ in values))]
         matches, comparator = self.kind.matches, self.comparator
         for value in values:
             for key in wanted:
+                run.compare()
                 if matches(run, operator, comparator, value, key):
                     return True
         return False
@@ -46,13 +52,20 @@ def _contains(run: Run, operator: str, comparator: Comparator, value: str, key: 
 
 def _matches(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:
     assert comparator.fold is not None
-    places = glob(comparator.fold(key)).match(comparator.fold(value))
+    if trouble := _trouble(key):
+        raise RunError(f"no pattern: {trouble}")
+    places = glob(comparator.fold(key)).match(comparator.fold(value), run.pause)
     if places is None:
         return False
     run.matched = (value, *(value[start:end] for start, end in places))
     return True
 
 
+def _trouble(pattern: str) -> str:
+    """What is wrong with it, "" when nothing is."""
+    return f"it is longer than {MAX_PATTERN} characters" if len(pattern) > MAX_PATTERN else ""
+
+
 IS = MatchType("is", _is)
 CONTAINS = MatchType("contains", _contains, parts=True)
-MATCHES = MatchType("matches", _matches, parts=True)
+MATCHES = MatchType("matches", _matches, parts=True, trouble=_trouble)

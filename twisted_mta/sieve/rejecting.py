@@ -10,6 +10,7 @@ from twisted_mta.sieve.actions import Action, FileInto, Keep, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec
 from twisted_mta.sieve.run import Run
+from twisted_mta.sieve.vacation import Vacation
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,19 @@ class Reject(Action):
     early: bool
 
 
+_DELIVERING = (Keep, FileInto, Redirect, Vacation)  # RFC 5429 §2.4
+
+
 def _rejecting(early: bool) -> Callable[[Bound], Command]:
     def build(bound: Bound) -> Command:
         reason = bound.text("reason")
 
         def execute(run: Run) -> None:
-            if any(isinstance(earlier, Keep | FileInto | Redirect | Reject) for earlier in run.actions):
-                raise RunError("a message that is delivered cannot be refused, too", bound.node.line)
+            if any(isinstance(earlier, _DELIVERING) for earlier in run.actions):
+                wrong = "a message that is delivered or answered cannot be refused, too"
+                raise RunError(wrong, bound.node.line)
             run.act(Reject(reason.value(run), early), bound.node.line)
+            run.refused = True
 
         return execute
 

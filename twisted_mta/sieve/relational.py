@@ -22,15 +22,19 @@ _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _compares(run: Run, relation: str, comparator: Comparator, value: str, key: str) -> bool:
-    if relation not in _RELATIONS:
-        raise RunError(f'"{relation}" is none of {" ".join(_RELATIONS)}')
+    if wrong := _wrong(relation):
+        raise RunError(wrong)
     return _RELATIONS[relation](comparator.key(value), comparator.key(key))
+
+
+def _wrong(relation: str) -> str:
+    return "" if relation.lower() in _RELATIONS else f'"{relation[:20]}" is none of {" ".join(_RELATIONS)}'
 
 
 EXTENSION = Extension(
     "relational",
     match_types=(
-        MatchType("value", _compares, operator=True),
-        MatchType("count", _compares, operator=True, counts=True),
+        MatchType("value", _compares, operator=_wrong),
+        MatchType("count", _compares, operator=_wrong, counts=True),
     ),
 )

@@ -16,17 +16,16 @@ from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import encode
 from twisted_mta.message.headers import header_end
 from twisted_mta.sieve.body import content
-from twisted_mta.sieve.enotify import author
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
-from twisted_mta.sieve.mail import HeaderField, Mail, header_fields
+from twisted_mta.sieve.mail import HeaderField, Mail, header_fields, one_address
 from twisted_mta.sieve.parts import part_at_hand
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.variables import MODIFIERS, modified
 
 MAX_GROWN = 1024 * 1024  # octets that a run may add to a message by replacing and enclosing
 _PLAIN = b"Content-Type: text/plain; charset=utf-8\r\n"
-_LINE_END = re.compile(r"\r?\n")
+_LINE_END = re.compile(r"\r\n?|\n")
 _DELIMITER_LIKE = re.compile(rb"^--", re.MULTILINE)
 
 
@@ -80,7 +79,7 @@ def _replace(bound: Bound) -> Command:
 def _no_author(written: str) -> str:
     """What is wrong with the value of :from, "" when nothing is."""
     try:
-        author(written)
+        one_address(written)
     except ValueError as error:
         return str(error)
     return ""

@@ -7,16 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from twisted_mta.sieve.actions import AnyAction, Notify, Redirect
+from twisted_mta.sieve.actions import AnyAction, Discard, Notify, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.world import World
+
+_COMPARISONS = 16  # between two looks at the clock; each may go through a megabyte
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`cpu` in seconds; `text` in characters of one string that variables make; `variables`: names in one
-    script. `includes`: scripts that are included, each time counted; `depth`: in each other."""
+    script; `memory`: characters in the variables of all scripts. `includes`: scripts that are included, each
+    time counted; `depth`: in each other."""
 
     steps: int = 100_000  # commands and tests
     cpu: float = 5.0
@@ -25,6 +28,7 @@ class Limits:
     notifications: int = 5
     text: int = 100_000
     variables: int = 1000
+    memory: int = 10_000_000
     includes: int = 100
     depth: int = 10
 
@@ -55,7 +59,8 @@ class Run:
     """`implicit_keep` is what RFC 5228 §2.10.2 says: true until some action takes its place. `flags` is the
     internal variable of imap4flags. `compile` makes a script of a text, and may raise SieveError; `included`:
     the scripts that were included, by location and name; `within`: those of them that are being executed.
-    `loops`: those around the command at hand."""
+    `loops`: those around the command at hand. `refused`: nothing may be delivered or answered any more
+    (RFC 5429 §2.4)."""
 
     def __init__(
         self,
@@ -79,6 +84,9 @@ class Run:
         self.loops: list[Loop] = []
         self._globals: dict[str, str] = {}
         self._steps = 0
+        self._comparisons = 0
+        self._room = limits.memory
+        self.refused = False
         self._begun = world.cpu_seconds()
 
     def step(self, line: int) -> None:
@@ -86,11 +94,23 @@ class Run:
         self._steps += 1
         if self._steps > self.limits.steps:
             raise RunError(f"the script takes more than {self.limits.steps} steps", line)
+        self.pause(line)
+
+    def compare(self) -> None:
+        """One more value against one more key; a test may have many of both. Raises RunError."""
+        self._comparisons += 1
+        if not self._comparisons % _COMPARISONS:
+            self.pause()
+
+    def pause(self, line: int = 0) -> None:
+        """In the middle of something that may take long. Raises RunError when all has taken too long."""
         if self.world.cpu_seconds() - self._begun > self.limits.cpu:
             raise RunError(f"the script takes more than {self.limits.cpu} seconds", line)
 
     def act(self, action: AnyAction, line: int, *, cancels_keep: bool = True) -> None:
         """Decide on something; the same twice is once (RFC 5228 §2.10.3). Raises RunError."""
+        if self.refused and not isinstance(action, Discard | Notify):
+            raise RunError("a message that is refused cannot be delivered or answered, too", line)
         if cancels_keep:
             self.implicit_keep = False
         if action in self.actions:
@@ -127,7 +147,11 @@ class Run:
         variables, own = self._place(name)
         if own not in variables and len(variables) == self.limits.variables:
             raise RunError(f"more than {self.limits.variables} variables", line)
-        variables[own] = self.bounded(value)
+        text = self.bounded(value)
+        self._room += len(variables.get(own, "")) - len(text)
+        if self._room < 0:
+            raise RunError(f"more than {self.limits.memory} characters in variables", line)
+        variables[own] = text
 
     def _place(self, name: str) -> tuple[dict[str, str], str]:
         """The variables that one of this name belongs to, and its name there."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _ENCODED = re.compile(
     r"\$\{(?:(hex):[ \t\r\n]*([0-9a-f]{1,2}(?:[ \t\r\n]+[0-9a-f]{1,2})*)"
-    r"|(unicode):[ \t\r\n]*([0-9a-f]{1,6}(?:[ \t\r\n]+[0-9a-f]{1,6})*))[ \t\r\n]*\}",
+    r"|(unicode):[ \t\r\n]*([0-9a-f]++(?:[ \t\r\n]++[0-9a-f]++)*+))[ \t\r\n]*\}",
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"\$\{([0-9]{1,9}|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)\}")
@@ -50,6 +50,7 @@ def decode_characters(text: str) -> str:
 def _decoded(match: re.Match[str]) -> str:
     if match[1]:
         return bytes(int(number, 16) for number in match[2].split()).decode("utf-8")
-    text = "".join(chr(int(number, 16)) for number in match[4].split())
+    # Seven digits are enough for what is no character, and a million of them would take long to read.
+    text = "".join(chr(int(number.lstrip("0")[:7] or "0", 16)) for number in match[4].split())
     text.encode("utf-8")  # surrogates are no characters
     return text

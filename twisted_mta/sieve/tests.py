@@ -26,8 +26,10 @@ _KEYS = Parameter("keys", Kind.STRINGS)
 _ADDRESS_FIELDS = frozenset(
     (
         *("from", "to", "cc", "bcc", "sender", "reply-to", "return-path", "delivered-to", "x-original-to"),
-        *("resent-from", "resent-to", "resent-cc", "resent-bcc", "resent-sender", "resent-reply-to"),
-        *("disposition-notification-to", "errors-to"),
+        *("resent-from", "resent-to", "resent-cc", "resent-bcc", "resent-sender"),
+        *("disposition-notification-to", "errors-to", "return-receipt-to", "apparently-to", "envelope-to"),
+        *("x-envelope-to", "x-envelope-from", "mail-followup-to", "mail-reply-to", "resent-reply-to"),
+        *("list-post", "x-delivered-to", "x-forwarded-to", "x-complaints-to", "abuse-reports-to"),
     )
 )
 

@@ -196,7 +196,12 @@ class Validator:
         for key in (keys,) if isinstance(keys, Text) else cast("tuple[Text, ...]", keys):
             if key.constant is not None and kind.trouble and (trouble := kind.trouble(key.constant)):
                 raise _at(node, f'"{key.constant}" is no key for ":{name}": {trouble}')
-        return Matcher(kind, comparator, cast(Text, tags[name]) if kind.operator else None)
+        if kind.operator is None:
+            return Matcher(kind, comparator)
+        operator = cast(Text, tags[name])
+        if operator.constant is not None and (wrong := kind.operator(operator.constant)):
+            raise _at(node, wrong)
+        return Matcher(kind, comparator, operator)
 
     def _comparator(self, node: Node, name: Text | None) -> Comparator:
         if name is None:

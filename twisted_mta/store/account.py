@@ -334,10 +334,8 @@ class Account:
             done.callback(visit.value)  # type: ignore[arg-type]
 
     def _finish(self, visit: _Visit) -> None:
-        try:
-            self._apply(visit.steps or ())
-        finally:
-            self._under_way -= 1
+        self._apply(visit.steps or ())
+        self._under_way -= 1
         if visit.behind:
             self.upkeep.untidy(self)
 

@@ -72,8 +72,8 @@ def _count(index: Index, home: str, times: int) -> None:
         if not is_full(error):
             raise
         return
-    index.on_reserve = lambda: write(home, Reached(times, index.reserved()))
-    index.on_reserve()
+    index.on_reserve = lambda reserved: write(home, Reached(times, reserved))
+    index.on_reserve(index.reserved())
 
 
 def read(home: str) -> Reached | None:

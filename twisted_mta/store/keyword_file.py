@@ -124,8 +124,11 @@ def _locked(path: str, patience: float) -> Iterator[None]:
 
 def _is_orphan(path: str) -> bool:
     """True for the lock of a process on this host that is no more."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        process, _, host = file.read(300).partition(":")
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            process, _, host = file.read(300).partition(":")
+    except PermissionError:  # another user's
+        return False
     if host.strip() != socket.gethostname() or not process.isdecimal():
         return False
     if int(process) == os.getpid():  # of an earlier process, with the number that this one has got

@@ -35,16 +35,28 @@ class ScriptMemory:
 
     def remember(self, until: dict[str, float], now: float) -> None:
         """Remember each key until then."""
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        with self._open() as database:
-            database.execute(_TABLE)
+        with self._writing() as database:
             database.execute("DELETE FROM seen WHERE until <= ?", (now,))
             rows = [(_digest(key), when) for key, when in until.items()]
             database.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", rows)
-            (count,) = database.execute("SELECT count(*) FROM seen").fetchone()
-            if count > _MOST:
-                oldest = "SELECT key FROM seen ORDER BY until LIMIT ?"
-                database.execute(f"DELETE FROM seen WHERE key IN ({oldest})", (count - _MOST,))
+            _shorten(database)
+
+    def is_new(self, key: str, until: float, now: float) -> bool:
+        """Remember a key until then, unless it is remembered already. Of several that ask at once, one is
+        told that it is new."""
+        with self._writing() as database:
+            database.execute("DELETE FROM seen WHERE until <= ?", (now,))
+            row = (_digest(key), until)
+            added = database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", row).rowcount
+            _shorten(database)
+        return added > 0
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
             database.commit()
 
     @contextmanager
@@ -53,6 +65,13 @@ class ScriptMemory:
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_TABLE)
             yield database
+
+
+def _shorten(database: sqlite3.Connection) -> None:
+    (count,) = database.execute("SELECT count(*) FROM seen").fetchone()
+    if count > _MOST:
+        oldest = "SELECT key FROM seen ORDER BY until LIMIT ?"
+        database.execute(f"DELETE FROM seen WHERE key IN ({oldest})", (count - _MOST,))
 
 
 def _digest(key: str) -> bytes:

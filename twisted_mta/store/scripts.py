@@ -19,6 +19,7 @@ DIRECTORY = "sieve"
 _ACTIVE = "active"
 _SUFFIX = ".sieve"
 _MAX_FILE_NAME = 240  # octets
+Stamp = tuple[int, int, int]  # of a script: its file, when that was written, its octets
 _FORBIDDEN = frozenset(("Cc", "Cs", "Cn", "Zl", "Zp"))
 
 
@@ -123,7 +124,7 @@ class Scripts:
         except OSError:
             return ""
 
-    def stamp(self) -> tuple[int, int, int] | None:
+    def stamp(self) -> Stamp | None:
         """What changes when another script is in use, or another text of it; None while none is. One stat."""
         try:
             found = os.stat(self.directory / _ACTIVE)

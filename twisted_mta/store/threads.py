@@ -7,8 +7,8 @@ Threads of Python hinder each other: with every system call the interpreter lock
 thread works alone as long as it keeps up, and the reactor is called once for all that was done when
 there is nothing left to do. Another one stands in for it while it waits for the disk (`away`), and when work
 has waited for `PATIENCE`, because something takes long, one more joins, and results that are there already
-are taken. (Ten deliveries at a time into ten
-mailboxes cost half the processor time of eight threads that start at once.)
+are taken. (Ten deliveries at a time into ten mailboxes cost half the processor time of eight threads that
+start at once.)
 """
 
 from __future__ import annotations

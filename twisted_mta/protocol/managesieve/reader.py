@@ -18,11 +18,13 @@ Argument = str | bytes | int
 
 
 class BadLine(Exception):
-    """A command that cannot be read. `fatal`: nobody knows where the next one begins."""
+    """A command that cannot be read. `fatal`: nobody knows where the next one begins. `code`: of the reply
+    (RFC 5804 §1.3)."""
 
-    def __init__(self, text: str, *, fatal: bool = False) -> None:
+    def __init__(self, text: str, *, fatal: bool = False, code: str = "") -> None:
         super().__init__(text)
         self.fatal = fatal
+        self.code = code
 
 
 class CommandReader:
@@ -115,7 +117,7 @@ class CommandReader:
         literals, self._literals = self._literals, []
         too_large, self._too_large = self._too_large, False
         if too_large:
-            raise BadLine("Literal too large")
+            raise BadLine("Literal too large", code="QUOTA/MAXSIZE")
         dialog = line.startswith(b"-")
         verb = _VERB.match(line)
         if verb is None and not dialog:

@@ -174,7 +174,7 @@ class ManageSieveServer:
         if error.fatal or self._errors >= self._limits.errors:
             self.shut(str(error))
         else:
-            self.refuse(str(error))
+            self.refuse(str(error), error.code if self._owner else "")
 
     # Commands
 

@@ -27,7 +27,7 @@ _ENVID_LIMIT = 100  # characters, RFC 3461 §4.4
 _ORCPT_LIMIT = 500  # characters, RFC 3461 §4.2
 _ORCPT = re.compile(r"([A-Za-z0-9!#$%&'*/?^_`{|}~-]+);(.+)\Z")
 _NOTIFY = frozenset(("SUCCESS", "FAILURE", "DELAY"))
-_BY = re.compile(r"(-?[0-9]{1,9});([NR])(T?)\Z", re.IGNORECASE)
+_BY = re.compile(r"([-+]?[0-9]{1,9});([NR])(T?)\Z", re.IGNORECASE)
 _PRIORITY = re.compile(r"-?[0-9]\Z")
 _SECONDS = re.compile(r"[0-9]{1,9}\Z")
 _CERTIFIER = re.compile(r"([A-Za-z0-9+/]{27}=)(?::[0-9]{1,9})?\Z")  # RFC 3885 §3.1: the SHA-1 of a secret

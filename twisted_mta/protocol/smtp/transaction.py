@@ -26,6 +26,7 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]+")
 _CERTIFIER = re.compile(r"[\x21-\x3c\x3e-\x7e]+=*")
 _NOTIFY = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
+_LONGEST_ORCPT = 500  # characters, RFC 3461 §4.2
 _LATEST = 999_999_999  # seconds, the nine digits of RFC 2852 §3
 
 
@@ -128,5 +129,6 @@ def _dsn_parameters(recipient: EnvelopeRecipient, utf8: bool) -> bytes:
     if recipient.notify:
         said += b" NOTIFY=" + ",".join(name for name in _NOTIFY if name in recipient.notify).encode("ascii")
     if recipient.orcpt and (original := original_recipient(recipient.orcpt, utf8=utf8)):
-        said += b" ORCPT=" + original
+        # One that its encoding has made too long is left out, for the sake of the recipient.
+        said += b" ORCPT=" + original if len(original) <= _LONGEST_ORCPT else b""
     return said

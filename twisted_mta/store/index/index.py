@@ -48,7 +48,7 @@ class Index:
 
     def __init__(self, path: str) -> None:
         self._db = connect(path)
-        self.on_reserve: Callable[[], None] = lambda: None  # more UIDs of a mailbox have been reserved
+        self.on_reserve: Callable[[Mapping[int, int]], None] = lambda reserved: None  # told `reserved` anew
         self.generation = 0  # changes whenever mailboxes or subscriptions may be other ones
         self._tombstones: dict[int, int] = {}  # how many rows of `vanished` a mailbox has
         self._reserved: dict[int, int] = {}  # so many UIDs of a mailbox, or more, are reserved and not given
@@ -254,7 +254,7 @@ class Index:
                 end = uid_next + count + UID_BLOCK
                 with self.transaction(durable=True):
                     self._db.execute("UPDATE mailboxes SET uid_reserved = ? WHERE id = ?", (end, mailbox))
-                self.on_reserve()
+                self.on_reserve(self.reserved())
             left = end - uid_next - count
         self._reserved[mailbox] = left
 

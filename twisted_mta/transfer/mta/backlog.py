@@ -173,7 +173,8 @@ class Backlog:
 
     async def _read_again(self, position: Position) -> None:
         second = self._second
-        page = await self._queue.due(position, self._position[0], _PAGE)
+        # Up to now, and not to where the first position has come: what was passed over may have come since.
+        page = await self._queue.due(position, max(self._position[0], self._clock.seconds()), _PAGE)
         if self._second is not second:
             return
         self._admit(page.recipients)

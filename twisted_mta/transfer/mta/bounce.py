@@ -25,6 +25,8 @@ from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.records import NewMessage
 
+_QUICK = 10  # recipients
+
 
 class Bounces:
     """hostname: this host, as Reporting-MTA; postmaster: whom replies to reports reach; confidential: aliases
@@ -89,8 +91,9 @@ class Bounces:
         )
 
     async def _render(self, report: Report) -> Rendered:
-        """What is large takes its time, and takes it in a thread."""
-        if len(report.original) <= WHOLE_LIMIT:
+        """What is large takes its time, and takes it in a thread: for each recipient it is found out what a
+        server may have meant."""
+        if len(report.original) <= WHOLE_LIMIT and len(report.recipients) <= _QUICK:
             return render(report)
         return await self._queue.in_thread(render, report)
 

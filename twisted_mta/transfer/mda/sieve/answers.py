@@ -8,9 +8,9 @@ from pathlib import Path
 from twisted_mta.interfaces import IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.automatic import Answer, why_not
-from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
+from twisted_mta.message.envelope import Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.outcome import QueuedMessage
-from twisted_mta.sieve.vacation import Vacation
+from twisted_mta.sieve.vacation import DAY, Vacation
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.transfer.mda.sieve.filing import Sent
 
@@ -40,14 +40,11 @@ class Answers:
         if why_not(header, message.reverse_path, own):
             return False
         assert message.reverse_path is not None
-        if not answer.interval:
-            return True
         key = f"vacation\0{answer.handle}\0{message.reverse_path.key}"
-        now, memory = self._seconds(), ScriptMemory(home)
-        if memory.knows(key, now):
-            return False
-        memory.remember({key: now + answer.interval}, now)
-        return True
+        if not answer.interval:  # each message is answered, but none twice
+            key += f"\0{message.queue_id}"
+        now = self._seconds()
+        return ScriptMemory(home).is_new(key, now + (answer.interval or DAY), now)
 
     async def send(
         self, account: str, delivered_to: str, answer: Vacation, header: bytes, message: QueuedMessage
@@ -67,7 +64,9 @@ class Answers:
         )
         octets = made.render()
         await draft.write(octets)
-        await draft.commit(Envelope(None, (EnvelopeRecipient(message.reverse_path),)))
+        ascii_only = message.reverse_path.is_ascii and octets.partition(b"\r\n\r\n")[0].isascii()
+        recipients = (EnvelopeRecipient(message.reverse_path),)
+        await draft.commit(Envelope(None, recipients, MailParameters(smtputf8=not ascii_only)))
         to = message.reverse_path
         self._journey.tell("made", draft.queue_id, to=to, size=draft.size, about=message.queue_id)
         self._journey.tell("answered", message.queue_id, account=account, to=to, child=draft.queue_id)

@@ -51,7 +51,8 @@ def decision(
     seen: Sequence[tuple[str, float]] = (),
     error: str = "",
 ) -> Decision:
-    """The actions of a run, put together; a mailbox that is named twice gets one copy."""
+    """The actions of a run, put together. A mailbox that is named twice gets one copy, with the flags of the
+    last time (RFC 5232 §3)."""
     filings: dict[tuple[str, str], Filing] = {}
     redirects: dict[Address, None] = {}
     refusal = ""
@@ -59,11 +60,12 @@ def decision(
     for action in actions:
         match action:
             case Keep(flags):
-                filings.setdefault((INBOX, ""), Filing(INBOX, frozenset(flags)))
+                filings[INBOX, ""] = Filing(INBOX, frozenset(flags))
             case FileInto(mailbox, flags, modifiers):
                 use = str(modifiers.get("specialuse", ""))
-                filing = Filing(mailbox, frozenset(flags), "create" in modifiers, use)
-                filings.setdefault((mailbox, use), filing)
+                name = INBOX if mailbox.upper() == INBOX else mailbox
+                create = "create" in modifiers or ((name, use) in filings and filings[name, use].create)
+                filings[name, use] = Filing(name, frozenset(flags), create, use)
             case Redirect(address):
                 redirects[Address.parse(address, utf8=True)] = None
             case Reject(reason):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.script import Script
 from twisted_mta.store.script_memory import ScriptMemory
-from twisted_mta.store.scripts import Scripts
+from twisted_mta.store.scripts import ScriptError, Scripts, Stamp
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.answers import Answers
 from twisted_mta.transfer.mda.sieve.decision import KEEP, Decision, decision
@@ -34,6 +35,7 @@ from twisted_mta.transfer.mda.sieve.notifying import Notifying
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 _COMPILED = 1000  # scripts that are kept ready
+_OCTETS = 8 << 20  # of their texts; what is made of them takes a multiple
 # Capabilities that ask for the list; what an included script asks for is not known beforehand.
 _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
 
@@ -65,7 +67,8 @@ class Filters:
         self._notifying = notifying
         self._common = common
         self._verdicts = verdicts
-        self._compiled: OrderedDict[str, tuple[object, Script | None]] = OrderedDict()
+        self._compiled: OrderedDict[str, tuple[Stamp, Script | None]] = OrderedDict()
+        self._octets = 0  # of the texts of those
 
     async def decide(
         self, account: str, content: Content, envelope: SieveEnvelope, queue_id: str
@@ -95,12 +98,16 @@ class Filters:
             now=self._reactor.seconds(),
             account=account,
         )
-        decided: Decision = await self._in_thread(_run, script, content, envelope, house)
+        try:
+            decided: Decision = await self._in_thread(_run, script, content, envelope, house)
+        except Exception as error:  # a fault of ours, or of what the script remembers: no reason to wait
+            self.log.failure("{queue_id}: a script could not be run", queue_id=queue_id)
+            decided = replace(KEEP, error=f"it could not be run: {type(error).__name__}")
         if decided.error:
             self._journey.tell("sieve-failed", queue_id, account=account, reason=decided.error)
         return decided
 
-    async def _script(self, account: str, home: Path, stamp: object, queue_id: str) -> Script | None:
+    async def _script(self, account: str, home: Path, stamp: Stamp, queue_id: str) -> Script | None:
         """The compiled script; None when it is none, which its owner was told when it was put there."""
         known = self._compiled.get(account)
         if known is not None and known[0] == stamp:
@@ -108,13 +115,23 @@ class Filters:
             return known[1]
         try:
             script: Script | None = await self._in_thread(_compile, home)
-        except (SieveError, OSError) as error:
+        except SieveError as error:
             self._journey.tell("sieve-failed", queue_id, account=account, reason=str(error))
             script = None
-        self._compiled[account] = (stamp, script)
-        if len(self._compiled) > _COMPILED:
-            self._compiled.popitem(last=False)
+        except (ScriptError, OSError) as error:  # what is not there, or cannot be read, may be next time
+            reason = f"the script cannot be read: {error}"
+            self._journey.tell("sieve-failed", queue_id, account=account, reason=reason)
+            return None
+        self._keep_ready(account, stamp, script)
         return script
+
+    def _keep_ready(self, account: str, stamp: Stamp, script: Script | None) -> None:
+        before = self._compiled.pop(account, None)
+        self._compiled[account] = (stamp, script)
+        self._octets += stamp[2] - (before[0][2] if before is not None else 0)
+        while len(self._compiled) > _COMPILED or self._octets > _OCTETS:
+            _, ((_, _, size), _) = self._compiled.popitem(last=False)
+            self._octets -= size
 
     async def follow_up(
         self, account: str, delivered_to: str, message: QueuedMessage, decided: Decision
@@ -196,4 +213,8 @@ def _header(content: Content) -> bytes:
 
 
 def _body(content: Content, start: int) -> bytes:
-    return b"".join(content.chunks())[start:]
+    pieces = []
+    for chunk in content.chunks():
+        pieces.append(chunk[start:] if start else chunk)
+        start = max(start - len(chunk), 0)
+    return b"".join(pieces)

@@ -18,7 +18,7 @@ from twisted_mta.message.envelope import Envelope, EnvelopeRecipient, MailParame
 from twisted_mta.message.headers import first_value
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.sieve.actions import Notify
-from twisted_mta.sieve.enotify import author
+from twisted_mta.sieve.mail import one_address
 from twisted_mta.sieve.mailto import parse_mailto
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.transfer.mda.sieve.filing import Sent
@@ -57,11 +57,8 @@ class Notifying:
         if submitted != b"no" or not (uri.to or uri.cc):
             return False
         key = f"notify\0{message.queue_id}\0{delivered_to}\0{notify.method}\0{notify.text}"
-        now, memory = self._seconds(), ScriptMemory(home)
-        if memory.knows(key, now):
-            return False
-        memory.remember({key: now + DAY}, now)
-        return True
+        now = self._seconds()
+        return ScriptMemory(home).is_new(key, now + DAY, now)
 
     async def send(
         self, account: str, delivered_to: str, notify: Notify, header: bytes, message: QueuedMessage
@@ -117,5 +114,5 @@ def _sender(wanted: str, account: str, owner: Address) -> Address:
     """What :from says, when that is an address of the owner, and otherwise where the mail came to."""
     if not wanted:
         return owner
-    address = author(wanted)
+    address = one_address(wanted)
     return address if address.key in (account.lower(), owner.key) else owner

@@ -217,9 +217,13 @@ class Relay:
         utf8 = message.parameters.smtputf8 and not await self._has_ascii_header(message.content)
         most = min(self._limits.recipients, session.engine.limits.recipients or self._limits.recipients)
         while remaining and (self._connector.may_go_on(session) or not session.messages):
-            alias = remaining[0].original_path
-            together = [recipient for recipient in remaining if recipient.original_path == alias]
-            batch = together[:most]
+            # An address that needs SMTPUTF8 must not stand in the way of those that do not.
+            alias, plain = remaining[0].original_path, remaining[0].forward_path.is_ascii
+            batch = [
+                recipient
+                for recipient in remaining
+                if recipient.original_path == alias and recipient.forward_path.is_ascii is plain
+            ][:most]
             mark = b"" if alias is None else f"Delivered-To: {alias}\r\n".encode()
             transaction = Transaction(
                 message.reverse_path,
