@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.data import CHUNK
+from twisted_mta.protocol.smtp.data import CHUNK, PATIENCE
 from twisted_mta.protocol.smtp.events import DataChunk, DataEnd, DataSpoiled
 
 _BARE = MailError(550, "5.5.2", "Content holds a bare CR or bare LF")
@@ -91,6 +91,11 @@ class ChunkReader:
         content = bytes(self._waiting)
         self._waiting.clear()
         return DataChunk(content)
+
+    @property
+    def hopeless(self) -> bool:
+        """As DataReader's."""
+        return self._total > PATIENCE * self._max_size
 
     @property
     def finished(self) -> bool:

@@ -11,6 +11,7 @@ from twisted_mta.protocol.framing import DataDecoder
 from twisted_mta.protocol.smtp.events import DataChunk, DataEnd, DataSpoiled
 
 CHUNK = 16 * 1024  # octets; a client that drips makes no event before
+PATIENCE = 2  # times the limit: content that goes on for longer ends the connection
 
 
 class DataReader:
@@ -57,6 +58,11 @@ class DataReader:
         content = bytes(self._waiting)
         self._waiting.clear()
         return DataChunk(content)
+
+    @property
+    def hopeless(self) -> bool:
+        """True when so much came behind the limit that nobody needs to wait for the end."""
+        return self._size > PATIENCE * self._max_size
 
     @property
     def finished(self) -> bool:

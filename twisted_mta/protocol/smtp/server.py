@@ -399,6 +399,9 @@ class SmtpServer:
             self._lines.receive(octets)
             return
         self._data.feed(octets)
+        if self._data.hopeless:
+            self.shut(MailError(552, "5.3.4", f"Messages may have {self._limits.message} octets; closing"))
+            return
         if self._data.rest:
             self._lines.receive(self._data.rest)
 
