@@ -155,10 +155,10 @@ class QueueDatabase:
         finished = self._remove_finished(list(touched), [end[-1] for end in reached])
         if len(finished) < len(touched):
             self._connection.executemany(_END, reached)
+        last = {settlement.message: settlement for settlement in settlements}
         return [
-            replace(replaced[id(s)], finished=s.message in finished)
-            if id(s) in replaced
-            else Settled(s.message in finished)
+            # Of several that finish a message together one is told so.
+            replace(replaced.get(id(s), Settled()), finished=s.message in finished and last[s.message] is s)
             for s in settlements
         ]
 
