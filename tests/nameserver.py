@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dns.exception
@@ -50,41 +50,29 @@ def free_udp_port() -> int:
             return port
 
 
-class Nameserver:
-    """`zones`: zone name to the text of its zone file. A text that is not a zone file makes a zone that is
-    answered with SERVFAIL; names outside all zones are answered with REFUSED. Running once constructed."""
+class DnsServer:
+    """A DNS server as a process, running once constructed: `command` with the port it is to answer at, `zone`
+    which it is asked about until it does, `log` what it leaves, `question` seconds for one answer."""
 
-    def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
-        nsd = program("nsd")
-        self.port = free_udp_port()
-        for name, text in zones.items():
-            (directory / f"{name}.zone").write_text(text)
-        config = directory / "nsd.conf"
-        config.write_text(
-            CONFIG.format(port=self.port, directory=directory)
-            + "".join(ZONE.format(name=name) for name in zones)
-        )
-        self._log = directory / "nsd.log"
-        self._process = subprocess.Popen(
-            [nsd, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+    def __init__(self, command: Sequence[str], *, port: int, zone: str, log: Path, question: float) -> None:
+        self.port = port
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            self._wait(next(iter(zones), "."))
+            self._wait(zone, log, question)
         except BaseException:
             self.stop()
             raise
 
-    def _wait(self, zone: str) -> None:
-        question = dns.message.make_query(zone, "SOA")
+    def _wait(self, zone: str, log: Path, question: float) -> None:
+        asked = dns.message.make_query(zone, "SOA")
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                dns.query.udp(question, "127.0.0.1", timeout=0.1, port=self.port)
+                dns.query.udp(asked, "127.0.0.1", timeout=question, port=self.port)
                 return
             except (OSError, dns.exception.DNSException):
                 continue
-        log = self._log.read_text() if self._log.exists() else ""
-        raise RuntimeError(f"nsd does not answer:\n{log}")
+        raise RuntimeError(f"no answer:\n{log.read_text() if log.exists() else ''}")
 
     def stop(self) -> None:
         """End it, and wait until it is gone."""
@@ -94,3 +82,24 @@ class Nameserver:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class Nameserver(DnsServer):
+    """NSD. `zones`: zone name to the text of its zone file. A text that is no zone file makes a zone that is
+    answered with SERVFAIL; names outside all zones are answered with REFUSED."""
+
+    def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
+        nsd, port = program("nsd"), free_udp_port()
+        for name, text in zones.items():
+            (directory / f"{name}.zone").write_text(text)
+        config = directory / "nsd.conf"
+        config.write_text(
+            CONFIG.format(port=port, directory=directory) + "".join(ZONE.format(name=name) for name in zones)
+        )
+        super().__init__(
+            [nsd, "-d", "-c", str(config)],
+            port=port,
+            zone=next(iter(zones), "."),
+            log=directory / "nsd.log",
+            question=0.1,
+        )

@@ -4,14 +4,10 @@ tools."""
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import dns.exception
-import dns.message
-import dns.query
-from nameserver import PATIENCE, free_udp_port
+from nameserver import DnsServer, free_udp_port
 from programs import program
 
 CONFIG = """\
@@ -57,46 +53,21 @@ def sign(zone: str, text: str, directory: Path) -> tuple[str, str]:
     return (directory / f"{zone}.signed").read_text(), (directory / f"{key}.key").read_text().strip()
 
 
-class Validator:
-    """`anchors`: trust anchors; `stubs`: zone to the port of the server that has it. Running once
-    constructed."""
+class Validator(DnsServer):
+    """Unbound. `anchors`: trust anchors; `stubs`: zone to the port of the server that has it."""
 
     def __init__(self, anchors: Sequence[str], stubs: Mapping[str, int], directory: Path) -> None:
-        unbound = program("unbound")
-        self.port = free_udp_port()
+        unbound, port = program("unbound"), free_udp_port()
         config = directory / "unbound.conf"
         lines = [f'    trust-anchor: "{anchor.partition(";")[0].strip()}"' for anchor in anchors]
         config.write_text(
-            CONFIG.format(port=self.port, directory=directory, anchors="\n".join(lines))
-            + "".join(STUB.format(zone=zone, port=port) for zone, port in stubs.items())
+            CONFIG.format(port=port, directory=directory, anchors="\n".join(lines))
+            + "".join(STUB.format(zone=zone, port=stub) for zone, stub in stubs.items())
         )
-        self._log = directory / "unbound.log"
-        self._process = subprocess.Popen(
-            [unbound, "-d", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        super().__init__(
+            [unbound, "-d", "-c", str(config)],
+            port=port,
+            zone=next(iter(stubs)),
+            log=directory / "unbound.log",
+            question=0.5,
         )
-        try:
-            self._wait(next(iter(stubs)))
-        except BaseException:
-            self.stop()
-            raise
-
-    def _wait(self, zone: str) -> None:
-        question = dns.message.make_query(zone, "SOA")
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                dns.query.udp(question, "127.0.0.1", timeout=0.5, port=self.port)
-                return
-            except (OSError, dns.exception.DNSException):
-                continue
-        log = self._log.read_text() if self._log.exists() else ""
-        raise RuntimeError(f"unbound does not answer:\n{log}")
-
-    def stop(self) -> None:
-        """End it, and wait until it is gone."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()

@@ -98,7 +98,8 @@ def test_two_settlements_of_one_message_in_one_batch(database: SelectedQueue) ->
     message = new(1, "bob@b.test", "cy@c.test")
     database.commit([message], [])
     settlements = [Settlement(1, 1.0, (Result(recipient, DELIVERED),)) for recipient in message.recipients]
-    assert [settled.finished for settled in database.commit([], settlements)] == [False, True]  # one of them tells of it
+    # One of them tells of it.
+    assert [settled.finished for settled in database.commit([], settlements)] == [False, True]
     assert database.message(1) is None
 
 

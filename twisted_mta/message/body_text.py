@@ -20,7 +20,7 @@ from twisted_mta.message.encoded_word import decode
 from twisted_mta.message.folding import fold
 from twisted_mta.message.headers import fields
 from twisted_mta.message.html_text import declared_charset, html_text, without_quotations
-from twisted_mta.message.mime import Part
+from twisted_mta.message.mime import Part, parts
 from twisted_mta.message.parameters import parameter
 from twisted_mta.message.transfer_encoding import decode_transfer
 
@@ -57,7 +57,7 @@ def body_texts(data: bytes, root: Part) -> list[str]:
     attached file and for the header block of each enclosed message."""
     texts: list[str] = []
     room = MAX_TEXT
-    for part in _parts(root):
+    for part in parts(root):
         if room <= 0:
             break
         name = file_name(part)
@@ -103,17 +103,6 @@ def file_name(part: Part) -> str:
             charset, mark, _ = extended.partition(b"'")
             return decode_text(value, charset.decode("latin-1")) if mark else decode(value)
     return ""
-
-
-def _parts(root: Part) -> Iterator[Part]:
-    """Every part in the order of the message, with those of enclosed messages."""
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        if part.message is not None:
-            waiting.append(part.message)
-        waiting.extend(reversed(part.children))
 
 
 def _octets(data: bytes, part: Part, limit: int) -> tuple[bytes, bool]:

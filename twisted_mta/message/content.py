@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twisted_mta.message.headers import MAX_HEADER, header_end
+
 CHUNK = 64 * 1024  # octets read at a time
 
 
@@ -34,6 +36,17 @@ class Content:
         with self.path.open("rb") as file:
             while piece := file.read(CHUNK):
                 yield piece
+
+    def header(self) -> bytes:
+        """The header block with its empty line, or its first MAX_HEADER octets. Blocking reads, no further
+        than that. Raises OSError."""
+        block = b""
+        for chunk in self.chunks():
+            block += chunk
+            end = header_end(block)
+            if end >= 0 or len(block) > MAX_HEADER:
+                return block[: end if end >= 0 else MAX_HEADER]
+        return block
 
     def with_head(self, head: bytes) -> Content:
         """The same content with `head` put in front of it."""

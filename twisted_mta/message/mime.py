@@ -22,7 +22,7 @@ message/partial and external-body are plain leaves.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -101,6 +101,17 @@ def scan(data: bytes) -> Part:
         root.body_end = len(data)
         root.lines = data.count(b"\n", root.header_end)
     return root
+
+
+def parts(message: Part) -> Iterator[Part]:
+    """Every part in the order of the message, with those of enclosed messages."""
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if part.message is not None:
+            waiting.append(part.message)
+        waiting.extend(reversed(part.children))
 
 
 def locate(message: Part, numbers: Sequence[int]) -> Part | None:

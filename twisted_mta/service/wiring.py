@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +52,7 @@ from twisted_mta.transfer.mta.relay.relay import Relay
 from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
 from twisted_mta.transfer.mtqp.session import MtqpSession
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
-from twisted_mta.transfer.session import TransferPolicy
+from twisted_mta.transfer.session import TransferPolicy, TransferSession
 from twisted_mta.wire.connection import Connection
 from twisted_mta.wire.listener import Listener
 
@@ -251,39 +252,21 @@ def _transfer(
         extensions=_offered(config) | _FOR_SUBMISSION,
     )
 
-    def receive() -> Reception:
-        return Reception(
+    def sessions(kind: Callable[..., TransferSession[Any]], policy: TransferPolicy) -> Make:
+        return partial(
+            kind,
             directory=directory,
             intake=queue,
             journey=journey,
             reactor=reactor,
-            policy=reception,
+            policy=policy,
             is_full=store.is_full,
         )
 
-    def deliver() -> Lmtp:
-        return Lmtp(
-            directory=directory,
-            intake=queue,
-            journey=journey,
-            reactor=reactor,
-            policy=lmtp,
-            is_full=store.is_full,
-        )
-
-    def submit() -> Submission:
-        return Submission(
-            directory=directory,
-            intake=queue,
-            journey=journey,
-            reactor=reactor,
-            policy=submission,
-            is_full=store.is_full,
-        )
-
+    submit = sessions(Submission, submission)
     return {
-        "smtp": (receive, SMTP_OVERLOAD),
-        "lmtp": (deliver, SMTP_OVERLOAD),
+        "smtp": (sessions(Reception, reception), SMTP_OVERLOAD),
+        "lmtp": (sessions(Lmtp, lmtp), SMTP_OVERLOAD),
         "submission": (submit, SMTP_OVERLOAD),
         "submissions": (submit, SMTP_OVERLOAD),
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from twisted_mta.message.body_text import body_texts
 from twisted_mta.message.charset import decode_text
-from twisted_mta.message.mime import Part
+from twisted_mta.message.mime import Part, parts
 from twisted_mta.message.parameters import parameter
 from twisted_mta.message.transfer_encoding import decode_transfer
 from twisted_mta.sieve.language import Bound, Extension, Kind, Parameter, Spec, Tagged, Test
@@ -34,21 +34,11 @@ def _body(bound: Bound) -> Test:
             yield from body_texts(data, root)
             return
         wanted = [text.value(run).lower() for text in types]
-        for part in _parts(root):
+        for part in parts(root):
             if any(_is_of(part, kind) for kind in wanted):
                 yield content(data, part)
 
     return lambda run: matcher.any(run, values(run), keys)
-
-
-def _parts(root: Part) -> Iterator[Part]:
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        if part.message is not None:
-            waiting.append(part.message)
-        waiting.extend(reversed(part.children))
 
 
 def _is_of(part: Part, kind: str) -> bool:

@@ -32,7 +32,7 @@ from twisted_mta.interfaces import IDeliverer, IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
-from twisted_mta.message.headers import MAX_HEADER, header_end, values
+from twisted_mta.message.headers import values
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.sieve.mail import SieveEnvelope
@@ -247,13 +247,6 @@ def _refuse_loop(address: str, been: frozenset[str]) -> None:
 
 
 def delivered_to(content: Content) -> frozenset[str]:
-    """The values of all `Delivered-To:` fields, in lower case. Reads no more than the header block, and that
-    up to MAX_HEADER octets. Raises OSError."""
-    block = b""
-    for chunk in content.chunks():
-        block += chunk
-        end = header_end(block)
-        if end >= 0 or len(block) > MAX_HEADER:
-            block = block[: end if end >= 0 else MAX_HEADER]
-            break
-    return frozenset(value.decode("latin-1").lower() for value in values(block, b"Delivered-To"))
+    """The values of all `Delivered-To:` fields, in lower case. Raises OSError."""
+    found = values(content.header(), b"Delivered-To")
+    return frozenset(value.decode("latin-1").lower() for value in found)

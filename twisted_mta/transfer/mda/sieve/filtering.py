@@ -18,7 +18,6 @@ from twisted.logger import Logger
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
-from twisted_mta.message.headers import MAX_HEADER, header_end
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.sieve.actions import FileCopy, Notify
 from twisted_mta.sieve.errors import SieveError
@@ -145,7 +144,7 @@ class Filters:
                 await self._in_thread(memory.remember, dict(decided.seen), self._reactor.seconds())
             if not (decided.answers or decided.notifications):
                 return
-            header = await self._in_thread(_header, message.content)
+            header = await self._in_thread(message.content.header)
             for answer in decided.answers:
                 if await self._in_thread(
                     self._answers.due, home, account, delivered_to, answer, header, message
@@ -186,7 +185,7 @@ def _run(
     script: Script, content: Content, envelope: SieveEnvelope, house_for: Callable[..., House]
 ) -> Decision:
     """In a thread. Raises OSError."""
-    header, size = _header(content), len(content)
+    header, size = content.header(), len(content)
     house = house_for(header=header)
     mail = Mail(header, size, lambda: _body(content, len(header)))
     result = script.run(mail, envelope, house)
@@ -200,16 +199,6 @@ def _run(
         seen=() if result.error else tuple(house.seen.items()),
         error=str(result.error or ""),
     )
-
-
-def _header(content: Content) -> bytes:
-    block = b""
-    for chunk in content.chunks():
-        block += chunk
-        end = header_end(block)
-        if end >= 0 or len(block) > MAX_HEADER:
-            return block[: end if end >= 0 else MAX_HEADER]
-    return block
 
 
 def _body(content: Content, start: int) -> bytes:

@@ -30,7 +30,6 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
 from twisted_mta.message.conversion import NotConvertible
 from twisted_mta.message.envelope import EnvelopeRecipient
-from twisted_mta.message.headers import MAX_HEADER, header_end
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.smtp import outgoing
@@ -314,14 +313,7 @@ class Relay:
 
 def has_ascii_header(content: Content) -> bool:
     """Whether the header fields may go where SMTPUTF8 is not known. Raises OSError."""
-    block = b""
-    for chunk in content.chunks():
-        block += chunk
-        if (end := header_end(block)) >= 0:
-            return block[:end].isascii()
-        if len(block) > MAX_HEADER:
-            break
-    return block.isascii()
+    return content.header().isascii()
 
 
 def _may_be_eight_bit(message: QueuedMessage) -> bool:
