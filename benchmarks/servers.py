@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -59,6 +60,16 @@ def cpu_seconds(server: Running) -> float:
     return total / TICKS
 
 
+def memory(server: Running) -> int:
+    """Octets that all its processes hold, each page that several of them share counted once."""
+    total = 0
+    for pid in server.pids():
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return total * 1024
+
+
 def descendants(pid: int) -> list[int]:
     """A process, its children, theirs, and so on."""
     children: dict[int, list[int]] = {}
@@ -91,14 +102,14 @@ class Mta:
 
     name = "twisted_mta"
 
-    def __init__(self, directory: Path, maildir: Path, users: int = 1) -> None:
+    def __init__(self, directory: Path, maildir: Path, users: int = 1, protocol: str = "imap") -> None:
         self.port = free_port()
         self.process = ServerProcess(
             {
                 "hostname": "mx.a.test",
                 "data_dir": "data",
                 "domains": ["a.test"],
-                "listen": {"imap": [f"127.0.0.1:{self.port}"]},
+                "listen": {protocol: [f"127.0.0.1:{self.port}"]},
                 "auth": {"allow_cleartext": True},
                 "limits": {"connections": 20000, "connections_per_host": 20000},
             },
@@ -138,7 +149,7 @@ class Dovecot:
 
     name = "Dovecot"
 
-    def __init__(self, directory: Path, maildir: Path, users: int = 1) -> None:
+    def __init__(self, directory: Path, maildir: Path, users: int = 1, protocol: str = "imap") -> None:
         self.port = free_port()
         self._directory = directory
         nobody = pwd.getpwnam("nobody")
@@ -154,7 +165,7 @@ class Dovecot:
             f"""
             base_dir = {directory}/run
             log_path = {directory}/dovecot.log
-            protocols = imap
+            protocols = {protocol}
             listen = 127.0.0.1
             ssl = no
             disable_plaintext_auth = no
@@ -173,11 +184,11 @@ class Dovecot:
               separator = /
             }}
             mail_max_userip_connections = 10000
-            service imap-login {{
-              inet_listener imap {{
+            service {protocol}-login {{
+              inet_listener {protocol} {{
                 port = {self.port}
               }}
-              inet_listener imaps {{
+              inet_listener {protocol}s {{
                 port = 0
               }}
             }}

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scram_accounts import ScramAccounts
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITLSTransport
@@ -27,7 +28,7 @@ ALICE = "alice@a.test"
 
 
 @implementer(IDirectory)
-class House:
+class House(ScramAccounts):
     """alice@a.test and bob@a.test, password "secret"."""
 
     def is_local(self, domain):
@@ -36,9 +37,12 @@ class House:
     async def resolve(self, address):
         return None
 
-    async def authenticate(self, login, password, peer=""):
+    async def authenticate(self, login, password, peer="", service=""):
+        return self.account(login) if password == "secret" else None
+
+    def account(self, login):
         name = login.lower() if "@" in login else f"{login.lower()}@a.test"
-        return name if name in (ALICE, "bob@a.test") and password == "secret" else None
+        return name if name in (ALICE, "bob@a.test") else None
 
     async def owns(self, account, address):
         return False

@@ -23,13 +23,16 @@ ROOT = Path(__file__).resolve().parent.parent
 READY = "-: ready"  # in the server's log
 PATIENCE = 60.0  # seconds to start or to stop, on a slow machine
 _given: set[int] = set()  # by free_port
+_LANES = 16  # as many processes of tests may run beside one another, each with ports of its own
+_LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _LANES
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port at which nothing listens now, and that was not given before. It is below those that the
-    system gives to connections: while a server is restarted, none of its clients may come by its port."""
+    system gives to connections: while a server is restarted, none of its clients may come by its port, nor
+    may tests in another process."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
+        port = random.SystemRandom().randrange(10_000 + _LANE, 32_000, _LANES)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
             if port not in _given:

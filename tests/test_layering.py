@@ -15,17 +15,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import beside itself. A part is a package or module right below `twisted_mta`.
 _BASE = {"interfaces", "message"}
-_KNOWLEDGE = {"sieve", "directory", "queue", "store", "journey", "resolver", *_BASE}
+_KNOWLEDGE = {"sieve", "trust", "directory", "queue", "store", "journey", "resolver", "https", *_BASE}
 MAY_IMPORT = {
     "message": set(),
-    "interfaces": {"message"},
+    "interfaces": {"message", "protocol"},
     "protocol": {"message"},
     "sieve": {"message"},
     "journey": _BASE,
-    "directory": {"journey", *_BASE},
+    "directory": {"https", "journey", "protocol", *_BASE},
     "queue": {"journey", *_BASE},
     "store": {"journey", *_BASE},
     "resolver": _BASE,
+    "trust": {"https", "journey", "protocol", "resolver", *_BASE},
+    "https": {"resolver", *_BASE},
     "wire": {"journey", "protocol", *_BASE},
     "transfer": {"wire", "protocol", *_KNOWLEDGE},
     "access": {"wire", "protocol", *_KNOWLEDGE},

@@ -46,12 +46,25 @@ loop1    CNAME loop2
 loop2    CNAME loop1
 """ + "".join(f"many MX {n} a-rather-long-name-to-fill-the-answer-{n}.example.test.\n" for n in range(60))
 
+REVERSE = """\
+$TTL 3600
+@ SOA ns.example.test. hostmaster.example.test. 1 3600 600 86400 60
+@ NS ns.example.test.
+1 PTR MX1.example.test.
+1 PTR other.example.test.
+"""
+
 
 class TestRealServer(TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
-        zones = {"example.test": ZONE, "broken.test": "this is not a zone file\n"}
+        zones = {
+            "example.test": ZONE,
+            "broken.test": "this is not a zone file\n",
+            "2.0.192.in-addr.arpa": REVERSE,
+            "8.b.d.0.1.0.0.2.ip6.arpa": REVERSE.replace("1 PTR", "1" + ".0" * 23 + " PTR"),
+        }
         cls.nameserver = Nameserver(zones, Path(cls.directory.name))
 
     @classmethod
@@ -72,6 +85,12 @@ class TestRealServer(TestCase):
             (10, "mx1.example.test"),
             (20, "mx2.other.test"),
         ]
+
+    async def test_names_of_addresses(self):
+        for address in ("192.0.2.1", "2001:db8::1", "2001:DB8:0::1"):
+            names = (await self.resolver.ptr(address)).records
+            assert sorted(names) == ["mx1.example.test", "other.example.test"]
+        assert await self.resolver.ptr("192.0.2.2") is None
 
     async def test_mx_behind_an_alias(self):
         assert len((await self.resolver.mx("alias.example.test")).records) == 2

@@ -3,7 +3,7 @@
 Answers are remembered for as long as the DNS allows, five minutes at most, so that a stream of mail to one
 domain costs a dictionary look-up a message. What does not exist is not remembered: the next attempt is
 minutes away anyway, and somebody may be waiting for his new domain to work. Only that a name has no TXT or
-TLSA records, as most have none, is remembered for a minute.
+TLSA records, as most have none, is remembered for a minute, and that a client's address has no name.
 
 DNSSEC is validated by the name servers that are asked, which say so with the AD bit (RFC 4035 §3.2.3, RFC
 6840 §5.7). It counts only where nobody can have put it there on the way: from servers on the loopback, and
@@ -26,6 +26,7 @@ import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+import dns.reversename
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThread, deferToThreadPool
@@ -37,7 +38,11 @@ from twisted_mta.interfaces import Found, IResolver
 EDNS_PAYLOAD = 1232  # octets of a UDP answer that no path fragments
 MAX_TTL = 300.0  # seconds
 MAX_CACHED = 10_000  # answers
-SELDOM_THERE = {"TXT": 60.0, "TLSA": 60.0}  # seconds that the absence of such records is remembered
+SELDOM_THERE = {
+    "TXT": 60.0,
+    "TLSA": 60.0,
+    "PTR": 60.0,
+}  # seconds that the absence of such records is remembered
 
 T = TypeVar("T")
 
@@ -136,6 +141,14 @@ class DnsResolver:
             counted[0].canonical,
         )
 
+    async def ipv4(self, name: str) -> Found[str] | None:
+        """See IResolver. Raises ResolutionError."""
+        return await self._look_up(name, "A", _address)
+
+    async def ipv6(self, name: str) -> Found[str] | None:
+        """See IResolver. Raises ResolutionError."""
+        return await self._look_up(name, "AAAA", _address)
+
     async def txt(self, name: str) -> Found[str] | None:
         """See IResolver. Raises ResolutionError."""
         return await self._look_up(name, "TXT", _text)
@@ -143,6 +156,11 @@ class DnsResolver:
     async def tlsa(self, name: str) -> Found[tuple[int, int, int, bytes]] | None:
         """See IResolver. Raises ResolutionError."""
         return await self._look_up(name, "TLSA", _association)
+
+    async def ptr(self, address: str) -> Found[str] | None:
+        """See IResolver. Raises ResolutionError."""
+        reverse = dns.reversename.from_address(address).to_text(omit_final_dot=True)
+        return await self._look_up(reverse, "PTR", _target)
 
     async def _look_up(self, name: str, kind: str, read: Callable[[Any], T]) -> Found[T] | None:
         self._require_running(name, kind)  # a stopped pool would never answer
@@ -215,6 +233,10 @@ def _exchange(record: Any) -> tuple[int, str]:
 
 def _address(record: Any) -> str:
     return str(record.address)
+
+
+def _target(record: Any) -> str:
+    return str(record.target.to_text(omit_final_dot=True)).lower()
 
 
 def _text(record: Any) -> str:

@@ -71,7 +71,7 @@ class Pop3Case(TestCase):
         self.listener, self.port = self.listen()
         _, self.tls_port = self.listen(implicit_tls=True)
 
-    def listen(self, *, implicit_tls=False, **settings):
+    def listen(self, *, implicit_tls=False, delay=None, **settings):
         settings = {
             "hostname": "mx.a.test",
             "allow_cleartext": True,
@@ -85,6 +85,7 @@ class Pop3Case(TestCase):
                 store=self.store,
                 journey=self.journey,
                 reactor=reactor,
+                login_delay=delay,
             ),
             reactor=self.clock,
             tls_context=self.tls,

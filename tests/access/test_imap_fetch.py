@@ -5,7 +5,7 @@ import tracemalloc
 from imap_house import ImapCase, literal_of
 from twisted.internet.task import Clock
 
-from twisted_mta.access.imap4.message_cache import MessageCache
+from twisted_mta.access.imap4.message_cache import MessageCache, weight
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.mailbox import Mailbox
@@ -103,6 +103,20 @@ class FetchTests(ImapCase):
         answer = await talk.send(b"b FETCH 1 (BODY.PEEK[TEXT] BODY.PEEK[HEADER])\r\n")
         assert literal_of(answer) == b"body %d\r\n"
         assert read == [1]
+
+    async def test_of_headers_beyond_all_room_the_first_stay_at_hand(self):
+        """Each of them was pushed out by the others, and nothing was found the next time."""
+        await self.fill(20)
+        talk = await self.logged_in("INBOX")
+        text = b" BODY[HEADER.FIELDS (SUBJECT)] {20}\r\nSubject: number 10\r\n\r\n)\r\n"
+        talk.session.access.headers = MessageCache(10 * weight(text))
+        headers = self.count_reads("examine_headers")
+        await talk.send(b"a FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n")
+        assert len(headers) == 20
+        headers.clear()
+        for _ in range(2):
+            await talk.send(b"b FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n")
+        assert headers == 2 * list(range(11, 21))
 
     async def test_large_parts_in_pieces(self):
         """A large encoded part is read and decoded once, however many pieces it is fetched in."""

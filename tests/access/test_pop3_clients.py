@@ -1,4 +1,4 @@
-"""POP3 with the programs people use: curl and fetchmail, over TLS."""
+"""POP3 with the programs people use: curl, fetchmail, mpop and getmail, over TLS."""
 
 import os
 
@@ -9,7 +9,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 MESSAGES = [
     b"From: eve@far.test\r\nSubject: one\r\nMessage-ID: <1@far.test>\r\n\r\n.dot\r\n..\r\nlast line\r\n",
-    b"From: eve@far.test\r\nSubject: \xc3\xbc\r\n\r\n8-bit: \xe4\xf6\xfc\r\n",
+    b"From: eve@far.test\r\nSubject: \xfc\r\n\r\n8-bit: \xe4\xf6\xfc\r\n",
     b"From: eve@far.test\r\nSubject: large\r\n\r\n" + b"." * 70 + b"\r\n" * 20_000,
 ]
 
@@ -83,3 +83,42 @@ class ClientTests(Pop3Case):
         added = (self.root / "fetched").read_bytes()[len(first) :]
         assert added.endswith((b"new\n\n", b"new\n"))
         assert added.count(b"Subject:") == 1
+
+    async def mpop(self, *arguments):
+        settings = self.root / "mpoprc"
+        settings.write_text(
+            "account default\nhost 127.0.0.1\n"
+            f"port {self.port}\n"
+            "tls on\ntls_starttls on\ntls_certcheck off\nauth on\nuser alice@a.test\npassword secret\n"
+            f"delivery mbox {self.root}/mpop.mbox\nuidls_file {self.root}/mpop.uidls\nreceived_header off\n"
+        )
+        settings.chmod(0o600)
+        return await self.run_program("mpop", "-C", str(settings), *arguments)
+
+    async def test_mpop_knows_mail_again_and_takes_it_away(self):
+        await self.mpop("--keep=on")
+        first = (self.root / "mpop.mbox").read_bytes()
+        assert first.count(b"Subject: ") == len(MESSAGES)
+        await self.mpop("--keep=on")
+        assert (self.root / "mpop.mbox").read_bytes() == first
+        await self.deliver(b"Subject: new\r\n\r\nnew\r\n")
+        await self.mpop("--keep=off")
+        assert (self.root / "mpop.mbox").read_bytes().count(b"Subject: ") == len(MESSAGES) + 1
+        account = await self.store.account("alice@a.test")
+        assert (await account.status("INBOX")).messages == 0
+
+    async def test_getmail_takes_everything_away(self):
+        settings = self.root / "getmailrc"
+        settings.write_text(
+            "[retriever]\ntype = SimplePOP3SSLRetriever\nserver = 127.0.0.1\n"
+            f"port = {self.tls_port}\nusername = alice@a.test\npassword = secret\n"
+            "[destination]\ntype = MDA_external\npath = /usr/bin/tee\nallow_root_commands = true\n"
+            f"arguments = ('-a', '{self.root}/got')\nignore_stderr = true\n"
+            "[options]\ndelete = true\ndelivered_to = false\nreceived = false\n"
+        )
+        await self.run_program("getmail", "--getmaildir", str(self.root), "--rcfile", str(settings))
+        got = (self.root / "got").read_bytes()
+        for message in MESSAGES:
+            assert message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n") in got
+        account = await self.store.account("alice@a.test")
+        assert (await account.status("INBOX")).messages == 0

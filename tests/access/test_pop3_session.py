@@ -1,5 +1,7 @@
 """POP3 sessions on real sockets over the real store: logins, removal, other sessions, trouble."""
 
+import errno
+import os
 import poplib
 
 from mail_reader import untrusting
@@ -7,8 +9,9 @@ from pop3_house import Line, Pop3Case
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from twisted_mta.access.pop3.login_delay import LoginDelay
 from twisted_mta.message.status import MailError
-from twisted_mta.store.portions import Portions
+from twisted_mta.store.streaming import MessageStream
 from twisted_mta.wire.login import LoginLimits
 
 FIRST = b"Subject: one\r\n\r\n.first\r\n"
@@ -29,6 +32,17 @@ def log_in(port):
 
 
 class SessionTests(Pop3Case):
+    async def setUp(self):
+        await super().setUp()
+        self.streams = []
+        begin = MessageStream.__init__
+
+        def counted(stream, *arguments):
+            begin(stream, *arguments)
+            self.streams.append(stream)
+
+        self.patch(MessageStream, "__init__", counted)
+
     async def two_messages(self):
         return [await self.deliver(FIRST), await self.deliver(SECOND)]
 
@@ -237,6 +251,42 @@ class SessionTests(Pop3Case):
         await self.until(lambda: not self.listener.connections)
         assert len(await self.sizes()) == 2
 
+    async def test_any_command_keeps_a_session(self):
+        line = Line(self.port)
+        self.addCleanup(line.close)
+        await deferToThread(lambda: [line.line(), line.send(LOGIN), line.line(), line.line()])
+        for _ in range(3):
+            self.clock.advance(500)
+            assert await deferToThread(line.say, b"NOOP") == b"+OK Nothing done\r\n"
+        self.clock.advance(610)
+        assert await deferToThread(line.rest) == b""
+
+    async def test_who_does_not_log_in_is_soon_gone(self):
+        line = Line(self.port)
+        self.addCleanup(line.close)
+        await deferToThread(line.line)
+        for _ in range(2):
+            self.clock.advance(29)
+            assert await deferToThread(line.say, b"LANG en") == b"+OK en Language is English\r\n"
+        self.clock.advance(5)
+        assert await deferToThread(line.rest) == b""
+
+    async def test_two_logins_may_have_to_lie_apart(self):
+        delay = LoginDelay(self.clock.seconds, 60)
+        _, port = self.listen(delay=delay)
+
+        def work(line):
+            line.send(LOGIN)
+            return [line.line(), line.line()][1]
+
+        assert (await self.with_line(work, port)).startswith(b"+OK 0 messages")
+        self.clock.advance(59)
+        assert await self.with_line(work, port) == (
+            b"-ERR [LOGIN-DELAY] 60 seconds must lie between two logins\r\n"
+        )
+        self.clock.advance(1)
+        assert (await self.with_line(work, port)).startswith(b"+OK 0 messages")
+
     async def test_a_client_that_does_not_read_is_cut_off(self):
         await self.deliver(b"Subject: large\r\n\r\n" + b"x" * 78 + b"\r\n" * 10_000_000)
         line = Line(self.port)
@@ -249,21 +299,73 @@ class SessionTests(Pop3Case):
         self.clock.advance(700)
         await self.until(lambda: not self.listener.connections)
 
-    async def test_clients_that_do_not_read_share_what_is_in_hand(self):
-        self.store.portions = Portions(20_000_000)
-        await self.deliver(b"Subject: large\r\n\r\n" + b"x" * 78 + b"\r\n" * 8_000_000)
-        lines = [Line(self.port) for _ in range(2)]
-        for line in lines:
-            self.addCleanup(line.close)
-            await deferToThread(lambda line=line: [line.line(), line.send(LOGIN)])
-            await deferToThread(lambda line=line: [line.line(), line.line()])
-        await deferToThread(lines[0].send, b"RETR 1\r\n")
-        await self.until(lambda: any(connection._outflow.full for connection in self.listener.connections))
-        await deferToThread(lines[1].send, b"RETR 1\r\n")
-        await self.until(lambda: self.store.portions._waiting)
-        lines[0].close()
-        assert (await deferToThread(lines[1].line)).startswith(b"+OK 16000")
-        assert not self.store.portions._waiting
+    async def begin_long(self):
+        """A client that has begun to fetch a long message; the message."""
+        message = b"Subject: long\r\n\r\n" + b".x" * 39 + b"\r\n" + (b"." * 70 + b"\r\n") * 130_000
+        await self.deliver(message)
+        line = Line(self.port)
+        self.addCleanup(line.close)
+        await deferToThread(lambda: [line.line(), line.send(LOGIN + b"RETR 1\r\n")])
+        await self.until(lambda: any(connection.clogged for connection in self.listener.connections))
+        return line, message
+
+    async def test_a_long_message_is_read_no_faster_than_the_client_takes_it(self):
+        line, message = await self.begin_long()
+        stream = next(iter(self.streams))
+        assert os.lseek(stream._file, 0, os.SEEK_CUR) < len(message) // 3
+        line.close()
+        await self.until(lambda: not self.listener.connections)
+        await self.until(lambda: stream._file < 0)
+
+    async def test_a_message_that_is_removed_while_it_is_fetched_comes_whole(self):
+        line, message = await self.begin_long()
+        mailbox = await (await self.store.account("alice@a.test")).open("INBOX")
+        await mailbox.expunge(list(mailbox.uids))
+        await mailbox.close()
+
+        def rest():
+            line.send(b"RETR 1\r\nQUIT\r\n")
+            return line.rest()
+
+        answer = (await deferToThread(rest)).split(b"octets\r\n", 1)[1]
+        content, _, after = answer.partition(b"\r\n.\r\n")
+        assert content.replace(b"\r\n..", b"\r\n.") + b"\r\n" == message
+        assert after == b"-ERR Message has been removed meanwhile\r\n+OK Bye\r\n"
+
+    async def test_what_cannot_be_read_to_its_end_is_not_taken_for_whole(self):
+        line, _ = await self.begin_long()
+
+        def fail(stream):
+            raise OSError(errno.EIO, "broken")
+
+        self.patch(MessageStream, "read", fail)
+        assert not (await deferToThread(line.rest)).endswith(b"\r\n.\r\n")
+        await self.until(lambda: not self.listener.connections)
+
+    async def test_internationalised_headers(self):
+        header, body = "Subject: grün\r\n".encode(), "\r\nö\r\n".encode()
+        await self.deliver(header + body)
+        await self.deliver(header + body + b"x\r\n" * 100_000)
+
+        def work(utf8):
+            client = poplib.POP3("127.0.0.1", self.port, timeout=30)
+            if utf8:
+                client.utf8()
+            client.user("alice@a.test")
+            client.pass_("secret")
+            answers = [lines(client.retr(1)), lines(client.retr(2)), lines(client.top(2, 1))]
+            client.quit()
+            return answers
+
+        instead = b"Subject: =?utf-8?b?Z3LDvG4=?=\r\n"
+        for utf8, shown in ((True, header), (False, instead)):
+            answers = await deferToThread(work, utf8)
+            assert answers == [shown + body, shown + body + b"x\r\n" * 100_000, shown + body]
+
+    async def test_the_top_of_a_long_message(self):
+        await self.deliver(b"Subject: long\r\n\r\n" + b"x\r\n" * 500_000)
+        answers = await self.with_client(lambda client: [lines(client.top(1, n)) for n in (0, 2, 400_000)])
+        assert [len(answer) for answer in answers] == [17, 23, 17 + 3 * 400_000]
 
     async def test_the_server_stops(self):
         await self.two_messages()

@@ -4,13 +4,17 @@ octet by octet.
 `C:` is what a client sends, `S:` what the server answers, line for line; `C2:`/`S2:` is a second client.
 `…` in an answer stands for anything within the line. `%` sets the scene: `deliver FILE…` puts messages
 from `messages/` into alice's INBOX, `login` skips the greeting and logs in, `no-cleartext` asks for TLS,
-`tls` offers it. `!closed` says that the server has ended the session, `!handshake` is TLS.
+`tls` offers it; `tokens`: those of known_tokens.py are good. `!closed` says that the server has ended the
+session, `!handshake` is TLS.
 """
 
 import re
 from pathlib import Path
 
 from imap_house import ImapCase
+from known_tokens import KnownTokens
+
+from twisted_mta.wire.login import LoginMeans
 
 HERE = Path(__file__).parent / "imap4"
 DIALOGS = sorted(HERE.glob("*.txt"))
@@ -45,7 +49,9 @@ class DialogTests(ImapCase):
         settings, turns = read(path)
         words = {setting[0]: setting[1:] for setting in settings}
         self.listener = self.make_listener(
-            tls_context=object() if "tls" in words else None, allow_cleartext="no-cleartext" not in words
+            tls_context=object() if "tls" in words else None,
+            allow_cleartext="no-cleartext" not in words,
+            means=LoginMeans(tokens=KnownTokens() if "tokens" in words else None),
         )
         for name in words.get("deliver", ()):
             await self.deliver(message(name))

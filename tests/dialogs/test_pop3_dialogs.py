@@ -1,24 +1,33 @@
 """The dialogs in tests/dialogs/pop3, spoken with the engine line by line, octet by octet and all at once.
 
 `C:` is what the client sends, `S:` what the server answers, line for line; `%` sets up the server
-(`secure`, `tls`, `cleartext`), `!closed` says that the server has ended the session, `!handshake` is TLS.
-The maildrop behind it is alice's, password "secret", with the three messages below; 3 is gone meanwhile.
+(`secure`, `tls`, `cleartext`; `delay`: alice may not log in again yet; `international`: message 1 is;
+`two`: there are two messages; `nonce=`: for SCRAM), `!closed` says that the server has ended the session,
+`!handshake` is TLS. The maildrop behind it is alice's, password "secret", with the three messages below; 3
+is gone meanwhile.
 """
 
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
+from twisted_mta.message.surrogate import surrogate
 from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls, Update
 from twisted_mta.protocol.pop3.maildrop import Maildrop
 from twisted_mta.protocol.pop3.server import Pop3Server
+from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, ProvenCredentials
+from twisted_mta.protocol.sasl.offer import Offer
+from twisted_mta.protocol.sasl.scram import Keys
 
+SALT = b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")  # RFC 7677 §3
 DIALOGS = sorted((Path(__file__).parent / "pop3").glob("*.txt"))
 
 MESSAGES = {
     1: b"Subject: one\r\n\r\nfirst\r\nsecond\r\nthird\r\n",
     2: b"Subject: two\r\n\r\n.\r\n..dots\r\n.\r\n",
 }
+INTERNATIONAL = "From: ü@a.test\r\nSubject: grün\r\n\r\nö\r\n".encode()
 GONE = b"x" * 99
 
 
@@ -26,12 +35,19 @@ class Session:
     """Answers the engine's events as a session would; remembers what was removed."""
 
     def __init__(self, options):
+        self.secure = "secure" in options
+        nonce = next((word[6:] for word in options if word.startswith("nonce=")), "")
         self.engine = Pop3Server(
             hostname="mx.a.test",
             secure="secure" in options,
             tls_available="tls" in options,
-            allow_cleartext="cleartext" in options,
+            offer=lambda: Offer(private=self.secure or "cleartext" in options, nonce=lambda: nonce),
+            login_delay=900 if "delay" in options else 0,
         )
+        self.messages = {**MESSAGES, 1: INTERNATIONAL} if "international" in options else MESSAGES
+        self.count = 2 if "two" in options else 3
+        self.too_soon = "delay" in options
+        self.in_pieces = False
         self.failures = 0
         self.removed = ()
         self.engine.greet()
@@ -47,17 +63,24 @@ class Session:
     def answer(self, event):
         match event:
             case Login(credentials=who):
-                if (who.login, who.password) == ("alice", "secret"):
-                    sizes = [len(MESSAGES.get(number, GONE)) for number in (1, 2, 3)]
-                    self.engine.logged_in(Maildrop(17, [4, 9, 12], sizes))
-                else:
+                proven = isinstance(who, ProvenCredentials) and who.login == "user"
+                if not proven and who != PasswordCredentials("alice", "secret"):
                     self.failures += 1
                     self.engine.login_failed(last=self.failures == 3)
+                elif self.too_soon:
+                    self.engine.login_too_soon()
+                else:
+                    sizes = [len(self.messages.get(number, GONE)) for number in (1, 2, 3)][: self.count]
+                    self.engine.logged_in(Maildrop(17, [4, 9, 12][: self.count], sizes))
+            case KeysWanted(mechanism=name):
+                self.engine.provide([Keys.derive(name, "pencil", SALT, 4096)])
             case StartTls():
+                self.secure = True
                 self.engine.secured()
-            case Retrieve(number=number, lines=lines):
-                if number in MESSAGES:
-                    list(self.engine.message(MESSAGES[number], lines))
+            case Retrieve(number=number, lines=lines, utf8=utf8):
+                if number in self.messages:
+                    message = self.messages[number]
+                    self.send_message(message if utf8 else surrogate(message), lines)
                 else:
                     self.engine.message_gone()
             case Listing():
@@ -65,6 +88,17 @@ class Session:
             case Update(deleted=deleted):
                 self.removed = deleted
                 self.engine.goodbye()
+
+    def send_message(self, message, lines):
+        """Whole, or as a large message would be."""
+        if not self.in_pieces:
+            list(self.engine.message(message, lines))
+            return
+        answer = self.engine.long_message(message[:1], len(message), lines)
+        for start in range(1, len(message)):
+            if not answer.finished:
+                answer.add(message[start : start + 1])
+        answer.end()
 
 
 def read(path):
@@ -122,6 +156,15 @@ def test_all_at_once(path):
     if ("!", "handshake") in turns:
         return  # nothing may be sent ahead of the handshake; that is another dialog
     session = Session(options)
+    output = session.engine.take_output()
+    output += session.send(spoken(turns, "C"))
+    assert output == spoken(turns, "S")
+
+
+def test_messages_in_pieces():
+    options, turns = read(Path(__file__).parent / "pop3" / "dots-and-top.txt")
+    session = Session(options)
+    session.in_pieces = True
     output = session.engine.take_output()
     output += session.send(spoken(turns, "C"))
     assert output == spoken(turns, "S")

@@ -1,18 +1,23 @@
 """The dialogs in tests/dialogs/smtp, spoken with a whole session by line, by octet and all at once.
 
-`C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>` sends
-octets without a line end. `%` sets up the server (`reception`, `submission` or `lmtp`, `tls`, `secure`,
-`cleartext`, `relay`, `limit=N`, `offer=DSN,CHUNKING…`); `!handshake` is TLS, `!closed` says that the server
-has closed, `!stored N` how many messages are in the queue, `!wait N` that N seconds go by. Who lives there:
-tests/transfer/smtp_session.py.
+`C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>`
+sends octets without a line end. `%` sets up the server (`reception`, `submission` or `lmtp`, `tls`,
+`secure`, `cleartext`, `tokens`, `relay`, `limit=N`, `offer=DSN,CHUNKING…`, `xclient` and `normalise` for
+the client's network, `refuse=CLASS` of solicitation, `mailbox` with something for BURL); `!handshake` is
+TLS, `!closed` says that the server has closed, `!stored N` how many messages are in the queue, `!wait N`
+that N seconds go by. Who lives there: tests/transfer/smtp_session.py.
 """
 
+import ipaddress
 from pathlib import Path
 
 import pytest
+from known_tokens import KnownTokens
 
 from tests.transfer.smtp_session import Town
+from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
+from twisted_mta.wire.login import LoginMeans
 
 DIALOGS = sorted((Path(__file__).parent / "smtp").glob("*.txt"))
 
@@ -38,15 +43,39 @@ def read(path):
 def town(options):
     offers = [option.partition("=")[2].split(",") for option in options if option.startswith("offer=")]
     limits = [int(option.partition("=")[2]) for option in options if option.startswith("limit=")]
-    return Town(
+    classes = [option.partition("=")[2] for option in options if option.startswith("refuse=")]
+    own_network = (ipaddress.ip_network("192.0.2.0/24"),)
+    here = Town(
         next((role for role in ("submission", "lmtp") if role in options), "reception"),
         tls="tls" in options,
         secure="secure" in options,
         cleartext="cleartext" in options,
         networks=["192.0.2.0/24"] if "relay" in options else [],
-        limits=SmtpLimits(message=limits[0]) if limits else SmtpLimits(),
+        limits=SmtpLimits(message=limits[0] if limits else 50 * 2**20, no_soliciting=tuple(classes)),
+        **({"means": LoginMeans(tokens=KnownTokens())} if "tokens" in options else {}),
         extensions=frozenset(Extension(word) for offer in offers for word in offer),
+        xclient_networks=own_network if "xclient" in options else (),
+        normalise_networks=own_network if "normalise" in options else (),
     )
+    if "mailbox" in options:
+        here.session.fetch = fetch
+    return here
+
+
+async def fetch(url):
+    """What BURL names in these dialogs."""
+    if url not in MAILBOX:
+        raise MailError(554, "5.6.6", "The URL leads to nothing")
+    for octet in MAILBOX[url]:
+        yield bytes((octet,))
+
+
+MAILBOX = {
+    "imap://alice@a.test/Drafts/;uid=1": b"From: alice@a.test\r\nSubject: whole\r\n\r\nText\r\n",
+    "imap://alice@a.test/Drafts/;uid=1/;section=TEXT": b"Text\r\n",
+    "imap://alice@a.test/Drafts/;uid=2": b"From: alice@a.test\r\n\r\n" + b"x" * 1000,
+    "imap://alice@a.test/Drafts/;uid=3": b"From: alice@a.test\r\n\r\nbare\nLF",
+}
 
 
 def replay(path, send):

@@ -1,5 +1,7 @@
 """The POP3 engine beyond what dialogs show: limits, large answers, TLS, junk."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls,
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
 from twisted_mta.protocol.pop3.multiline import top_end
 from twisted_mta.protocol.pop3.server import Pop3Limits, Pop3Server
+from twisted_mta.protocol.sasl.offer import Offer
 
 GREETING = b"+OK mx.a.test POP3 server ready\r\n"
 
@@ -19,7 +22,7 @@ def server(*, secure=True, tls_available=True, allow_cleartext=False, limits=Pop
         hostname="mx.a.test",
         secure=secure,
         tls_available=tls_available,
-        allow_cleartext=allow_cleartext,
+        offer=lambda: Offer(private=secure or allow_cleartext),
         limits=limits,
     )
     engine.greet()
@@ -54,7 +57,7 @@ def unstuffed(answer):
 
 def test_a_line_too_long_is_answered_once_and_skipped():
     engine = server()
-    event, output = ask(engine, b"USER " + b"a" * 2000)
+    event, output = ask(engine, b"USER " + b"a" * 20_000)
     assert (event, output) == (None, b"-ERR Line too long\r\n")
     assert ask(engine, b"b" * 2000) == (None, b"")
     assert ask(engine, b"\r\nCAPA\r\n")[1].startswith(b"+OK")
@@ -81,9 +84,9 @@ def test_the_command_limit_counts_crlf_and_is_at_least_255():
 def test_a_long_password_fits_an_exchange_and_a_longer_one_ends_it():
     engine = server()
     ask(engine, b"AUTH PLAIN\r\n")
-    assert ask(engine, b"A" * 3000 + b"\r\n")[1] == b"-ERR Malformed PLAIN message\r\n"
+    assert ask(engine, b"A" * 9000 + b"\r\n")[1] == b"-ERR Malformed PLAIN message\r\n"
     ask(engine, b"AUTH PLAIN\r\n")
-    assert ask(engine, b"A" * 5000 + b"\r\n")[1] == b"-ERR Line too long\r\n"
+    assert ask(engine, b"A" * 13_000 + b"\r\n")[1] == b"-ERR Line too long\r\n"
     assert ask(engine, b"QUIT\r\n")[1] == b"+OK Bye\r\n"
 
 
@@ -172,6 +175,12 @@ def test_numbers():
     assert (maildrop.count, maildrop.octets) == (2, 30)
 
 
+def test_unique_ids_as_dovecot_has_them():
+    maildrop = Maildrop(0x5F00AB12, (1, 300), (10, 20), unique_ids="dovecot")
+    assert maildrop.unique_id(2) == "0000012c5f00ab12"
+    assert b"".join(maildrop.unique_id_listing()) == b"1 000000015f00ab12\r\n2 0000012c5f00ab12\r\n"
+
+
 @pytest.mark.parametrize(
     "line", [b"RETR", b"RETR 1 2", b"RETR  1", b"TOP 1", b"STAT 1", b"DELE\t1", b"RETR\x001"]
 )
@@ -202,6 +211,25 @@ def test_top_gives_the_header_and_that_many_lines(header, body, count):
 )
 def test_top_of_odd_messages(content):
     assert top_end(content, 5) == len(content)
+
+
+@settings(max_examples=200)
+@given(LINES, LINES, st.none() | st.integers(0, 12), st.lists(st.integers(0, 60), max_size=6), st.booleans())
+def test_a_message_in_pieces_is_answered_as_one_in_hand(header, body, count, cuts, whole):
+    header = [line for line in header if line]
+    content = b"".join(line + b"\r\n" for line in [*header, b"", *body])
+    content = content if whole else content[: len(content) // 2]
+    engine = logged_in()
+    list(engine.message(content, count))
+    expected = engine.take_output()
+    starts = sorted({0, *(cut for cut in cuts if cut < len(content))})
+    pieces = [content[start:end] for start, end in pairwise([*starts, len(content)])]
+    answer = engine.long_message(pieces[0], len(content), count)
+    for piece in pieces[1:]:
+        if not answer.finished:
+            answer.add(piece)
+    answer.end()
+    assert engine.take_output() == expected
 
 
 def test_top_counts_across_pieces():

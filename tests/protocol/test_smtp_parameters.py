@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from twisted_mta.message.envelope import NO_PARAMETERS, DeliverBy, MailParameters
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits, keywords
-from twisted_mta.protocol.smtp.parameters import Circumstances, mail_parameters, recipient_parameters
+from twisted_mta.protocol.smtp.extensions import Circumstances, Extension, SmtpLimits, keywords
+from twisted_mta.protocol.smtp.parameters import mail_parameters, recipient_parameters
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 ALL = frozenset(Extension)
@@ -141,8 +141,9 @@ def test_junk_is_refused_or_read(text):
 
 
 def test_what_ehlo_says():
-    limits = SmtpLimits(hold=86400, recipients=1000)
-    assert list(keywords(ALL, limits, secure=True, now=NOW)) == [
+    limits = SmtpLimits(hold=86400, recipients=1000, no_soliciting=("net.example:ADV", "org.example:ADV"))
+    everything = Circumstances(ALL, limits, secure=True, now=NOW)
+    assert list(keywords(everything, authenticated=True)) == [
         "SMTPUTF8",
         "CHUNKING",
         "BINARYMIME",
@@ -153,5 +154,20 @@ def test_what_ehlo_says():
         "MT-PRIORITY",
         "MTRK",
         "LIMITS RCPTMAX=1000",
+        "NO-SOLICITING net.example:ADV,org.example:ADV",
+        "BURL imap",
     ]
-    assert list(keywords(frozenset({Extension.REQUIRETLS}), limits, secure=False, now=NOW)) == []
+    outside = Circumstances(frozenset({Extension.REQUIRETLS, Extension.BURL}), limits, secure=False, now=NOW)
+    assert list(keywords(outside, authenticated=False)) == ["BURL"]
+
+
+def test_solicitation_that_is_not_wanted():
+    here = Circumstances(ALL, SmtpLimits(no_soliciting=("org.example:ADV",)), secure=True, now=NOW)
+    assert mail_parameters("SOLICIT=org.example:ADV:ADLT,com.example:X", here) == (0, NO_PARAMETERS)
+    with pytest.raises(MailError) as caught:
+        mail_parameters("SOLICIT=com.example:X,ORG.example:adv", here)
+    assert str(caught.value) == "550 5.7.1 SOLICIT=ORG.example:adv is not wanted here"
+    for bad in ("SOLICIT", "SOLICIT=a,", "SOLICIT=1a", "SOLICIT=a" + "b" * 1000, "SOLICIT=a;b"):
+        with pytest.raises(MailError) as caught:
+            mail_parameters(bad, here)
+        assert caught.value.code == 501

@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
+from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.smtp import commands
 from twisted_mta.protocol.smtp.events import (
     Answered,
     Authenticate,
+    Burl,
     DataChunk,
     DataEnd,
     DataSpoiled,
     Recipient,
     StartTls,
 )
-from twisted_mta.protocol.smtp.extensions import SmtpLimits
-from twisted_mta.protocol.smtp.parameters import Circumstances
+from twisted_mta.protocol.smtp.extensions import Circumstances, Extension, SmtpLimits
 from twisted_mta.protocol.smtp.replies import MAX_REPLY_LINE, multiline, reply
 from twisted_mta.protocol.smtp.server import SmtpServer
+from twisted_mta.protocol.smtp.states import State
 
 PLAIN = Circumstances(frozenset(), SmtpLimits(), secure=False, now=0.0)
 
@@ -37,6 +39,13 @@ def read_recipient(argument, postmaster_domain):
     return commands.recipient(argument, postmaster_domain, PLAIN, utf8=False)
 
 
+def OPEN():
+    """Everybody may log in."""
+    return Offer(private=True, nonce=lambda: "nonce")
+
+
+FETCHED = b"fetched\r\n"
+WITH_RECIPIENTS = (State.RECIPIENT, State.CHUNKS, State.DATA)
 OPENING = b"EHLO b.test\r\nMAIL FROM:<x@b.test>\r\nRCPT TO:<alice@a.test>\r\n"
 
 
@@ -63,6 +72,8 @@ class Talk:
                 self.content += event.content
                 if self.spoil:
                     self.engine.refuse(self.spoil)
+            case Burl():
+                self.fetch(event)
             case DataEnd():
                 self.messages.append(self.content)
                 self.content = b""
@@ -74,6 +85,23 @@ class Talk:
                 pass
             case _:
                 self.engine.accept()
+
+    def fetch(self, chunk):
+        """As a session answers BURL."""
+        try:
+            for octet in FETCHED:
+                self.engine.include(bytes((octet,)))
+                self.content += bytes((octet,))
+            if chunk.last:
+                self.engine.complete()
+        except MailError as error:
+            self.content = b""
+            self.engine.refuse(error)
+            return
+        if chunk.last:
+            self.messages.append(self.content)
+            self.content = b""
+        self.engine.accept()
 
     def drip(self, data):
         return b"".join(self.send(data[i : i + 1]) for i in range(len(data)))
@@ -200,7 +228,7 @@ def test_a_recipient_given_twice_counts_once():
 
 
 def test_long_command_lines():
-    talk = Talk(mechanisms=("PLAIN",), secure=True)
+    talk = Talk(offer=OPEN, secure=True)
     assert talk.codes(b"NOOP " + b"x" * 2041 + b"\r\n") == [250]
     assert talk.codes(b"NOOP " + b"x" * 2042 + b"\r\n") == [500]
     assert talk.codes(b"x" * 100_000 + b"\r\nNOOP\r\n") == [500, 250]
@@ -208,15 +236,15 @@ def test_long_command_lines():
 
 
 def test_authentication_lines_may_be_longer():
-    talk = Talk(mechanisms=("PLAIN",), secure=True)
+    talk = Talk(offer=OPEN, secure=True)
     talk.send(b"EHLO b.test\r\n")
     response = base64.b64encode(b"\0alice\0" + b"x" * 9000)
     assert talk.codes(b"AUTH PLAIN\r\n" + response + b"\r\n") == [334, 235]
     assert isinstance(talk.events[-1], Authenticate)
-    talk = Talk(mechanisms=("PLAIN",), secure=True)
+    talk = Talk(offer=OPEN, secure=True)
     talk.send(b"EHLO b.test\r\n")
     assert talk.codes(b"AUTH PLAIN " + response + b"\r\n") == [235]
-    talk = Talk(mechanisms=("PLAIN",), secure=True)
+    talk = Talk(offer=OPEN, secure=True)
     talk.send(b"EHLO b.test\r\n")
     output = talk.send(b"AUTH PLAIN\r\n" + b"x" * 12_287 + b"\r\nNOOP\r\n")
     assert output == b"334 \r\n500 5.5.6 Line too long\r\n250 2.0.0 Ok\r\n"
@@ -294,6 +322,9 @@ words = st.sampled_from(
     [
         *(b"EHLO b.test", b"HELO x", b"MAIL FROM:<", b"x@b.test>", b" SIZE=1", b"RCPT TO:<alice@a.test>"),
         *(b"DATA", b"RSET", b"NOOP", b"AUTH PLAIN", b" =", b"*", b"STARTTLS", b"QUIT", b".", b".."),
+        *(b"BDAT 3", b"BDAT 0", b"BDAT 7 LAST", b"BDAT", b" LAST", b"BURL imap://a/b", b"BURL x:y LAST"),
+        *(b"XCLIENT ADDR=192.0.2.9", b"XCLIENT NAME=[TEMPUNAVAIL] LOGIN=x", b"EXPN x", b"HELP", b"HELP RCPT"),
+        *(b"MAIL FROM:<x@b.test> SOLICIT=a:b", b"MAIL FROM:<x@b.test> BODY=BINARYMIME", b"ETRN x"),
         *(b"\r\n", b"\r\n", b"\r\n", b"\r", b"\n", b"\0", b"\xff"),
         *(b"<", b'"', b"\\", b">", b"@", b":", b" ", b"x" * 3000),
     ]
@@ -301,15 +332,22 @@ words = st.sampled_from(
 streams = st.lists(words | st.binary(max_size=5), max_size=40).map(b"".join)
 
 
+MANNERS = {"extensions": frozenset(Extension), "limits": SmtpLimits(message=5000, no_soliciting=("a:b",))}
+
+
 @settings(max_examples=300, deadline=None)
-@given(streams)
-def test_any_octets_get_well_formed_replies(stream):
-    whole = Talk(tls_available=True, mechanisms=("PLAIN", "LOGIN"), allow_cleartext=True)
+@given(streams, st.booleans())
+def test_any_octets_get_well_formed_replies(stream, trusted):
+    options = {"tls_available": True, "offer": OPEN, "trusted": trusted, "normalise": trusted, **MANNERS}
+    whole = Talk(**options)
     output = whole.send(stream)
     assert all(re.fullmatch(rb"[2345]\d\d[ -][ -~]*", line) for line in output.split(b"\r\n")[:-1])
+    assert (whole.engine.state in WITH_RECIPIENTS) == bool(whole.engine.recipients)
+    assert len(whole.engine._lines) <= 12_288
+    assert all(len(message) <= 5000 for message in whole.messages)
     # Octet by octet the same, but for STARTTLS, where it matters whether something waits behind it.
     if b"STARTTLS" not in stream:
-        dripped = Talk(tls_available=True, mechanisms=("PLAIN", "LOGIN"), allow_cleartext=True)
+        dripped = Talk(**options)
         assert dripped.drip(stream) == output
         assert dripped.messages == whole.messages
 

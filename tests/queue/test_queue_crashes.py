@@ -186,10 +186,11 @@ def test_a_crash_of_whoever_removes_by_hand(tmp_path: Path) -> None:
 
 
 def test_every_state_of_the_table_has_its_crash() -> None:
-    text = (ROOT / "docs" / "queue-states.md").read_text()
+    text = (ROOT / "docs" / "queue-states.md").read_text().partition("\n## Sent from an Outbox")[0]
     table = set(re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE))
     by_hand = {state for state in table if state.endswith(" by hand")} | {"held", "quarantined"}
-    assert table - by_hand == {state for state, *_ in ROWS}
+    posted = {"posted"}  # the post is committed as any message is, and its recipient is attempted again
+    assert table - by_hand - posted == {state for state, *_ in ROWS}
 
 
 @pytest.mark.parametrize("acknowledgements", [1, 50, 333])

@@ -263,7 +263,7 @@ def test_next_hops_of_all_kinds(tmp_path: Path) -> None:
     [
         ({"smarthost": "mx:b.test"}, r"relay\.smarthost: name one mail server"),
         ({"smarthost_use": "fallback"}, r"relay\.smarthost: missing; smarthost_use says when"),
-        ({"smarthost_use": "often"}, r"relay\.smarthost_use: invalid enum value 'often'"),
+        ({"smarthost_use": "often"}, r'relay\.smarthost_use: expected "always" or "fallback", found .often.'),
         ({"routes": {"b.test": "mx:192.0.2.1"}}, r"relay\.routes\[\.\.\.\]: '192\.0\.2\.1' is not a domain"),
         ({"routes": {"b.test": "lmtp:x:y"}}, r"relay\.routes\[\.\.\.\]: 'x:y' is not a host:port"),
         ({"routes": {"*": "x.test"}}, r"relay\.routes: '\*' is not a domain name"),

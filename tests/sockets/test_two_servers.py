@@ -20,6 +20,8 @@ from mail_reader import MailReader, untrusting
 from nameserver import Nameserver
 from process import ServerProcess, free_port
 
+from twisted_mta.service.cli import main
+
 PASSWORD = "correct horse battery"
 HOSTS = {"a.test": "127.0.0.2", "b.test": "127.0.0.3"}
 ZONE = """$ORIGIN {domain}.
@@ -39,6 +41,10 @@ class Office:
     process: ServerProcess
     host: str
     ports: dict[str, int]
+
+    def administer(self, *arguments: str) -> None:
+        """`mta …`, without a process of its own."""
+        assert main(["--config", str(self.process.config), *arguments]) == 0
 
     def reader(self, user: str, mailbox: str = "INBOX") -> MailReader:
         return MailReader(self.host, self.ports["imaps"], user, PASSWORD, mailbox)
@@ -247,3 +253,67 @@ def test_aliases_of_two_offices_that_lead_to_one_another_send_each_copy_once(
         assert trace(alice.fetch(1), b"Delivered-To") == [b"alice@b.test", b"hub@a.test"]
     with far.reader("bob@b.test") as bob, far.reader("alice@b.test") as alice:
         assert (bob.count, alice.count) == (before[1] + 1, 1)
+
+
+def test_forwarded_mail_has_a_sender_of_ours_and_its_report_comes_back(offices: dict[str, Office]) -> None:
+    near, far = offices["a.test"], offices["b.test"]
+    near.administer("alias", "add", "forward@a.test", "bob@b.test")
+    near.administer("alias", "add", "astray@a.test", "late@b.test")
+    far.administer("alias", "add", "late@b.test", "nobody@b.test")  # is taken, and fails afterwards
+    message = b"From: alice@b.test\r\nSubject: by way of a\r\n\r\nx\r\n"
+    with far.reader("bob@b.test") as bob:
+        before = bob.count
+        far.submit("alice@b.test", ["forward@a.test"], message)
+        bob.wait_for(before + 1)
+        (path,) = trace(bob.fetch(bob.count), b"Return-Path")
+    assert re.fullmatch(rb"<SRS0=[a-z2-7]{6}=[a-z2-7]{2}=b\.test=alice@a\.test>", path)
+    with far.reader("alice@b.test") as alice:
+        before = alice.count
+        far.submit("alice@b.test", ["astray@a.test"], message)
+        alice.wait_for(before + 1)
+        report = alice.fetch(alice.count)
+    assert trace(report, b"Return-Path") == [b"<>"]
+    assert trace(report, b"Delivered-To") == [b"alice@b.test", path[1:-1]]
+    assert b"Final-Recipient: rfc822; late@b.test\r\n" in report and b"Status: 5.1.1\r\n" in report
+    by_hosts = [re.findall(rb"by (\S+)", field)[0] for field in trace(report, b"Received")]
+    assert by_hosts[:2] == [b"mx.b.test", b"mx.a.test"]
+    with smtplib.SMTP(near.host, near.ports["smtp"], timeout=60) as stranger:
+        stranger.ehlo("c.test")
+        stranger.mail("")
+        assert stranger.rcpt(path[1:-1].decode())[0] == 250
+        assert stranger.rcpt(path[1:-1].replace(b"alice", b"bob").decode())[0] == 550
+        stranger.rset()
+        stranger.mail("spammer@c.test")
+        assert stranger.rcpt(path[1:-1].decode())[0] == 550
+
+
+def test_a_list_with_members_in_both_offices(offices: dict[str, Office]) -> None:
+    near, far = offices["a.test"], offices["b.test"]
+    members = [f"--member={user}" for user in ("alice@a.test", "bob@b.test", "nobody@b.test")]
+    near.administer("list", "add", "team@a.test", "--owner", "bob@a.test", *members)
+    with near.reader("alice@a.test") as alice, far.reader("bob@b.test") as bob:
+        before = alice.count, bob.count
+        with near.reader("bob@a.test") as owner:
+            had = owner.count
+            far.submit("bob@b.test", ["team@a.test"], b"From: bob@b.test\r\nSubject: all\r\n\r\nx\r\n")
+            alice.wait_for(before[0] + 1)
+            bob.wait_for(before[1] + 1)
+            owner.wait_for(had + 1)  # of the member who does not exist
+            assert b"nobody@b.test" in owner.fetch(owner.count)
+        for post in (alice.fetch(alice.count), bob.fetch(bob.count)):
+            assert trace(post, b"Return-Path") == [b"<team-bounces@a.test>"]
+            assert trace(post, b"List-Id") == [b"<team.a.test>"]
+            assert trace(post, b"From") == [b"bob@b.test"]
+        before = alice.count, bob.count
+        far.submit("bob@b.test", ["team-leave@a.test"], b"From: bob@b.test\r\n\r\nlet me go\r\n")
+        bob.wait_for(before[1] + 1)
+        (confirm,) = re.findall(rb"team-leave=[a-z2-7]+@a\.test", trace(bob.fetch(bob.count), b"From")[0])
+        answer = b"From: bob@b.test\r\nTo: " + confirm + b"\r\n\r\nyes\r\n"
+        far.submit("bob@b.test", [confirm.decode()], answer)
+        bob.wait_for(before[1] + 2)
+        assert b"not a member of the mailing list" in bob.fetch(bob.count)
+    assert "bob@b.test" not in near.process.mta("list", "show", "team@a.test").stdout
+    with smtplib.SMTP(near.host, near.ports["smtp"], timeout=60) as stranger:
+        stranger.ehlo("b.test")
+        stranger.mail("bob@b.test")
+        assert stranger.rcpt("team@a.test")[0] == 550

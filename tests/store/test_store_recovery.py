@@ -12,6 +12,7 @@ from twisted_mta.store import hierarchy
 from twisted_mta.store.errors import NoSuchMailbox, StorageFull, disk_error
 from twisted_mta.store.flagging import set_flags
 from twisted_mta.store.flags import DELETED, SEEN
+from twisted_mta.store.folder import Folder
 from twisted_mta.store.index import index as index_module
 from twisted_mta.store.index.index import LEAP, UID_BLOCK, Index
 from twisted_mta.store.index.schema import MIGRATIONS
@@ -63,6 +64,21 @@ def test_a_clean_end_and_a_killed_process_leave_no_gap(bench):
     assert bench.put(2) == [2]
     bench.boot("first boot")  # killed
     assert bench.put(3) == [3]
+
+
+def test_a_directory_is_read_after_a_killed_process_and_not_after_a_clean_end(bench, monkeypatch):
+    scan, scans = Folder.scan, []
+    monkeypatch.setattr(Folder, "scan", lambda folder: (scans.append(folder.name), scan(folder)))
+    bench.put(1, 2)
+    bench.folder().expunge([1])
+    bench.home.shut()
+    scans.clear()
+    bench.boot("first boot")
+    assert list(bench.uids()) == [2] and scans == []
+    bench.put(3)
+    bench.boot("first boot")  # killed, before the index was told which times are those of our own work
+    assert list(bench.uids()) == [2, 3] and scans == ["INBOX"]
+    assert bench.put(4) == [4]
 
 
 def test_blocks_of_uids_are_reserved_before_they_are_given(bench):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from scram_accounts import ScramAccounts
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.task import Clock
@@ -21,6 +22,7 @@ from twisted_mta.protocol.smtp.extensions import SmtpLimits
 from twisted_mta.transfer.mda.lmtp import Lmtp
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
+from twisted_mta.transfer.screening.screening import UNSCREENED
 from twisted_mta.transfer.session import TransferPolicy
 from twisted_mta.wire.listener import Listener
 
@@ -30,7 +32,7 @@ ACCOUNTS = {"alice@a.test", "bob@a.test"}
 
 
 @implementer(IDirectory)
-class Directory:
+class Directory(ScramAccounts):
     """`gate`, when it is set, holds every lookup back until it fires."""
 
     def __init__(self):
@@ -50,10 +52,13 @@ class Directory:
             key = "alice@a.test"
         return Resolution(account=key) if key in ACCOUNTS else None
 
-    async def authenticate(self, login, password, peer=""):
+    async def authenticate(self, login, password, peer="", service=""):
         await self._wait()
+        return self.account(login) if password == "secret" else None
+
+    def account(self, login):
         login = login if "@" in login else f"{login}@a.test"
-        return login if login in ACCOUNTS and password == "secret" else None
+        return login if login in ACCOUNTS else None
 
     async def owns(self, account, address):
         found = await self.resolve(address)
@@ -164,6 +169,7 @@ class Town:
         host="192.0.2.1",
         networks=(),
         limits=SmtpLimits(),
+        screening=UNSCREENED,
         **policy,
     ):
         self.clock = Clock()
@@ -191,6 +197,7 @@ class Town:
                 reactor=self.clock,
                 policy=chosen,
                 is_full=self.is_full,
+                screening=screening,
             )
 
         self.listener = Listener(
@@ -200,7 +207,7 @@ class Town:
         self.session = self.listener.buildProtocol(None)
         self.session.makeConnection(self.transport)
 
-    async def is_full(self, account):
+    async def is_full(self, account, octets=0):
         return account in self.full
 
     def said(self):

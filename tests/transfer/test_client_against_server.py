@@ -5,6 +5,7 @@ from smtp_session import Town
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import EnvelopeRecipient
+from twisted_mta.protocol.sasl.scram import ScramClient
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client import ClientEngine
 from twisted_mta.protocol.smtp.client_events import EnvelopeReplied, Replied, Stage
@@ -107,6 +108,20 @@ def test_login(step):
     wire.carry()
     wire.engine.hello()
     wire.carry()
-    assert wire.engine.mechanisms[0] == "PLAIN"
+    assert wire.engine.mechanisms == ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
     wire.engine.authenticate("PLAIN", b"\0alice@a.test\0secret")
     assert wire.event().reply.code == 235
+
+
+@pytest.mark.parametrize("step", [1, 100_000])
+def test_login_without_showing_the_password(step):
+    wire = Wire(step, role="submission", secure=True)
+    wire.carry()
+    wire.engine.hello()
+    wire.carry()
+    client = ScramClient("SCRAM-SHA-1", "bob", "secret", nonce="abc", binding=None, server_binds=False)
+    wire.engine.authenticate("SCRAM-SHA-1", client.initial)
+    for _ in range(2):
+        wire.engine.respond(client.respond(wire.event().challenge))
+    assert wire.event().reply.code == 235 and client.proven
+    assert wire.town.session.account == "bob@a.test"

@@ -36,7 +36,7 @@ class Aliases:
             Resolution(account=account, detail=detail) if account in ("alice@a.test", "bob@a.test") else None
         )
 
-    async def authenticate(self, login, password, peer=""):
+    async def authenticate(self, login, password, peer="", service=""):
         return None
 
     async def owns(self, account, address):
@@ -131,3 +131,12 @@ def test_aliases_that_double_at_each_step_end_soon():
     aliases["list@a.test"] = ["s0@a.test"]
     aliases["s200@a.test"] = ["bob@a.test"]
     assert expanded(aliases) == ["bob@a.test"]
+
+
+def test_aliases_that_are_nested_too_deeply():
+    aliases = {f"s{n}@a.test": [f"s{n + 1}@a.test"] for n in range(9)}
+    aliases["list@a.test"], aliases["s9@a.test"] = ["s0@a.test"], ["bob@a.test"]
+    assert expanded(aliases, depth=10) == ["bob@a.test"]
+    with pytest.raises(MailError) as caught:
+        expanded(aliases, depth=9)
+    assert (caught.value.code, caught.value.status) == (554, "5.4.6")

@@ -20,10 +20,16 @@ from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.mda.sieve.answers import Answers
 from twisted_mta.transfer.mda.sieve.filtering import Filters
 from twisted_mta.transfer.mda.sieve.notifying import Notifying
+from twisted_mta.transfer.mda.sieve.onward import Onward
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 BODY = b"From: eve@far.test\r\nMessage-ID: <1@far.test>\r\nSubject: hello\r\n\r\nhello\r\n"
 HEAD = b"Return-Path: <eve@far.test>\r\nDelivered-To: alice@a.test\r\n"
+
+
+async def owns(account, address):
+    """Alice has a second address."""
+    return (account, str(address)) == ("alice@a.test", "sales@a.test")
 
 
 class SieveDeliveryTests(TestCase):
@@ -39,7 +45,8 @@ class SieveDeliveryTests(TestCase):
         journey = Journey()
         journey.add_reader(self.events.append)
         self.intake = Intake()
-        answers = Answers(self.intake, hostname="mx.a.test", journey=journey, seconds=reactor.seconds)
+        common = {"hostname": "mx.a.test", "journey": journey, "seconds": reactor.seconds, "owns": owns}
+        answers = Answers(self.intake, **common)
         self.common = Scripts(Path(directory.name))
         filters = Filters(
             self.store,
@@ -47,9 +54,8 @@ class SieveDeliveryTests(TestCase):
             hostname="mx.a.test",
             journey=journey,
             reactor=reactor,
-            notifying=Notifying(
-                self.intake, hostname="mx.a.test", journey=journey, seconds=reactor.seconds, most=3
-            ),
+            notifying=Notifying(self.intake, **common, most=3),
+            onward=Onward(self.intake, journey=journey),
             common=self.common,
             verdicts=Verdicts(b"X-Trust-Spam", 10.0, b"X-Trust-Virus"),
         )
@@ -339,3 +345,63 @@ class SieveDeliveryTests(TestCase):
         await self.deliver(b"To: alice@a.test\r\n" + BODY, sender="j\u00fcrgen@far.test")
         await self.deliver(b"To: alice@a.test\r\n" + BODY)
         assert [envelope.parameters.smtputf8 for envelope, _, _ in self.intake.stored] == [True, False]
+
+    async def test_an_answer_comes_from_its_owner_only(self):
+        for number, (wanted, sender) in enumerate(
+            (
+                ("Sales <sales@a.test>", b"Sales <sales@a.test>"),
+                ("boss@a.test", b"alice@a.test"),
+                ("alice@a.test", b"alice@a.test"),
+            )
+        ):
+            self.use(f'require "vacation"; vacation :handle "{number}" :from "{wanted}" "away";')
+            body = BODY.replace(b"From:", b"To: alice@a.test\r\nFrom:")
+            await self.deliver(body)
+            assert b"\r\nFrom: %b\r\n" % sender in b"\r\n" + self.intake.stored[-1][2]
+
+    async def test_what_was_changed_is_what_is_sent_on(self):
+        self.use(
+            'require "editheader"; addheader "X-Seen" "yes"; redirect "bob@far.test"; redirect "c@far.test";'
+        )
+        outcome = await self.deliver()
+        assert (outcome.action, outcome.expansion) == (Action.DELIVERED, ())
+        ((envelope, head, body),) = self.intake.stored
+        assert str(envelope.reverse_path) == "eve@far.test"
+        assert list(map(str, envelope.forward_paths)) == ["bob@far.test", "c@far.test"]
+        assert head + body == b"Delivered-To: alice@a.test\r\nX-Seen: yes\r\n" + BODY
+        assert await self.mailbox("INBOX") == [] and "redirected" in self.told()
+        await self.deliver(recovered=True)
+        assert len(self.intake.stored) == 1  # the crash came behind it
+
+    async def test_annotations_are_asked(self):
+        view = await self.store.viewpoint("alice@a.test")
+        await view.set_annotations("INBOX", {"/shared/comment": b"home"})
+        await view.set_annotations("Archive", {"/private/comment": "gr\u00fcn".encode()})
+        self.store.server_annotations = {"/shared/admin": b"mailto:postmaster@a.test"}
+        self.use(
+            'require ["mboxmetadata", "servermetadata", "imap4flags"];'
+            'if metadata "inbox" "/shared/comment" "home" { addflag "a"; }'
+            'if metadata :contains "Archive" "/PRIVATE/comment" "gr\u00fcn" { addflag "b"; }'
+            'if servermetadata :matches "/shared/admin" "mailto:*" { addflag "c"; }'
+            'if metadataexists "INBOX" "/private/comment" { addflag "d"; }'
+            'if metadata "Nowhere" "/shared/comment" "" { addflag "e"; }'
+            'if servermetadataexists ["/shared/admin", "bad name"] { addflag "f"; }'
+            'if metadataexists "INBOX" ["/shared/comment"] { addflag "g"; }'
+        )
+        await self.deliver()
+        ((_, flags),) = await self.mailbox("INBOX")
+        assert flags - {"\\Recent"} == {"a", "b", "c", "g"}
+
+    async def test_a_message_without_a_header_or_a_body(self):
+        self.use(
+            'require ["fileinto", "body", "date", "variables", "vacation", "envelope", "editheader"];'
+            'if header :matches "subject" "*" { fileinto "Junk"; }'
+            'elsif not exists ["from", "date"] { addheader "X-Odd" "yes"; keep; }'
+            'if currentdate :value "ge" "year" "2000" { keep; }'.replace(' :value "ge"', "")
+            + 'vacation "away"; if address "from" "x" { discard; }'
+        )
+        for body in (b"", b"\r\n", b"\r\nonly a body\r\n", b"no header at all", b": x\r\n\r\n"):
+            assert (await self.deliver(body)).action is Action.DELIVERED
+        contents = [content for content, _ in await self.mailbox("INBOX")]
+        assert len(contents) == 5 and all(b"X-Odd: yes\r\n" in content for content in contents)
+        assert self.intake.stored == [] and "sieve-failed" not in self.told()

@@ -49,7 +49,7 @@ class StoreTests(TestCase):
         return contents
 
     async def test_everybody_has_a_copy_with_trace_fields(self):
-        await self.deliver("alice@a.test", "bob@a.test", "postmaster@a.test")
+        await self.deliver("alice@a.test", "bob@a.test", "Alice@a.test")
         assert await self.inbox("alice@a.test") == [HEAD + BODY]
         assert await self.inbox("bob@a.test") == [HEAD.replace(b"alice", b"bob") + BODY]
 

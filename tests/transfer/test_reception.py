@@ -290,6 +290,8 @@ def test_the_journey():
         "message_id": "",
         "envid": "",
         "certifier": "",
+        "client_name": "",
+        "doubts": "",
     }
     assert refused.stage == "refused"
     assert refused.facts["forward_path"] == "<nobody@a.test>"

@@ -81,7 +81,7 @@ class TestHosts(RelayTestCase):
         servers = await self.equals(Script(), Script(), Script())
         await gatherResults([Deferred.fromCoroutine(self.send()) for _ in range(30)])
         assert sum(len(server.dialogs) for server in servers) <= 30
-        assert min(len(server.dialogs) for server in servers) >= 3
+        assert min(len(server.dialogs) for server in servers) >= 1  # by chance, so not evenly
 
     async def test_a_kept_connection_before_a_new_one(self):
         servers = await self.equals(Script(), Script(), Script())

@@ -9,7 +9,9 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import TestCase
 
-from twisted_mta.protocol.sasl.scram import Keys, ScramServer
+from twisted_mta.protocol.sasl.credentials import ProvenCredentials
+from twisted_mta.protocol.sasl.scram import Keys
+from twisted_mta.protocol.sasl.scram_server import ScramServer
 from twisted_mta.transfer.mta.relay.login import exported
 from twisted_mta.transfer.mta.relay.verdict import Trouble
 from twisted_mta.transfer.mta.route import Credentials, Host
@@ -44,24 +46,22 @@ class _Server(LineReceiver):
         binding = exported(self.transport)
         if self.factory.interloper:
             binding = bytes(reversed(binding))
-        self.scram = ScramServer(name.decode(), nonce="server", binding=binding, binds=True)
-        assert self.scram.begin(base64.b64decode(initial)) == ("me", "")
-        self.challenge(self.scram.challenge(Keys.derive(name.decode(), self.factory.password, b"salt", 4096)))
+        self.scram = ScramServer(name.decode(), nonce="server", binding=binding)
+        assert self.scram.start(base64.b64decode(initial)).login == "me"
+        self.challenge(self.scram.provide([Keys.derive(name.decode(), self.factory.password, b"salt", 4096)]))
 
     def exchange(self, response):
         if self.final is not None:
             self.scram = None
             self.sendLine(b"235 welcome")
             return
-        try:
-            self.final = self.scram.finish(response)
-        except Exception:
-            self.final = None
-        if self.final is None:
+        result = self.scram.step(response)
+        if isinstance(result, ProvenCredentials):
+            self.final = result.final
+            self.challenge(self.final)
+        else:
             self.scram = None
             self.sendLine(b"535 5.7.8 no")
-        else:
-            self.challenge(self.final)
 
     def challenge(self, octets):
         self.sendLine(b"334 " + base64.b64encode(octets))

@@ -14,8 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from twisted_mta.transfer.mta.tls import https
-from twisted_mta.transfer.mta.tls.https import FetchError, HttpsClient
+from twisted_mta.https import FetchError, HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.mta_sts import StsPolicy
 from twisted_mta.transfer.mta.tls.sts_client import REST, StsClient
@@ -40,12 +39,15 @@ class StsCase(TestCase):
         self.addCleanup(self.web.close)
         return self.web
 
+    patience = 60.0
+
     def https(self, port=None):
         return HttpsClient(
             reactor=reactor,
             resolver=self.resolver,
             trust_root=authority().certificate,
             port=port or self.web.port,
+            patience=self.patience,
         )
 
     async def client(self, port=None):
@@ -244,7 +246,7 @@ class TestFetching(StsCase):
     async def test_silence(self):
         self.host()
         self.web.silent = True
-        self.patch(https, "PATIENCE", 0.2)
+        self.patience = 0.2
         await self.failure("sts-policy-fetch-error", "no answer")
 
     async def test_only_https(self):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.transfer.smtp_session import Town, address
 from twisted_mta.message.status import MailError
-from twisted_mta.transfer.msa.repair import missing_fields, originators
+from twisted_mta.transfer.msa.repair import missing_fields, originators, without_blind_copies
 
 COMPLETE = b"Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nFrom: alice@a.test\r\nMessage-ID: <1@laptop>\r\n"
 
@@ -71,6 +73,11 @@ def test_implicit_tls():
         (b"From:", "554 5.6.0"),
         (b"From: Alice", "554 5.6.0"),
         (b"From: \xe4lice@a.test", "554 5.6.0"),
+        ("From: \u00e4lice@a.test".encode(), "553 5.7.1"),
+        ("From: \u0430lice@a.test".encode(), "553 5.7.1"),  # a Cyrillic letter
+        ("From: Alice <alice@\uff41.test>".encode(), "250 2.0.0"),  # a.test, by its A-label
+        (b"From: =?utf-8?q?ceo=40c.test?= <alice@a.test>", "250 2.0.0"),
+        (b"From: =?utf-8?q?alice?=@a.test", "553 5.7.1"),
         (b"FROM : =?utf-8?q?A?=\r\n <ceo@c.test>", "553 5.7.1"),
         (b"From: Alice <alice+work@a.test>", "250 2.0.0"),
         (b"From: Sales: sales@a.test, alice@a.test;", "250 2.0.0"),
@@ -91,13 +98,19 @@ def test_implicit_tls():
         (b"From: alice@a.test (<ceo@c.test>", "554 5.6.0"),
         (b"From: alice@a.test\0 <ceo@c.test>", "554 5.6.0"),
         (b"From: alice@a.test\r\nX: \0", "554 5.6.0"),
+        (b"From: " + b",".join(b"alice+%d@a.test" % n for n in range(100)), "250 2.0.0"),
+        (b"From: " + b",".join(b"alice+%d@a.test" % n for n in range(101)), "554 5.6.0"),
         (b"From: alice@a.test\r\nSender: sales@a.test", "250 2.0.0"),
         (b"From: alice@a.test\r\nSender: ceo@c.test", "553 5.7.1"),
         (b"Sender: ceo@c.test", "553 5.7.1"),
         (b"Sender: alice@a.test, sales@a.test", "554 5.6.0"),
         (b"Sender: alice@a.test\r\nSender: ceo@c.test", "554 5.6.0"),
         (b"Sender:", "554 5.6.0"),
-        (b"From: alice@a.test\r\nResent-From: ceo@c.test\r\nResent-Sender: ceo@c.test", "250 2.0.0"),
+        (b"From: alice@a.test\r\nResent-From: ceo@c.test", "553 5.7.1"),
+        (b"From: alice@a.test\r\nResent-Sender: ceo@c.test", "553 5.7.1"),
+        (b"From: alice@a.test\r\nResent-Sender: alice@a.test, sales@a.test", "554 5.6.0"),
+        (b"From: alice@a.test\r\n" + b"Resent-From: sales@a.test\r\n" * 20 + b"X: y", "250 2.0.0"),
+        (b"From: alice@a.test\r\n" + b"Resent-From: sales@a.test\r\n" * 21 + b"X: y", "554 5.6.0"),
     ],
 )
 def test_from_and_sender_must_be_ones_own(field, reply):
@@ -111,6 +124,55 @@ def test_a_folded_first_line_does_not_become_part_of_our_from():
     assert submit(town, b" <ceo@c.test>\r\n\r\nx\r\n").startswith("250")
     _, head, _ = town.intake.stored[0]
     assert b"From: alice@a.test\r\n" in head and head.endswith(b"\r\n\r\n")
+
+
+def test_what_looks_like_a_header_behind_white_space_is_text():
+    town = logged_in()
+    assert submit(town, b" x\r\nFrom: ceo@c.test\r\nBcc: b@c.test\r\n\r\nx\r\n").startswith("250")
+    _, head, body = town.intake.stored[0]
+    assert b"From: alice@a.test\r\n" in head and b"Message-ID: " in head and head.endswith(b"\r\n\r\n")
+    assert body == b" x\r\nFrom: ceo@c.test\r\nBcc: b@c.test\r\n\r\nx\r\n"
+
+
+BLIND = b"bcc: b@c.test,\r\n\td@e.test\r\n", b"Resent-Bcc : x\r\n", b"BCC:\r\n"
+
+
+@pytest.mark.parametrize("text", [b"\r\nBcc: in the text\r\n", b"\r\n" + b"x" * 70_000 + b"\r\n", b""])
+def test_nobody_sees_who_else_has_a_copy(text):
+    content = BLIND[0] + COMPLETE + BLIND[1] + b"X-Bcc: y\r\n" + BLIND[2] + text
+    for send in (Town.send, Town.drip):
+        town = logged_in()
+        town.say("MAIL FROM:<alice@a.test>", "RCPT TO:<carol@c.test>", "DATA")
+        assert send(town, content + b".\r\n").startswith(b"250 2.0.0")
+        assert town.intake.stored[0][2] == COMPLETE + b"X-Bcc: y\r\n" + text
+
+
+def test_a_signed_message_without_bcc_passes_as_it_is():
+    signed = COMPLETE + b"Subject:  odd \t spaces\r\n\tand folds\r\nDKIM-Signature: h=bcc:from\r\n\r\nx\r\n"
+    assert without_blind_copies(signed) is signed
+
+
+@given(
+    st.lists(st.sampled_from([*BLIND, b"To: x\r\n", b"Bccc: x\r\n", b"no field\r\n", b"X: Bcc: y\r\n z\r\n"]))
+)
+def test_only_blind_copies_are_taken_out(fields):
+    kept = b"".join(field for field in fields if field not in BLIND)
+    assert without_blind_copies(b"".join(fields)) == kept
+    assert without_blind_copies(b"".join(fields) + b"\r\n") == kept + b"\r\n"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"From", b":", b"Sender", b"\r\n", b" ", b"<", b"@", b"a.test", b"(", b'"', b",", b"\xc3\xa4"]
+        )
+    )
+)
+def test_no_header_is_too_strange_to_be_judged(pieces):
+    try:
+        originators(b"".join(pieces))
+    except MailError as error:
+        assert str(error).startswith("554 5.6.0")
 
 
 def test_the_null_path_is_for_receipts():

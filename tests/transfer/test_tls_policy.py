@@ -13,6 +13,7 @@ from scripted_server import DROP, Script
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
+from twisted_mta.https import HttpsClient
 from twisted_mta.interfaces import Found
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
@@ -21,7 +22,6 @@ from twisted_mta.message.outcome import Action
 from twisted_mta.transfer.mta.route import Credentials, Host, Route
 from twisted_mta.transfer.mta.routing import Routing
 from twisted_mta.transfer.mta.tls import policy as tls_policy
-from twisted_mta.transfer.mta.tls.https import HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.mta_sts import StsPolicy
 from twisted_mta.transfer.mta.tls.policy import TlsLevel, TlsPolicy

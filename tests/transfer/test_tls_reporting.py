@@ -15,13 +15,13 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from twisted_mta.https import HttpsClient
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.mta.tls.findings import Finding, ReportedPolicy
-from twisted_mta.transfer.mta.tls.https import HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.received_report import find_report, read_report
 from twisted_mta.transfer.mta.tls.report_intake import ReportIntake

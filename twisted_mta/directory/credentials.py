@@ -16,10 +16,11 @@ MOST = 20_000  # entries; the oldest goes
 
 
 class RememberedCredentials:
-    """`seconds` is the clock."""
+    """`seconds` is the clock; for `lifetime` of them a login is remembered."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], lifetime: float = LIFETIME) -> None:
         self._seconds = seconds
+        self._lifetime = lifetime
         self._key = secrets.token_bytes(32)
         self._until: dict[bytes, float] = {}
 
@@ -29,7 +30,7 @@ class RememberedCredentials:
         return blake2b(text.encode(), key=self._key, digest_size=32).digest()
 
     def knows(self, digest: bytes) -> bool:
-        """True when it was verified less than LIFETIME ago."""
+        """True when it was verified less than the lifetime ago."""
         until = self._until.get(digest)
         if until is None:
             return False
@@ -41,6 +42,6 @@ class RememberedCredentials:
     def remember(self, digest: bytes) -> None:
         """It has just been verified."""
         self._until.pop(digest, None)
-        self._until[digest] = self._seconds() + LIFETIME
+        self._until[digest] = self._seconds() + self._lifetime
         if len(self._until) > MOST:
             del self._until[next(iter(self._until))]

@@ -22,6 +22,7 @@ _MEANINGS = {
     "relayed": ("relayed", "2.1.9"),
     "expanded": ("expanded", "2.1.5"),
     "redirected": ("expanded", "2.1.5"),
+    "posted": ("delivered", "2.0.0"),  # RFC 3461 §5.2.7.3: a list is where it has arrived
     "discarded": ("delivered", "2.0.0"),  # by the recipient's rules, which are nobody else's business
     "deferred": ("delayed", "4.0.0"),
     "bounced": ("failed", "5.0.0"),

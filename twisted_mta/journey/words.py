@@ -14,6 +14,7 @@ NAME = re.compile(r"\{(\w+)\}")
 SENTENCES: dict[str, tuple[str, ...]] = {
     "accepted": (
         "accepted from {client}",
+        " ({client_name})",
         ", logged in as {account}",
         ", over {tls}",
         ": from {reverse_path}",
@@ -21,6 +22,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         ", {size} octets",
         ", Message-ID {message_id}",
         ", envelope id {envid}",
+        "; but {doubts}",
     ),
     "refused": (
         "refused to take it from {client}",
@@ -33,12 +35,16 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "report": ("made here as a report about {about}", " for {to}", ", {size} octets"),
     "trying": ("trying to reach {domain}", " for {to}"),
     "expanded": ("{to} is an alias", " for {members}"),
+    "posted": ("{to} is a list", ": posted to {recipients} members", " in {child}"),
+    "left": ("{member} has left the list {to}",),
+    "quota-warned": ("{account} is told that the mailbox is {percent} % full",),
     "redirected": ("sent on by the rules of {account}", " to {members}"),
     "discarded": ("thrown away by the rules of {account}",),
     "answered": ("answered for {account}, who is away", ": to {to}", " in {child}"),
     "notified": ("the rules of {account} tell", " {members}", " in {child}"),
     "sieve-failed": ("the rules of {account} could not be followed", ": {reason}"),
     "delivered": ("delivered to {to}", ": mailbox {mailbox}", " of {account}"),
+    "kept": ("its sender {account} has it", " in the mailbox {mailbox}"),
     "relayed": (
         "passed on for {to}",
         " to {host}",

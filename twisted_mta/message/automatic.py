@@ -14,7 +14,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.address_list import parse_addresses
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import decode, encode
-from twisted_mta.message.headers import fields, first_value, header_end, values
+from twisted_mta.message.headers import fields, first_value, header_end, values, without_comments
 
 # RFC 3834 §2, RFC 5230 §4.6: names of programs and of lists' owners.
 _PROGRAM = re.compile(
@@ -39,7 +39,7 @@ def why_not(header: bytes, sender: Address | None, own: Collection[str]) -> str:
         return "a program has sent it"
     if sender.key in own:
         return "the owner has sent it"
-    if (first_value(header, b"Auto-Submitted") or b"no").partition(b";")[0].strip().lower() != b"no":
+    if submitted(header) != b"no":
         return "it was made automatically"
     if any(first_value(header, name) is not None for name in _LIST_FIELDS):
         return "it comes from a mailing list"
@@ -48,6 +48,12 @@ def why_not(header: bytes, sender: Address | None, own: Collection[str]) -> str:
     if not any(address in own for address in _addressees(header)):
         return "it is not addressed to the owner"
     return ""
+
+
+def submitted(header: bytes) -> bytes:
+    """How the message came to be, in lower case: b"no" by a person, b"auto-replied", … (RFC 3834 §5)."""
+    value = without_comments(first_value(header, b"Auto-Submitted") or b"no")
+    return value.partition(b";")[0].strip().lower() or b"no"
 
 
 def _addressees(header: bytes) -> set[str]:

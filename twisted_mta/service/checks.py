@@ -13,6 +13,7 @@ from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.config import Config
+from twisted_mta.service.login_wiring import client_authorities
 from twisted_mta.service.quantities import ListenAddress
 from twisted_mta.transfer.mta.tls.handshake import named
 
@@ -24,6 +25,7 @@ def findings(config: Config) -> list[str]:
     """Sentences, most dangerous first. Raises ConfigError for a certificate that cannot be used."""
     return [
         *_open_relay(config),
+        *_believed(config),
         *_cleartext(config),
         *_secrets(config),
         *_certificate(config),
@@ -42,6 +44,20 @@ def _open_relay(config: Config) -> list[str]:
         f"relay.allow_networks: anybody in {network} may send mail to the whole world through this server "
         "without a login; name only networks that are yours"
         for network in config.relay.allow_networks
+        if _is_wide(network.network)
+    ]
+
+
+def _believed(config: Config) -> list[str]:
+    """Who may speak for others."""
+    may = {
+        "proxy.networks": (config.proxy.networks, "say where they come from"),
+        "smtp.xclient": (config.smtp.xclient, "say where they come from, and send as any account"),
+    }
+    return [
+        f"{key}: anybody in {network} may {what}; name only your own proxies"
+        for key, (networks, what) in may.items()
+        for network in networks
         if _is_wide(network.network)
     ]
 
@@ -65,6 +81,7 @@ def _cleartext(config: Config) -> list[str]:
 def _secrets(config: Config) -> list[str]:
     secrets = {"tls.private_key": config.tls.private_key, **config.relay.files()}
     secrets.pop("relay.tls.authorities", None)
+    secrets["auth.oauth.client_secret_file"] = config.auth.oauth.client_secret_file
     return [
         f"{key}: everybody on this machine can read {path}; chmod 600 it"
         for key, path in secrets.items()
@@ -73,6 +90,7 @@ def _secrets(config: Config) -> list[str]:
 
 
 def _certificate(config: Config) -> list[str]:
+    client_authorities(config)
     tls = config.tls
     if not tls.enabled:
         return ["tls: off; other mail servers cannot encrypt what they send here"]
@@ -131,8 +149,16 @@ def _ports(config: Config) -> list[str]:
 
 def _people(config: Config) -> list[str]:
     path = Path(config.data_dir) / "directory.sqlite"
-    accounts = Administration(DirectoryDatabase(path), config.domains).accounts() if path.exists() else []
+    administration = Administration(DirectoryDatabase(path), config.domains) if path.exists() else None
+    accounts = administration.accounts() if administration is not None else []
     if not accounts and not config.demo.accounts:
         return ["no accounts yet, so even postmaster's mail is refused; see: account add"]
     gone = [name for name in accounts if name.rpartition("@")[2] not in config.domains]
-    return [f"domains: the account {name} gets no mail, its domain is not listed" for name in gone]
+    found = [f"domains: the account {name} gets no mail, its domain is not listed" for name in gone]
+    without = administration.accounts_without_keys() if administration is not None else []
+    if without and config.auth.scram == "auto":
+        found.append(
+            "auth.scram: SCRAM is not offered until these have logged in by password, or have a new one: "
+            f"{', '.join(without[:5])}{', …' if len(without) > 5 else ''}"
+        )
+    return found

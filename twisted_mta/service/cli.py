@@ -18,10 +18,14 @@ from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.service import (
+    address_commands,
+    app_password_commands,
+    bans_commands,
     data_dir,
     mailbox_commands,
     queue_commands,
     quota_commands,
+    sending_commands,
     sieve_commands,
     tls_commands,
     trace_commands,
@@ -29,6 +33,7 @@ from twisted_mta.service import (
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
+from twisted_mta.service.directory_wiring import administration
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.sharing import forget_account
 
@@ -69,19 +74,23 @@ def _parser() -> argparse.ArgumentParser:
             "--password-stdin", action="store_true", help="read it from the first line of standard input"
         )
     quota_commands.add_command(account)
+    sending_commands.add_command(account)
+    app_password_commands.add_commands(account)
     _command(account, "remove", account_remove, "remove an account; its mail stays").add_argument("address")
 
     alias = groups.add_parser("alias", help="other names for accounts").add_subparsers(required=True)
     _command(alias, "list", alias_list, "every alias").add_argument("--json", action="store_true")
     added = _command(alias, "add", alias_add, "a new alias, or more targets for one")
-    added.add_argument("address")
+    added.add_argument("address", help='"@example.org" for all that nobody else has')
     added.add_argument("targets", nargs="+", metavar="target")
     _command(alias, "remove", alias_remove, "remove an alias with all its targets").add_argument("address")
 
+    address_commands.add_commands(groups)
     mailbox_commands.add_commands(groups.add_parser("mailbox", help="the mail of accounts"))
     queue_commands.add_commands(groups.add_parser("queue", help="messages on their way"))
     tls_commands.add_commands(groups.add_parser("tls", help="TLS with other mail servers"))
     sieve_commands.add_commands(groups.add_parser("sieve", help="scripts that sort an account's mail"))
+    bans_commands.add_commands(groups.add_parser("bans", help="who is shut out for guessing passwords"))
     text = "what became of a message, or of the messages of an address"
     trace_commands.add_command(groups.add_parser("trace", help=text, description=text))
     _command(
@@ -101,7 +110,7 @@ def _command(
 def _administration(config: Config) -> Administration:
     data_dir.enter(Path(config.data_dir))
     database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    return Administration(database, config.domains)
+    return administration(config, database)
 
 
 def _new_password(options: argparse.Namespace) -> str:
@@ -136,6 +145,9 @@ def account_password(config: Config, options: argparse.Namespace) -> None:
     """`account password ADDRESS`"""
     name = _administration(config).set_password(options.address, _new_password(options))
     print(f"account {name} has a new password")
+    if kept := _administration(config).app_passwords(name):
+        names = ", ".join(password.name for password in kept)
+        print(f"its app passwords still count: {names}; see: account app-password")
 
 
 def account_remove(config: Config, options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`\Z")
 _MISSING = re.compile(r"Object missing required field `(.*)`\Z")
 _TYPE = re.compile(r"Expected `(.*)`, got `(.*)`\Z")
 _LEAST = re.compile(r"Expected `(int|array)` (?:of length )?>= (\d+)\Z")
+_CHOICE = re.compile(r"Invalid enum value (.*)\Z", re.DOTALL)
 _MOST = re.compile(r"Expected `int` <= (\d+)\Z")
 _WORDS = {
     "str": "a text in quotes",
@@ -50,6 +51,9 @@ def complaint(error: msgspec.ValidationError, root: type[Struct]) -> ConfigError
         hint = "" if holder is None or "[" in key else f", for example {bare} = {_example(holder, bare)}"
         expected, got = (_words(part) for part in wrong.groups())
         return ConfigError(f"{path or 'the file'}: expected {expected}{hint}; found {got}")
+    if (choice := _CHOICE.match(message)) is not None:
+        parent, _, key = path.rpartition(".")
+        return ConfigError(f"{path}: expected {_choices(_table_at(root, parent), key)}, found {choice[1]}")
     if (least := _LEAST.match(message)) is not None:
         what = f"at least {least[2]} entry" if least[1] == "array" else f"a whole number from {least[2]} up"
         return ConfigError(f"{path}: expected {what}")
@@ -95,6 +99,14 @@ def _suggest(key: str, table: type[Struct] | None, root: type[Struct], path: str
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(names)
+
+
+def _choices(table: type[Struct] | None, key: str) -> str:
+    """The values that a key may have."""
+    info = inspect.type_info(table)
+    kind = next((field.type for field in getattr(info, "fields", ()) if field.name == key), None)
+    values = kind.values if isinstance(kind, inspect.LiteralType) else ()
+    return " or ".join(f'"{value}"' for value in values) or "another value"
 
 
 def _example(table: type[Struct] | None, key: str) -> str:

@@ -15,7 +15,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from twisted_mta.service.address_options import Addresses, Forwarding, check_forwarding
+from twisted_mta.service.auth_options import Auth, check_auth
 from twisted_mta.service.complaint import ConfigError, complaint
+from twisted_mta.service.ldap_options import Ldap, check_ldap
+from twisted_mta.service.mailbox_options import Pop3, Sieve
+from twisted_mta.service.proxy_options import Proxy, Smtp, check_proxy
 from twisted_mta.service.quantities import (
     Domain,
     Duration,
@@ -26,7 +31,9 @@ from twisted_mta.service.quantities import (
     Size,
     read,
 )
+from twisted_mta.service.reception_options import Bans, Rates, Reception, check_bans
 from twisted_mta.service.relay_options import Login, MtaSts, Relay, TlsReports, check_relay
+from twisted_mta.service.submission_options import Submission, check_submission
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -66,12 +73,6 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True):
         return self.self_signed or bool(self.certificate)
 
 
-class Auth(Struct, frozen=True, forbid_unknown_fields=True):
-    """`allow_cleartext`: login without TLS, for demos and tests."""
-
-    allow_cleartext: bool = False
-
-
 class Dns(Struct, frozen=True, forbid_unknown_fields=True):
     """`nameservers` empty: the system's. `trusted`: nobody can change what they say on the way to us, so
     that their word on DNSSEC counts, as that of those on the loopback does."""
@@ -98,10 +99,12 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Quota(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an account may keep, unless `mta account quota` says otherwise; None and 0: no limit."""
+    """What an account may keep, unless `mta account quota` says otherwise; None and 0: no limit.
+    `warnings`: its owner is told when so many percent of that are used."""
 
     storage: Size | None = None
     messages: Annotated[int, Meta(ge=0)] = 0
+    warnings: tuple[Annotated[int, Meta(ge=1, le=100)], ...] = (80, 95)
 
 
 class Reports(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,12 +120,15 @@ class JourneyOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds for what strangers may ask of the server. Connections are counted per service."""
+    """Bounds for what strangers may ask of the server. Connections, and messages that come in at the same
+    time (`receiving`), are counted per service. `lag`: so far behind, the server takes no more clients."""
 
     message_size: Size = Size(50 * 2**20)
     recipients: Annotated[int, Meta(ge=100)] = 1000  # RFC 5321 §4.5.3.1.8
-    connections: Count = 1000
+    connections: Count = 2000
     connections_per_host: Count = 100
+    receiving: Count = 200
+    lag: Duration = Duration(2)
 
 
 class Demo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,15 +147,26 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     listen: Listen = Listen()
     tls: Tls = Tls()
     auth: Auth = Auth()
+    ldap: Ldap = Ldap()
     relay: Relay = Relay()
     mta_sts: MtaSts = MtaSts()
     tls_reports: TlsReports = TlsReports()
     dns: Dns = Dns()
     queue: Queue = Queue()
     quota: Quota = Quota()
+    addresses: Addresses = Addresses()
+    forwarding: Forwarding = Forwarding()
     journey: JourneyOptions = JourneyOptions()
     reports: Reports = Reports()
     limits: Limits = Limits()
+    reception: Reception = Reception()
+    rates: Rates = Rates()
+    bans: Bans = Bans()
+    proxy: Proxy = Proxy()
+    smtp: Smtp = Smtp()
+    submission: Submission = Submission()
+    pop3: Pop3 = Pop3()
+    sieve: Sieve = Sieve()
     demo: Demo = Demo()
 
 
@@ -193,6 +210,8 @@ def _without_empty(table: dict[str, object]) -> dict[str, object]:
         ("tls_reports", "contact"),
         ("tls_reports", "receive"),
         ("quota", "storage"),
+        ("submission", "message_size"),
+        ("forwarding", "srs_domain"),
     ):
         values = kept.get(section)
         if isinstance(values, dict) and values.get(name) == "":
@@ -211,6 +230,8 @@ def _absolute(config: Config, base: Path) -> Config:
     return msgspec.structs.replace(
         config,
         data_dir=resolve(config.data_dir),
+        auth=config.auth.absolute(resolve),
+        ldap=config.ldap.absolute(resolve),
         tls=msgspec.structs.replace(
             tls, certificate=resolve(tls.certificate), private_key=resolve(tls.private_key)
         ),
@@ -251,6 +272,11 @@ def _tls(config: Config) -> None:
 
 
 def _logins(config: Config) -> None:
+    check_auth(config.auth)
+    check_bans(config.bans)
+    check_ldap(config.ldap, config.postmaster)
+    for key, path in {**config.auth.files(), **config.ldap.files()}.items():
+        _readable(key, path)
     tls = "set tls.self_signed = true, or tls.certificate and tls.private_key"
     for name in config.listen.services():
         if name in ("submissions", "imaps", "pop3s", "https") and not config.tls.enabled:
@@ -265,6 +291,8 @@ def _logins(config: Config) -> None:
 
 def _relay(config: Config) -> None:
     check_relay(config.relay, config.domains)
+    check_submission(config.submission)
+    check_forwarding(config.forwarding, config.domains)
     for key, path in config.relay.files().items():
         _readable(key, path)
     if config.mta_sts.mode and "https" not in config.listen.services():
@@ -282,6 +310,7 @@ def _listen(config: Config) -> None:
         )
     if config.listen.mtqp and not config.journey.keep:
         raise ConfigError('listen.mtqp: nothing could be told; set journey.keep, for example to "30d"')
+    check_proxy(config.proxy, config.smtp, services)
     taken: dict[str, str] = {}
     for name, addresses in services.items():
         for address in addresses:

@@ -10,9 +10,9 @@ import secrets
 import sys
 from pathlib import Path
 
-from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service.config import Config
+from twisted_mta.service.directory_wiring import administration
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
@@ -23,12 +23,12 @@ def create_accounts(config: Config) -> dict[str, str]:
         return {}
     database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
     try:
-        administration = Administration(database, config.domains)
-        missing = [name for name in config.demo.accounts if name not in administration.accounts()]
+        directory = administration(config, database)
+        missing = [name for name in config.demo.accounts if name not in directory.accounts()]
         made = {}
         for name in missing:
             password = "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
-            made[administration.add_account(name, password)] = password
+            made[directory.add_account(name, password)] = password
         return made
     finally:
         database.close()

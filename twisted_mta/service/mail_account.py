@@ -15,6 +15,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.service import data_dir, quota_commands
 from twisted_mta.service.config import Config
+from twisted_mta.service.directory_wiring import administration
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.errors import BadMailboxName, StoreError
 from twisted_mta.store.names import account_directory
@@ -41,18 +42,17 @@ def one(config: Config, address: str) -> MailAccount:
         name = Address.parse(address).key
     except MailError as error:
         raise Refused(f"{address!r} is not an address such as user@example.org ({error.text})") from error
-    with _administration(config) as administration:
-        there = name in administration.accounts()
-        account = _account(config, name, administration if there else None)
-    if not there and not account.has_mail:
-        raise Refused(f"there is no account {name}; see: account list")
+    with _administration(config) as directory:
+        account = _account(config, name, directory)
+        if not account.has_mail and not directory.is_account(name):
+            raise Refused(f"there is no account {name}; see: account list")
     return account
 
 
 def every(config: Config) -> list[MailAccount]:
-    """All accounts, oldest first."""
-    with _administration(config) as administration:
-        return [_account(config, name, administration) for name in administration.accounts()]
+    """All accounts of the directory itself, oldest first."""
+    with _administration(config) as directory:
+        return [_account(config, name, directory) for name in directory.accounts()]
 
 
 @contextmanager
@@ -60,18 +60,17 @@ def _administration(config: Config) -> Iterator[Administration]:
     data_dir.enter(Path(config.data_dir))
     database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
     try:
-        yield Administration(database, config.domains)
+        yield administration(config, database)
     finally:
         database.close()
 
 
-def _account(config: Config, name: str, administration: Administration | None) -> MailAccount:
+def _account(config: Config, name: str, directory: Administration) -> MailAccount:
     try:
         path = Path(config.data_dir, "mail").joinpath(*account_directory(name))
     except BadMailboxName as error:
         raise Refused(f"there is no account {name}; see: account list") from error
-    own = administration.quota(name)[1] if administration else {}
-    return MailAccount(name, str(path), quota_commands.limits(config, own))
+    return MailAccount(name, str(path), quota_commands.limits(config, directory.limits(name)))
 
 
 @contextmanager

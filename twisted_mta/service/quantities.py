@@ -69,6 +69,35 @@ class Size(int):
         return cls(int(found[1]) * _SIZES[found[2].lower()])
 
 
+class Frequency(str):
+    """So many in a time; written as `"300/1m"`, or `0` or `""` for any number."""
+
+    EXAMPLE: ClassVar[str] = '"300/1m"'
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        if value in ("", 0) and value is not False:
+            return cls("")
+        text = _text(value, f"how many in which time, such as {cls.EXAMPLE}, or 0")
+        amount, slash, time = (piece.strip() for piece in text.partition("/"))
+        found = _DURATION.match(time)
+        if not (
+            slash and amount.isascii() and amount.isdigit() and int(amount) and found and float(found[1])
+        ):
+            raise ValueError(f"{text!r} does not say how many in which time, such as {cls.EXAMPLE}")
+        return cls(f"{int(amount)}/{time}")
+
+    @property
+    def amount(self) -> int:
+        """How many; 0: any number."""
+        return int(self.partition("/")[0] or 0)
+
+    @property
+    def seconds(self) -> float:
+        """In which time."""
+        return Duration.read(self.partition("/")[2] or "1m")
+
+
 class Domain(str):
     """A domain name in lower case."""
 
@@ -85,6 +114,21 @@ class Domain(str):
             how = "" if text.isascii() else "; other letters are written as in the DNS, xn--…"
             raise ValueError(f"{text!r} is not a domain name such as {cls.EXAMPLE}{how}")
         return cls(name)
+
+
+class Separator(str):
+    """A character between a name and its detail."""
+
+    EXAMPLE: ClassVar[str] = '"+"'
+    ALLOWED: ClassVar[str] = "+-_=.#~%"
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        if not isinstance(value, str) or len(value) != 1 or value not in cls.ALLOWED:
+            raise ValueError(
+                f"expected one of {' '.join(cls.ALLOWED)}, for example {cls.EXAMPLE}; found {value!r}"
+            )
+        return cls(value)
 
 
 class MailAddress(str):
@@ -261,7 +305,9 @@ KINDS = (
     Duration,
     DurationOrNever,
     Size,
+    Frequency,
     Domain,
+    Separator,
     MailAddress,
     Network,
     ListenAddress,

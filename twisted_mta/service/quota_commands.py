@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from twisted_mta.directory.administration import RESOURCES, Administration
+from twisted_mta.directory.administration import RESOURCES
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
+from twisted_mta.service.directory_wiring import administration
 from twisted_mta.service.quantities import Size
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.quota import Limits, Usage, stored_usage
@@ -45,10 +46,10 @@ def account_quota(config: Config, options: argparse.Namespace) -> None:
     data_dir.enter(Path(config.data_dir))
     database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
     try:
-        administration = Administration(database, config.domains)
+        directory = administration(config, database)
         if changes:
-            administration.set_quota(options.address, changes)
-        name, own = administration.quota(options.address)
+            directory.set_quota(options.address, changes)
+        name, own = directory.quota(options.address)
     finally:
         database.close()
     allowed, used = limits(config, own), stored_usage(Path(config.data_dir) / "mail", name)

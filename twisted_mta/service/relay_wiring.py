@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
-
 from twisted_mta.directory.snapshot import POSTMASTER
+from twisted_mta.https import HttpsClient
 from twisted_mta.interfaces import IDeliverer, IIntake, IResolver
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
+from twisted_mta.service.named_files import authorities, first_line
 from twisted_mta.service.own_policy import own_policy
 from twisted_mta.service.quantities import Domain, MailAddress, NextHop
 from twisted_mta.service.relay_options import Login
 from twisted_mta.service.web import Pages, Text
 from twisted_mta.transfer.mta.routing import Credentials, Proxy, Routing
 from twisted_mta.transfer.mta.tls.database import DATABASE
-from twisted_mta.transfer.mta.tls.https import HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import TlsLedger
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 from twisted_mta.transfer.mta.tls.report_intake import ReportIntake
@@ -73,23 +71,15 @@ def _credentials(key: str, login: Login) -> Credentials:
     """A token is read when it is needed; it changes."""
     if login.token_file:
         return Credentials(login.user, token_file=login.token_file)
-    return Credentials(login.user, _first_line(f"{key}.password_file", login.password_file))
+    return Credentials(login.user, first_line(f"{key}.password_file", login.password_file))
 
 
 def _proxy(config: Config) -> Proxy | None:
     relay = config.relay
     if relay.proxy is None:
         return None
-    password = _first_line("relay.proxy_password_file", relay.proxy_password_file) if relay.proxy_user else ""
+    password = first_line("relay.proxy_password_file", relay.proxy_password_file) if relay.proxy_user else ""
     return Proxy(relay.proxy.host, relay.proxy.port, relay.proxy_user, password)
-
-
-def _first_line(key: str, path: str) -> str:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}: cannot be read: {error}") from error
-    return text.partition("\n")[0].rstrip("\r")
 
 
 # The TLS of others
@@ -117,7 +107,7 @@ def build_tls(
 ) -> OutgoingTls:
     """Raises ConfigError for certificates that cannot be read."""
     options, reports = config.relay.tls, config.tls_reports
-    trust_root = _authorities(options.authorities)
+    trust_root = authorities("relay.tls.authorities", options.authorities)
     ledger = TlsLedger(Path(config.data_dir) / DATABASE, reactor=reactor)
     https = HttpsClient(reactor=reactor, resolver=resolver, trust_root=trust_root)
     sts = StsClient(resolver=resolver, https=https, ledger=ledger, reactor=reactor)
@@ -146,21 +136,6 @@ def build_tls(
         )
         tls.parts.append(("TLS reports", reporting))
     return tls
-
-
-def _authorities(path: str) -> Any:
-    """Those in a file, or None: the system's."""
-    if not path:
-        return None
-    try:
-        pem = Path(path).read_bytes()
-        end = b"-----END CERTIFICATE-----"
-        found = [Certificate.loadPEM(each + end) for each in pem.split(end)[:-1]]
-    except Exception as error:
-        raise ConfigError(f"relay.tls.authorities: {path} is not a file of certificates: {error}") from error
-    if not found:
-        raise ConfigError(f"relay.tls.authorities: there is no certificate in {path}")
-    return trustRootFromCertificates(found)
 
 
 # What others may know of ours

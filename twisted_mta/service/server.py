@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -33,6 +33,7 @@ from twisted_mta.service.allocation import return_large_blocks
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
+from twisted_mta.service.proxy_wiring import behind_proxies
 from twisted_mta.service.wiring import Part, Parts, build
 
 SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
@@ -40,6 +41,7 @@ BACKLOG = 511  # connections the system holds until they are accepted
 SWITCH_INTERVAL = 0.001  # seconds a thread computes while another one waits for the interpreter
 YOUNG = 10_000  # objects that are made, and not freed, between two looks of the collector at the new ones
 STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
+READERS = frozenset(("pop3", "pop3s"))  # their sessions may each have the file of a message open
 OTHER_FILES = 100  # descriptors that are not for clients: databases, spool files, mailboxes, other servers
 
 Bound = list[tuple[str, socket.socket]]
@@ -101,7 +103,8 @@ class MailServer(Service):
         """To one service: as many as configured, as far as the system lets us have descriptors for all."""
         files = _raise_file_limit()
         services = self._config.listen.services()
-        most = max(1, max(files - OTHER_FILES, files // 2) // len(services))
+        shares = len(services) + len(services.keys() & READERS)
+        most = max(1, max(files - OTHER_FILES, files // 2) // shares)
         if most >= self._config.limits.connections:
             return self._config.limits.connections
         self.log.warn(
@@ -126,11 +129,12 @@ class MailServer(Service):
             self._started.append((name, part))
         for name, bound in self._bound:
             listener = parts.listeners[name]
-            factory = (
+            factory: IProtocolFactory = (
                 TLSMemoryBIOFactory(listener.tls_context, False, listener)
                 if listener.implicit_tls and listener.tls_context is not None
                 else listener
             )
+            factory = behind_proxies(factory, name, proxy=self._config.proxy, reactor=self._reactor)
             bound.listen(BACKLOG)
             self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
             bound.close()

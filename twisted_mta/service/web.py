@@ -13,6 +13,7 @@ from collections import Counter
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.pages import notFound
@@ -79,6 +80,7 @@ class _Request(Request):
 
 class _Counted(ProtocolWrapper):
     factory: WebListener
+    host = ""  # the client's; behind a proxy not that of the other end
 
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -110,17 +112,19 @@ class WebListener(WrappingFactory):
         self._max_connections = max_connections
         self._max_per_host = max_connections_per_host
 
-    def admits(self, connection: ProtocolWrapper) -> bool:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """See IProtocolFactory."""
+        connection: Any = super().buildProtocol(addr)
+        connection.host = str(getattr(addr, "host", ""))
+        return connection
+
+    def admits(self, connection: _Counted) -> bool:
         """Whether one more, that is counted already, is not too many."""
-        hosts = Counter(_host(each) for each in self.protocols)
-        return len(self.protocols) <= self._max_connections and hosts[_host(connection)] <= self._max_per_host
+        hosts = Counter(each.host for each in self.protocols)
+        return len(self.protocols) <= self._max_connections and hosts[connection.host] <= self._max_per_host
 
     def end_all(self) -> Deferred[None]:
         """Nothing here takes long enough to be waited for."""
         for connection in list(self.protocols):
             connection.abortConnection()
         return succeed(None)
-
-
-def _host(connection: ProtocolWrapper) -> str:
-    return str(getattr(connection.getPeer(), "host", ""))

@@ -17,10 +17,12 @@ from twisted.internet.ssl import CertificateOptions
 from twisted_mta.access.imap4.access import ImapAccess, ImapLimits
 from twisted_mta.access.managesieve.session import OVERLOAD as SIEVE_OVERLOAD
 from twisted_mta.access.managesieve.session import ManageSieveSession, ManageSieveSettings
+from twisted_mta.access.pop3.login_delay import LoginDelay
 from twisted_mta.access.pop3.session import OVERLOAD as POP3_OVERLOAD
 from twisted_mta.access.pop3.session import Pop3Session, Pop3Settings
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
+from twisted_mta.interfaces import IMailboxEvents, ISubmitter
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import LogReader
 from twisted_mta.journey.store import DATABASE, JourneyStore
@@ -31,17 +33,21 @@ from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service import quota_commands
+from twisted_mta.service.address_wiring import build_forwarding
 from twisted_mta.service.config import Config
+from twisted_mta.service.directory_wiring import build_directory
+from twisted_mta.service.login_wiring import build_means, login_context
+from twisted_mta.service.proxy_wiring import with_manners
+from twisted_mta.service.reception_wiring import WITH_LOGINS, Gate
 from twisted_mta.service.reindexing import ReindexRequests
 from twisted_mta.service.relay_wiring import build_tls, pages, routing
+from twisted_mta.service.sieve_wiring import build_events, build_filters
+from twisted_mta.service.submission_wiring import Submissions, submission_limits
 from twisted_mta.service.web import WebListener
-from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.mda.lmtp import Lmtp
-from twisted_mta.transfer.mda.sieve.answers import Answers
-from twisted_mta.transfer.mda.sieve.filtering import Filters
-from twisted_mta.transfer.mda.sieve.notifying import Notifying
+from twisted_mta.transfer.mda.srs import ReversePaths
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.active import ActiveLimits
 from twisted_mta.transfer.mta.bounce import Bounces
@@ -51,10 +57,12 @@ from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
 from twisted_mta.transfer.mta.relay.relay import Relay
 from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
 from twisted_mta.transfer.mtqp.session import MtqpSession
+from twisted_mta.transfer.screening.screening import UNSCREENED, Screening
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
 from twisted_mta.transfer.session import TransferPolicy, TransferSession
 from twisted_mta.wire.connection import Connection
 from twisted_mta.wire.listener import Listener
+from twisted_mta.wire.login import LoginMeans
 
 IMAP_OVERLOAD = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n"  # RFC 5530
 IMPLICIT_TLS = frozenset(("submissions", "imaps", "pop3s"))
@@ -94,13 +102,11 @@ def build(
     kept = JourneyStore(data / DATABASE, reactor=reactor, keep=config.journey.keep)
     if config.journey.keep:
         journey.add_reader(kept)
-    directory = Directory(
-        data / "directory.sqlite",
-        config.domains,
-        reactor=reactor,
-        postmaster=config.postmaster.address if config.postmaster else None,
-    )
+    directory = build_directory(config, reactor=reactor)
     resolver = DnsResolver(config.dns.nameservers, reactor=reactor, trusted=config.dns.trusted)
+    gate = Gate(config, journey=journey, reactor=reactor)
+    means = build_means(config, bans=gate.bans, directory=directory, resolver=resolver, reactor=reactor)
+    for_logins = login_context(config, tls_context)
     store = MessageStore(
         data / "mail",
         reactor=reactor,
@@ -113,6 +119,9 @@ def build(
     queue = MailQueue(data / "queue", reactor=reactor)
     tls = build_tls(config, resolver=resolver, queue=queue, journey=journey, reactor=reactor)
     ways = routing(config, resolver)
+    forwarding = build_forwarding(
+        config, directory=directory, intake=queue, store=store, journey=journey, reactor=reactor
+    )
     relay = Relay(
         reactor=reactor,
         hostname=config.hostname,
@@ -121,31 +130,35 @@ def build(
         tls=tls.policy,
         limits=_relay_limits(config),
         mx_port=config.relay.port,
+        rewrite=forwarding.returns.forward if forwarding.returns else None,
     )
-    dispatcher = Dispatcher(
-        queue,
-        directory=directory,
+    around = {"data": data, "store": store, "queue": queue, "journey": journey, "reactor": reactor}
+    filters = build_filters(config, directory=directory, returns=forwarding.returns, **around)
+    submissions = Submissions(
+        config,
         local=tls.watch_for_reports(
             LocalDelivery(
                 directory=directory,
                 store=store,
                 journey=journey,
                 reactor=reactor,
-                filters=Filters(
-                    store,
-                    answers=Answers(
-                        queue, hostname=config.hostname, journey=journey, seconds=reactor.seconds
-                    ),
-                    hostname=config.hostname,
-                    journey=journey,
-                    reactor=reactor,
-                    notifying=Notifying(
-                        queue, hostname=config.hostname, journey=journey, seconds=reactor.seconds
-                    ),
-                    common=Scripts(data),
-                ),
+                filters=filters,
+                lists=forwarding.lists,
+                returns=forwarding.returns,
+                warnings=forwarding.warnings,
             )
         ),
+        directory=directory,
+        store=store,
+        queue=queue,
+        returns=forwarding.returns,
+        journey=journey,
+        reactor=reactor,
+    )
+    dispatcher = Dispatcher(
+        queue,
+        directory=directory,
+        local=submissions.deliverer,
         remote=relay,
         bounces=Bounces(
             queue,
@@ -169,16 +182,38 @@ def build(
     parts.in_order += [
         ("directory", directory),
         ("resolver", resolver),
+        *gate.parts,
         ("store", store),
         ("reindexing", ReindexRequests(data, store, reactor=reactor)),
         ("queue", queue),
         *tls.parts,
         ("relay", relay),
+        *submissions.parts,
         ("dispatcher", dispatcher),
     ]
     makers = {
-        **_transfer(config, directory=directory, queue=queue, store=store, journey=journey, reactor=reactor),
-        **_access(config, directory=directory, store=store, journey=journey, reactor=reactor),
+        **_transfer(
+            config,
+            directory=directory,
+            queue=queue,
+            store=store,
+            journey=journey,
+            reactor=reactor,
+            gate=gate,
+            means=means,
+            returns=forwarding.returns,
+            submissions=submissions,
+        ),
+        **_access(
+            config,
+            directory=directory,
+            store=store,
+            journey=journey,
+            reactor=reactor,
+            means=means,
+            submitter=submissions.outbox,
+            events=build_events(config, filters, **around),
+        ),
         "mtqp": (
             lambda: MtqpSession(hostname=config.hostname, journey=data / DATABASE, reactor=reactor),
             MTQP_OVERLOAD,
@@ -197,11 +232,13 @@ def build(
         parts.listeners[name] = Listener(
             make,
             reactor=reactor,
-            tls_context=tls_context,
+            tls_context=for_logins if name in WITH_LOGINS else tls_context,
             implicit_tls=name in IMPLICIT_TLS,
             max_connections=max_connections,
             max_connections_per_host=config.limits.connections_per_host,
             overload=overload,
+            admission=gate.admission(name),
+            spared=gate.spared,
         )
     return parts
 
@@ -224,6 +261,10 @@ def _transfer(
     store: MessageStore,
     journey: Journey,
     reactor: Any,
+    gate: Gate,
+    means: LoginMeans,
+    returns: ReversePaths | None,
+    submissions: Submissions,
 ) -> dict[str, tuple[Make, bytes]]:
     """The sessions of the SMTP services, by service, with what a client hears that is one too many."""
     limits = SmtpLimits(message=config.limits.message_size, recipients=config.limits.recipients)
@@ -236,6 +277,7 @@ def _transfer(
         postmaster_domain=postmaster_domain,
         limits=limits,
         allow_networks=networks,
+        receiving=config.limits.receiving,
         extensions=_offered(config),
     )
     lmtp = TransferPolicy(
@@ -247,12 +289,20 @@ def _transfer(
     submission = SubmissionPolicy(
         hostname=config.hostname,
         postmaster_domain=postmaster_domain,
-        limits=limits,
+        limits=submission_limits(config),
         allow_cleartext=config.auth.allow_cleartext,
+        means=means,
+        receiving=config.limits.receiving,
         extensions=_offered(config) | _FOR_SUBMISSION,
     )
 
-    def sessions(kind: Callable[..., TransferSession[Any]], policy: TransferPolicy) -> Make:
+    def sessions(
+        kind: Callable[..., TransferSession[Any]],
+        policy: TransferPolicy,
+        screening: Screening = UNSCREENED,
+        **options: Any,
+    ) -> Make:
+        policy = with_manners(policy, config.smtp, strangers=kind is not Submission)
         return partial(
             kind,
             directory=directory,
@@ -261,11 +311,14 @@ def _transfer(
             reactor=reactor,
             policy=policy,
             is_full=store.is_full,
+            returns=returns,
+            screening=screening,
+            **options,
         )
 
-    submit = sessions(Submission, submission)
+    submit = sessions(Submission, submission, gate.screening("submission"), **submissions.options)
     return {
-        "smtp": (sessions(Reception, reception), SMTP_OVERLOAD),
+        "smtp": (sessions(Reception, reception, gate.screening("smtp")), SMTP_OVERLOAD),
         "lmtp": (sessions(Lmtp, lmtp), SMTP_OVERLOAD),
         "submission": (submit, SMTP_OVERLOAD),
         "submissions": (submit, SMTP_OVERLOAD),
@@ -283,7 +336,7 @@ _EXTENSIONS = frozenset(
         Extension.LIMITS,
     }
 )
-_FOR_SUBMISSION = frozenset({Extension.FUTURERELEASE, Extension.PRIORITY})
+_FOR_SUBMISSION = frozenset({Extension.BURL, Extension.FUTURERELEASE, Extension.PRIORITY})
 
 
 def _offered(config: Config) -> frozenset[Extension]:
@@ -293,7 +346,15 @@ def _offered(config: Config) -> frozenset[Extension]:
 
 
 def _access(
-    config: Config, *, directory: Directory, store: MessageStore, journey: Journey, reactor: Any
+    config: Config,
+    *,
+    directory: Directory,
+    store: MessageStore,
+    journey: Journey,
+    reactor: Any,
+    means: LoginMeans,
+    submitter: ISubmitter,
+    events: IMailboxEvents,
 ) -> dict[str, tuple[Make, bytes]]:
     """The sessions of IMAP and POP3, by service, with what a client hears that is one too many."""
     imap = ImapAccess(
@@ -303,13 +364,29 @@ def _access(
         reactor=reactor,
         allow_cleartext=config.auth.allow_cleartext,
         limits=ImapLimits(message=config.limits.message_size),
+        submitter=submitter,
+        events=events,
+        means=means,
     )
-    settings = Pop3Settings(hostname=config.hostname, allow_cleartext=config.auth.allow_cleartext)
+    common: dict[str, Any] = {
+        "hostname": config.hostname,
+        "allow_cleartext": config.auth.allow_cleartext,
+        "means": means,
+    }
+    settings = Pop3Settings(**common, unique_ids=config.pop3.unique_ids)
+    delay = LoginDelay(reactor.seconds, round(config.pop3.login_delay))
 
     def pop3() -> Pop3Session:
-        return Pop3Session(settings, directory=directory, store=store, journey=journey, reactor=reactor)
+        return Pop3Session(
+            settings,
+            directory=directory,
+            store=store,
+            journey=journey,
+            reactor=reactor,
+            login_delay=delay,
+        )
 
-    scripts = ManageSieveSettings(hostname=config.hostname, allow_cleartext=config.auth.allow_cleartext)
+    scripts = ManageSieveSettings(**common)
 
     def managesieve() -> ManageSieveSession:
         return ManageSieveSession(scripts, directory=directory, store=store, journey=journey, reactor=reactor)

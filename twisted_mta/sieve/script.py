@@ -36,9 +36,18 @@ class Script:
         self.capabilities = validator.required
         self.doubts = tuple(validator.doubts)  # see Validator
 
-    def run(self, mail: Mail, envelope: SieveEnvelope, world: World, limits: Limits = Limits()) -> Result:
-        """Decide about a message; see Result. Never raises for what a script does."""
+    def run(
+        self,
+        mail: Mail,
+        envelope: SieveEnvelope,
+        world: World,
+        limits: Limits = Limits(),
+        flags: tuple[str, ...] = (),
+    ) -> Result:
+        """Decide about a message, which has these flags already; see Result. Never raises for what a script
+        does."""
         run = Run(mail, envelope, world, limits, _included)
+        run.flags = flags
         try:
             self._command(run)
         except (Stop, Return):

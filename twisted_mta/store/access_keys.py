@@ -3,16 +3,26 @@ others can tell that its owner has allowed that. A key is random and never leave
 everything worthless that was made with the old one, also after a power failure.
 
 A key belongs to the mailbox, whatever its name, and goes with it. Losing the index loses the keys.
+
+What a key proves is a token: the HMAC (SHA-256) of a text, which to the store is just that. IMAP's URLFETCH
+and BURL of submission both ask here whose message it opens.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted_mta.store.account import Account
 from twisted_mta.store.home import Home
 from twisted_mta.store.names import canonical_name
+
+if TYPE_CHECKING:
+    from twisted_mta.store.store import MessageStore
 
 _OCTETS = 32  # of a key
 
@@ -31,6 +41,32 @@ async def renew_access_key(account: Account, mailbox: str) -> None:
 async def drop_access_keys(account: Account) -> None:
     """Take all keys of the account away. Raises StorageFull, StorageFault."""
     await account.visit(_drop)
+
+
+def sign(key: bytes, text: bytes) -> str:
+    """The token of a text under a mailbox's key, in lower case hexadecimal digits (RFC 4467 §5)."""
+    return hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+async def owner_who_allows(
+    store: MessageStore,
+    names: Iterable[str],
+    mailbox: str,
+    *,
+    text: bytes,
+    token: str,
+    may_use: Callable[[Account], bool] = lambda owner: True,
+) -> Account | None:
+    """The first of the accounts with these names that `may_use` allows and whose mailbox has signed the text
+    with this token; None when there is none. Raises NoSuchMailbox, BadMailboxName, StorageFault."""
+    for name in names:
+        owner = await store.known_account(name)
+        if owner is None or not may_use(owner):
+            continue
+        key = await access_key(owner, mailbox)
+        if key is not None and hmac.compare_digest(sign(key, text), token):
+            return owner
+    return None
 
 
 # Work in the lane

@@ -14,13 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_mta.store import flagging, hierarchy, snapshot
+from twisted_mta.store import flagging, hierarchy, loading
 from twisted_mta.store.changes import NONE, AccountChange, AccountWatcher, Step
-from twisted_mta.store.columns import Columns, Counts
 from twisted_mta.store.deposit import Deposit, Deposited, deposit
 from twisted_mta.store.errors import NoSuchMailbox, StoreError, disk_error
-from twisted_mta.store.flags import DELETED, SEEN
-from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Render
@@ -138,7 +135,7 @@ class Account:
         canonical = canonical_name(name)
         mailbox = self._in_memory(canonical)
         if mailbox is None:
-            mailbox = self._begin(await self.visit(partial(_load, name=canonical)))
+            mailbox = self._begin(await self.visit(partial(loading.load, name=canonical)))
             mailbox.take()
             return mailbox
         mailbox.take()
@@ -178,7 +175,7 @@ class Account:
         if mailbox is not None:
             await mailbox.refresh()
             return mailbox.status()
-        found = await self.visit(partial(_status, name=canonical))
+        found = await self.visit(partial(loading.status, name=canonical))
         if isinstance(found, MailboxStatus):
             return found
         mailbox = self._begin(found)
@@ -192,19 +189,13 @@ class Account:
 
     def put_away(self, mailbox: Mailbox) -> None:
         """Nobody has the mailbox open: it need not be in memory, but is quick to be opened again."""
-        if packed := self._packed(mailbox):
+        if packed := loading.packed(mailbox):
             Deferred.fromCoroutine(self._save({mailbox.number: packed})).addErrback(self._unexpected)
         self.forget(mailbox)
 
-    def _packed(self, mailbox: Mailbox) -> bytes:
-        if mailbox.deleted or len(mailbox) < snapshot.WORTHWHILE or mailbox.columns.cluttered:
-            return b""
-        marks = snapshot.Marks(self.epoch, mailbox.uid_next, mailbox.highest_modseq)
-        return snapshot.pack(mailbox.columns, marks)
-
     async def _save(self, packed: dict[int, bytes]) -> None:
         with suppress(StoreError):  # said already where it happened; it costs time at the next opening
-            await self._queue(partial(_save, packed=packed))
+            await self._queue(partial(loading.save, packed=packed))
 
     def forget(self, mailbox: Mailbox) -> None:
         """Nobody has the mailbox open, or it is no more: it need not be in memory."""
@@ -397,7 +388,7 @@ class Account:
     async def shut(self) -> None:
         """Close the index after all work that was asked for before; later work opens it again."""
         await self._keep_claims()
-        packed = {mailbox.number: self._packed(mailbox) for mailbox in self._mailboxes.values()}
+        packed = {mailbox.number: loading.packed(mailbox) for mailbox in self._mailboxes.values()}
         await self._save({number: octets for number, octets in packed.items() if octets})
         try:
             await self._queue(Home.shut)
@@ -406,42 +397,6 @@ class Account:
 
 
 # Work in the lane
-
-
-def _load(home: Home, name: str) -> Loaded:
-    folder = home.folder(name)
-    folder.refresh()
-    return _loaded(home, folder)
-
-
-def _loaded(home: Home, folder: Folder) -> Loaded:
-    uid_next, recent_from, highest_modseq = home.index.marks(folder.id)
-    return Loaded(
-        number=folder.id,
-        name=folder.name,
-        directory=folder.maildir.path,
-        uid_validity=folder.uid_validity,
-        object_id=folder.object_id,
-        epoch=home.index.emails.epoch,
-        uid_next=uid_next,
-        recent_from=recent_from,
-        highest_modseq=highest_modseq,
-        columns=_columns(home, folder, snapshot.Marks(home.index.emails.epoch, uid_next, highest_modseq)),
-    )
-
-
-def _columns(home: Home, folder: Folder, marks: snapshot.Marks) -> Columns:
-    try:
-        found = snapshot.take(home.path, folder.id, marks)
-    except OSError as error:
-        home.report(f"{home.path}: {error!r}")
-        found = None
-    return Columns(home.index.columns(folder.id)) if found is None else found
-
-
-def _save(home: Home, packed: dict[int, bytes]) -> None:
-    for number, octets in packed.items():
-        snapshot.save(home.path, number, octets)
 
 
 def _refresh(home: Home, number: int) -> None:
@@ -476,25 +431,3 @@ def _unsubscribe(home: Home, name: str) -> None:
         if not home.index.unsubscribe(name):
             raise NoSuchMailbox("Not subscribed")
     home.tell(Step(NONE, name=name, subscribed=False))
-
-
-def _status(home: Home, name: str) -> MailboxStatus | Loaded:
-    folder = home.folder(name)
-    folder.refresh()
-    uid_next, _, highest_modseq = home.index.marks(folder.id)
-    if folder.counted is None:
-        folder.counted = highest_modseq, Counts(*home.index.counts(folder.id, SEEN, DELETED))
-    counted_at, counts = folder.counted
-    if counted_at != highest_modseq:
-        return _loaded(home, folder)
-    return MailboxStatus(
-        messages=counts.messages,
-        recent=home.index.recent(folder.id),
-        uid_next=uid_next,
-        uid_validity=folder.uid_validity,
-        unseen=counts.unseen,
-        deleted=counts.deleted,
-        size=counts.size,
-        highest_modseq=highest_modseq,
-        object_id=folder.object_id,
-    )

@@ -28,6 +28,7 @@ MAX_ENTRIES_IN_ALL = 2_000  # of a mailbox
 SERVER = 0  # in place of a mailbox's number
 _SHARED = ""  # in place of a user
 SPECIAL_USE = "/private/specialuse"
+EVENT_SCRIPT = "/shared/imapsieve/script"
 SPECIAL_USES = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}
 
 _ENTRY = re.compile(r"/(?:private|shared)(?:/[^%*/\x00-\x1f\x7f-\U0010ffff]+)*")
@@ -99,8 +100,31 @@ def write_values(
             max(of_user, shared) > MAX_ENTRIES or rows.count(number) > MAX_ENTRIES_IN_ALL
         ):
             raise TooManyAnnotations()
+    if EVENT_SCRIPT in changes:
+        home.event_scripts = None
     for number, entry in told:
         home.tell(Step(number if number != SERVER else NONE, annotation=entry))
+
+
+def event_scripts(home: Home) -> dict[int, str]:
+    """In the lane: the script that each mailbox names for what happens to its messages (RFC 6785 §2.2), by
+    the mailbox's number, "" for none at all; mailboxes that name none are left out."""
+    if home.event_scripts is None or home.event_scripts[0] != home.index.generation:
+        found = {}
+        for row in home.rows():
+            for _, entry, value in home.index.annotations.of(row.id, [_SHARED]):
+                if entry == EVENT_SCRIPT:
+                    found[row.id] = value.decode("utf-8", "replace")
+        home.event_scripts = home.index.generation, found
+    return home.event_scripts[1]
+
+
+def all_values(home: Home, user: str, mailbox: str | None) -> Values:
+    """In the lane: what the owner sees of a mailbox of that canonical name, or of the server (None); nothing
+    of a mailbox that does not exist."""
+    if mailbox is not None and home.named(mailbox) is None:
+        return {}
+    return read_values(home, mailbox, user, own=True)
 
 
 def _use(home: Home, row: MailboxRow, value: bytes | None) -> list[tuple[int, str]]:

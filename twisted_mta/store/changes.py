@@ -46,7 +46,7 @@ class AccountChange:
 AccountWatcher = Callable[[AccountChange], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """A committed change of the index, on its way from the account's lane to those who watch.
 

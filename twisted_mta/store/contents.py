@@ -29,6 +29,7 @@ from twisted_mta.store.knowledge import Knowledge, learn, render_alone
 from twisted_mta.store.overview_columns import Look, OverviewColumns, Overviews
 from twisted_mta.store.portions import LARGE
 from twisted_mta.store.reading import read_header, read_message, see_files
+from twisted_mta.store.streaming import Astray, MessageStream, open_message
 
 if TYPE_CHECKING:
     from twisted_mta.store.account import Account
@@ -61,6 +62,23 @@ class Contents:
     async def read(self, uids: Sequence[int]) -> list[bytes | None]:
         """Whole messages with CRLF line ends, in the order asked for; None for one that is gone."""
         return await self.examine(uids, lambda data: data)
+
+    async def stream(self, uid: int) -> MessageStream | None:
+        """The message to be read piece by piece, with `more`; the caller closes it. None when it is gone."""
+        for _ in range(LOOKS):
+            try:
+                return await self._beside(
+                    partial(open_message, self._account.home, self._directory, self.number, uid)
+                )
+            except Astray:
+                await self._visit(Folder.scan)
+        return None
+
+    async def more(
+        self, stream: MessageStream, see: Callable[[bytes], bytes] = lambda octets: octets
+    ) -> bytes:
+        """What `see`, called in a thread, makes of the next octets, CRLF; b"" at the end."""
+        return await self._beside(lambda: see(stream.read()))
 
     async def examine(self, uids: Sequence[int], see: Callable[[bytes], T]) -> list[T | None]:
         """What `see` makes of each message, in the order asked for; it is called in a thread with the whole

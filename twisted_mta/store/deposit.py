@@ -35,7 +35,8 @@ class Deposit:
     name: base name, the same again when the same deposit is tried again.
     source: the content, or a file that is complete in the `tmp` of the account's INBOX.
     internal_date: seconds since the epoch; None: now. recovered: an earlier process may have done it. fresh:
-    the name has just been made, so nobody has done it."""
+    the name has just been made, so nobody has done it. beyond_quota: it is taken whatever the account may
+    keep."""
 
     mailbox: str
     source: Content | Written
@@ -45,6 +46,7 @@ class Deposit:
     internal_date: float | None = None
     recovered: bool = False
     fresh: bool = False
+    beyond_quota: bool = False
 
 
 class Deposited(NamedTuple):
@@ -168,7 +170,8 @@ def _write(
             return Deposited(folder.uid_validity, uid)
     written = each.source
     try:
-        room.take(written.canonical if isinstance(written, Written) else len(written))
+        if not each.beyond_quota:
+            room.take(written.canonical if isinstance(written, Written) else len(written))
         if isinstance(written, Content):
             require_space(folder.maildir.path, len(written))
             with home.waiting():

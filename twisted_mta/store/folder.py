@@ -58,6 +58,7 @@ class Folder:
         self.report = report
         self._stamp = row.stamp
         self._settled = row.settled
+        self._kept = row.stamp, row.settled  # the two as the index has them; it may be told later
         self._look_again = names.seconds() + SETTLING  # when an unsettled folder is due
         self._scan_cost = 0.0
         self._letters: KeywordLetters | None = None
@@ -99,10 +100,8 @@ class Folder:
         self._scan_cost = now - started
         self._look_again = now + max(SETTLING, SCAN_SHARE * self._scan_cost)
         settled = complete and all(abs(started - nanoseconds / 1e9) > SETTLING for nanoseconds in stamp)
-        if (stamp, settled) != (self._stamp, self._settled):
-            with self.index.transaction():
-                self.index.set_stamp(self.id, stamp, settled)
         self._stamp, self._settled = stamp, settled
+        self.keep_stamp()
 
     def _compare(self) -> tuple[dict[str, Place], list[tuple[Message, Place]], list[Message]]:
         """Files without a row, messages whose file is somewhere else now, messages without a file.
@@ -354,13 +353,22 @@ class Folder:
             raise
 
     def take_stamp(self, undisturbed: bool) -> None:
-        """Take the directory's times over after our own work, within the transaction that closes it."""
+        """Take the directory's times over after our own work, within the transaction that closes it. The
+        index is told before it is closed: until then it has times that do not come again, so that after a
+        crash the directory is read."""
         stamp = self.maildir.stamp()
         if undisturbed and stamp != self._stamp:
             if self._settled:
                 self._look_again = self.names.seconds() + max(SETTLING, SCAN_SHARE * self._scan_cost)
             self._stamp, self._settled = stamp, False
-            self.index.set_stamp(self.id, stamp, False)
+
+    def keep_stamp(self) -> None:
+        """Have the index know at which times it agrees with the directory. Raises sqlite3.Error."""
+        stamp = self._stamp, self._settled
+        if self._stamp != _UNKNOWN and stamp != self._kept:
+            with self.index.transaction():
+                self.index.set_stamp(self.id, *stamp)
+            self._kept = stamp
 
     def file(self, message: Message) -> str:
         """The path of the message's file as last seen."""

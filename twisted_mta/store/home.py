@@ -6,6 +6,7 @@
     <account>/columns/            see snapshot.py
     <account>/reached             see high_water.py
     <account>/removed.*           deleted mailboxes on their way out
+    <account>/removal.*           messages on their way out, see removal.py
 
 A mailbox's number is its UIDVALIDITY, unless that was taken over from another server. Numbers come from the
 clock, only ever grow, and are remembered beside the index, so that an index that was lost and built anew
@@ -21,12 +22,11 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from twisted_mta.store import high_water, snapshot
+from twisted_mta.store import high_water, removal, snapshot
 from twisted_mta.store import names as mailbox_names
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
@@ -78,6 +78,7 @@ class Home:
         self._by_name: dict[str, MailboxRow] = {}
         self._generation = -1  # of the index, when they were read
         self.listing: list[MailboxInfo] | None = None  # see listing.py; None: not what the rows are now
+        self.event_scripts: tuple[int, dict[int, str]] | None = None  # see annotations.py; None: not known
         self._folders: dict[int, Folder] = {}  # by number
         self._root_stamp = _UNKNOWN
         self._steps: list[Step] = []
@@ -89,8 +90,9 @@ class Home:
     def tell(self, step: Step) -> None:
         """Something was committed."""
         self._read_rows()
-        row = self._rows.get(step.mailbox)
-        self._steps.append(replace(step, name=row.name) if row else step)
+        if row := self._rows.get(step.mailbox):
+            step.name = row.name
+        self._steps.append(step)
 
     def take_steps(self) -> list[Step]:
         """What was committed since the last call."""
@@ -143,6 +145,11 @@ class Home:
                 more = self.catch_up()
             except (StoreError, OSError, sqlite3.Error) as error:
                 self.report(f"{self.path}: {error!r}")
+        if self._index is not None:
+            for folder in self._folders.values():
+                folder.index = self._index
+                with suppress(sqlite3.Error):  # it costs time at the next opening
+                    folder.keep_stamp()
         self.close()
 
     def close(self) -> None:
@@ -255,6 +262,7 @@ class Home:
         for entry in os.scandir(self.path):
             if entry.name.startswith("removed."):
                 shutil.rmtree(entry.path, ignore_errors=True)
+        removal.finish(self)
         lost = self._rows.values() if fresh else ()
         self._generation = -1
         for row in lost:  # their numbers mean nothing any more

@@ -11,9 +11,17 @@ they asked for. One account never takes more than half the room with several mes
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from twisted_mta.store.mailbox import Mailbox
+
+T = TypeVar("T")
 
 CAPACITY = 64 * 1024 * 1024  # octets of large messages
 LARGE = 1024 * 1024  # octets from which a message counts
@@ -97,3 +105,14 @@ class Portion:
     ) -> None:
         if self.octets >= LARGE:
             self._portions.give_back(self)
+
+
+@asynccontextmanager
+async def examined(
+    portions: Portions, mailbox: Mailbox, uid: int, see: Callable[[bytes], T | None]
+) -> AsyncIterator[T | None]:
+    """What `see` makes of one message, in a thread, with room for it as long as it is in use; None also when
+    it has just gone. Raises NoSuchMessage, NoSuchMailbox, StorageFault."""
+    async with portions.portion(mailbox.account.name, mailbox.size(uid)):
+        (seen,) = await mailbox.examine([uid], see)
+        yield seen

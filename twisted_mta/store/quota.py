@@ -54,9 +54,9 @@ async def nothing_to_renew() -> None:
     """The limits never change."""
 
 
-def is_full(usage: Usage, limits: Limits) -> bool:
-    """True when not even an empty message fits."""
-    return (limits.octets is not None and usage.octets >= limits.octets) or (
+def is_full(usage: Usage, limits: Limits, octets: int = 0) -> bool:
+    """True when a message of this size does not fit; 0: not even an empty one does."""
+    return (limits.octets is not None and usage.octets + max(octets, 1) > limits.octets) or (
         limits.messages is not None and usage.messages >= limits.messages
     )
 

@@ -122,6 +122,10 @@ class MessageStore:
             self._upkeep.untidy(account)
         return account
 
+    def at_hand(self, name: str) -> Account | None:
+        """The account of that name when its index is open, or about to be."""
+        return self._used.get(name)
+
     async def known_account(self, name: str) -> Account | None:
         """The account of that name when it has mail here; none is made. Raises StorageFault."""
         if name in self._used:
@@ -177,19 +181,23 @@ class MessageStore:
         mailbox: str = "INBOX",
         flags: frozenset[str] = frozenset(),
         recovered: bool = False,
+        beyond_quota: bool = False,
     ) -> int:
         """Put a message into a mailbox and give its UID, once it is safe on disk.
 
         unique: letters, digits, "-", "_" or "="; the same again when the same message is delivered to the
         same recipient again: then nothing is written and the UID is that of the first time. arrived: seconds
         since the epoch. recovered: an earlier process may have delivered it; the directory is looked at too.
-        Raises StoreError: NoSuchMailbox, BadMailboxName, CannotDo (a flag), StorageFull, StorageFault."""
+        beyond_quota: whatever the account may keep. Raises StoreError: NoSuchMailbox, BadMailboxName,
+        CannotDo (a flag), StorageFull, StorageFault."""
         if not _UNIQUE.match(unique):
             raise ValueError("not fit for a file name")
         bits, keywords = split_flags(flags)
         name = canonical_name(mailbox)
         file_name = self._names.name(unique, arrived)
-        deposit = Deposit(name, content, file_name, bits, keywords, None, recovered)
+        deposit = Deposit(
+            name, content, file_name, bits, keywords, None, recovered, beyond_quota=beyond_quota
+        )
         return (await self._account(account).deposit(deposit)).uid
 
     def home(self, account: str) -> Path:
@@ -200,11 +208,12 @@ class MessageStore:
         """All mailboxes as the user of that account sees them. Raises as `account`."""
         return Viewpoint(self, await self.account(account))
 
-    async def is_full(self, account: str) -> bool:
-        """True when not even an empty message fits into what the account may keep. Raises as `account`."""
+    async def is_full(self, account: str, octets: int = 0) -> bool:
+        """True when a message of this size does not fit into what the account may keep; 0: not even an empty
+        one does. Raises as `account`."""
         await self.renew_limits()
         limits = self.limits_of(account)
-        return limits != UNLIMITED and is_full(await (await self.account(account)).usage(), limits)
+        return limits != UNLIMITED and is_full(await (await self.account(account)).usage(), limits, octets)
 
     async def draft(self, account: str) -> MessageDraft:
         """A message that arrives in pieces (IMAP APPEND). Raises as `account`."""

@@ -10,16 +10,21 @@ write. Time is counted per event, not per octet: a peer that drips makes no prog
 from __future__ import annotations
 
 import zlib
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
+from cryptography.x509 import Certificate
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, ITCPTransport, ITLSTransport
+from twisted.internet.interfaces import IConsumer, IHandshakeListener, ITCPTransport, ITLSTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as TcpConnection
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.wire.compression import Compression
@@ -30,9 +35,12 @@ Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
 CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connection
+STRANGERS_PATIENCE = 10.0  # seconds without progress that a client who has not logged in has in a crowd
 STALL_LIMIT = 300.0  # seconds a peer has to take a piece of a large answer, which occupies memory until then
 QUIET_PIECES = 32  # of inflated input without a whole command, until the others have their turn
 AT_ONCE = 64 * 1024  # octets of answers that are sent between two readings without the reactor's help
+_BINDING_LABEL = b"EXPORTER-Channel-Binding"  # RFC 9266 §4.2
+_BINDING_OCTETS = 32
 PARTING_LIMIT = 2.0  # seconds a peer that took everything has, when the server stops, to end TLS on its side
 
 
@@ -53,6 +61,7 @@ class Engine(Protocol[Event_co]):
         """True when the connection is to be closed once the output has been written."""
 
 
+@implementer(IHandshakeListener)
 class Connection(TwistedProtocol, Generic[Event]):
     """Base of every server session. Subclasses set `engine` in `opened` and implement the hooks below."""
 
@@ -60,6 +69,7 @@ class Connection(TwistedProtocol, Generic[Event]):
     engine: Engine[Event]
     listener: Listener
     idle_limit: float = 300.0  # seconds without an event until `timed_out`
+    patience: float = inf  # the same while others find no room; infinity: this session waits for good reason
 
     # Hooks of the session
 
@@ -90,6 +100,19 @@ class Connection(TwistedProtocol, Generic[Event]):
     def peer_host(self) -> str:
         """The client's address as text; "" for what has none."""
         return self._peer_host
+
+    def comes_from(self, host: str) -> None:
+        """Who the client is, where that is not the other end of the connection; before there is a
+        connection."""
+        self._peer_host = host
+
+    def represent(self, host: str) -> bool:
+        """The client at the other end speaks for `host` from now on; False when that one has too many
+        connections."""
+        if not self.listener.recount(self, host):
+            return False
+        self._peer_host = host
+        return True
 
     def flush(self) -> None:
         """Write what the engine has ready; close when it has finished."""
@@ -128,6 +151,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         assert self.listener.tls_context is not None
         self._heard = False
         self._socket = None
+        self._shaking_hands = isinstance(transport, TcpConnection)
         ITLSTransport(transport).startTLS(self.listener.tls_context)
 
     def start_compression(self) -> None:
@@ -171,12 +195,45 @@ class Connection(TwistedProtocol, Generic[Event]):
         handle = self._require_transport().getHandle()
         return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
 
+    @property
+    def exported(self) -> bytes | None:
+        """What binds a login to this connection, of TLS 1.3 (RFC 9266 §2); None without it."""
+        handle = self._tls_handle
+        if handle is None or handle.get_protocol_version_name() != "TLSv1.3":
+            return None
+        return handle.export_keying_material(_BINDING_LABEL, _BINDING_OCTETS, b"")
+
+    @property
+    def client_certificate(self) -> Certificate | None:
+        """What the client has shown in the handshake, if anything; whether it counts is another question."""
+        handle = self._tls_handle
+        shown = None if handle is None else handle.get_peer_certificate()
+        return None if shown is None else shown.to_cryptography()
+
+    def after_handshake(self, say: Callable[[], None]) -> None:
+        """Do this now, or once the TLS handshake is over that has begun: what TLS is worth is known then."""
+        if self._shaking_hands:
+            self._afterwards = say
+        else:
+            say()
+
     def touch(self) -> None:
         """Progress was made: the idle clock starts anew."""
         self.deadline = self.listener.seconds() + self.idle_limit
 
+    @property
+    def leaving(self) -> bool:
+        """True when all has been said, and the rest is up to the peer."""
+        return self._closing
+
+    def quiet(self, now: float) -> float:
+        """Seconds without progress."""
+        return now - self.deadline + self.idle_limit
+
     # Twisted's side
 
+    _shaking_hands = False
+    _afterwards: Callable[[], None] | None = None
     _gone = True
     _closing = False
     _behind = False  # when it was closed, the peer had not taken what was written
@@ -194,12 +251,13 @@ class Connection(TwistedProtocol, Generic[Event]):
     def connectionMade(self) -> None:
         self._gone = False
         transport = self._require_transport()
-        self._peer_host = str(getattr(transport.getPeer(), "host", ""))
+        self._peer_host = self._peer_host or str(getattr(transport.getPeer(), "host", ""))
         if ITCPTransport.providedBy(transport):
             # The last segment of an answer must not wait until the peer acknowledges those before.
             transport.setTcpNoDelay(True)
         if isinstance(transport, TcpConnection):
             self._socket = transport
+        self._shaking_hands = isinstance(transport, TLSMemoryBIOProtocol)
         self._outflow = Outflow(self._flow_changed)
         IConsumer(transport).registerProducer(self._outflow, True)
         if not self.listener.admit(self):
@@ -207,6 +265,14 @@ class Connection(TwistedProtocol, Generic[Event]):
         self.touch()
         self.opened()
         self.flush()
+
+    def handshakeCompleted(self) -> None:
+        """See IHandshakeListener."""
+        self._shaking_hands = False
+        say, self._afterwards = self._afterwards, None
+        if say is not None and not self._closing:
+            say()
+            self.flush()
 
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
@@ -368,6 +434,12 @@ class Connection(TwistedProtocol, Generic[Event]):
     def abort(self) -> None:
         """Cut the connection at once, whatever is unsent."""
         self._require_transport().abortConnection()
+
+    @property
+    def _tls_handle(self) -> SSL.Connection | None:
+        """Of TLS whose handshake is over."""
+        handle = getattr(self.transport, "getHandle", lambda: None)()
+        return handle if isinstance(handle, SSL.Connection) and not self._shaking_hands else None
 
     def _require_transport(self) -> Any:
         assert self.transport is not None

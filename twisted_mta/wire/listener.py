@@ -12,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from twisted_mta.wire.admission import Verdict, everybody
+from twisted_mta.wire.networks import NARROW, Network, range_of, within
 from twisted_mta.wire.turn import breathe
 
 if TYPE_CHECKING:
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
 SWEEP_INTERVAL = 5.0  # seconds between two looks at the deadlines
 END_LIMIT = 10.0  # seconds the sessions have to end when the server stops
 END_SWEEP_INTERVAL = 1.0  # seconds between two looks at the deadlines then
+LEAVING = 8  # one in so many connections may be one that was told to leave, beyond what there is room for
 COMPLAINT_INTERVAL = 60.0  # seconds between two lines in the log about clients that were sent away
 
 
 class Listener(Factory):
     """Makes connections of one kind. `make` builds the session; `overload` is sent, once, to a client that
-    is one too many. One sweep per listener replaces a timer per connection."""
+    is one too many; `admission` decides about each client by its address; hosts in the networks that are
+    `spared` may have any number of connections. One sweep per listener replaces a
+    timer per connection.
+
+    When there is no room left, those go first who have made no progress for longer than their own `patience`:
+    a crowd that holds its connections open and says nothing keeps nobody out."""
 
     noisy = False
     log = Logger(namespace="twisted_mta.listener")
@@ -43,13 +51,17 @@ class Listener(Factory):
         max_connections: int = 1000,
         max_connections_per_host: int = 100,
         overload: bytes = b"",
+        admission: Callable[[str], Verdict] = everybody,
+        spared: tuple[Network, ...] = (),
     ) -> None:
         self._make = make
+        self._admission = admission
         self._reactor = reactor
         self.tls_context = tls_context
         self.implicit_tls = implicit_tls
         self._max_connections = max_connections
         self._max_per_host = max_connections_per_host
+        self._spared = spared
         self._overload = overload
         self._hosts: Counter[str] = Counter()
         self._complained = float("-inf")
@@ -80,21 +92,45 @@ class Listener(Factory):
         connection = self._make()
         connection.listener = self
         connection.factory = self
+        if addr is not None:
+            connection.comes_from(str(getattr(addr, "host", "")))
         return connection
 
     def admit(self, connection: Connection[Any]) -> bool:
-        """Count the connection in, or send it away when there are too many."""
-        host = connection.peer_host
-        if len(self.connections) >= self._max_connections or self._hosts[host] >= self._max_per_host:
-            self._send_away(connection)
+        """Count the connection in, or send it away when there are too many, or it is not welcome."""
+        host = _host(connection)
+        verdict = self._admission(connection.peer_host)
+        if verdict is not Verdict.WELCOME:
+            self._send_away(connection, f"{verdict.value}: ", silently=verdict is Verdict.BANNED)
+            return False
+        if self._has_enough(host, connection.peer_host) or not self._has_room():
+            self._send_away(connection, "too many connections: ")
             return False
         self.connections.add(connection)
         self._hosts[host] += 1
         return True
 
-    def _send_away(self, connection: Connection[Any]) -> None:
-        self._complain(connection)
-        if self.implicit_tls:  # a handshake only to say no costs more than the session would
+    def _has_enough(self, host: str, address: str) -> bool:
+        return self._hosts[host] >= self._max_per_host and not within(address, self._spared)
+
+    def _has_room(self) -> bool:
+        """Is there room for one more, or will there be when those have left who have been told to? They may
+        take their time, but there must not be too many of them."""
+        present, most = len(self.connections), self._max_connections
+        if present < most:
+            return True
+        if present >= most + max(most // LEAVING, 1):
+            return False
+        now = self.seconds()
+        staying = [connection for connection in self.connections if not connection.leaving]
+        quiet = [connection for connection in staying if connection.quiet(now) > connection.patience]
+        for connection in quiet:
+            self._expire(connection)
+        return len(staying) - len(quiet) < most
+
+    def _send_away(self, connection: Connection[Any], why: str, *, silently: bool = False) -> None:
+        self._complain(connection, why)
+        if self.implicit_tls or silently:  # a handshake only to say no costs more than the session would
             connection.abort()
             return
         transport = connection.transport
@@ -102,17 +138,18 @@ class Listener(Factory):
         transport.write(self._overload)
         connection.close()
 
-    def _complain(self, connection: Connection[Any]) -> None:
+    def _complain(self, connection: Connection[Any], why: str) -> None:
         if self.seconds() < self._complained + COMPLAINT_INTERVAL:
             return
         self._complained = self.seconds()
         transport = connection.transport
         assert transport is not None
         self.log.warn(
-            "too many connections to port {port}: {total}, {own} of them from {host}, which is sent away",
+            "{why}{total} connections to port {port}, {own} of them from {host}, which is sent away",
+            why=why,
             port=getattr(transport.getHost(), "port", ""),
             total=len(self.connections),
-            own=self._hosts[connection.peer_host],
+            own=self._hosts[_host(connection)],
             host=connection.peer_host,
         )
 
@@ -121,7 +158,7 @@ class Listener(Factory):
         if connection not in self.connections:
             return False
         self.connections.discard(connection)
-        host = connection.peer_host
+        host = _host(connection)
         self._hosts[host] -= 1
         if not self._hosts[host]:
             del self._hosts[host]
@@ -130,15 +167,32 @@ class Listener(Factory):
             emptied.callback(None)
         return True
 
+    def recount(self, connection: Connection[Any], host: str) -> bool:
+        """Count an admitted connection as one of `host`, whom it speaks for from now on; False when that one
+        has too many or is not welcome."""
+        before, after = _host(connection), _host_of(host)
+        if before == after:
+            return True
+        if self._has_enough(after, host) or self._admission(host) is not Verdict.WELCOME:
+            return False
+        self._hosts[after] += 1
+        self._hosts[before] -= 1
+        if not self._hosts[before]:
+            del self._hosts[before]
+        return True
+
     def sweep(self) -> None:
         """Close what has made no progress until its deadline."""
         now = self.seconds()
         for connection in [c for c in self.connections if c.deadline <= now]:
-            try:
-                connection.expire()
-            except Exception:
-                self.log.failure("a session could not be ended")
-                connection.abort()
+            self._expire(connection)
+
+    def _expire(self, connection: Connection[Any]) -> None:
+        try:
+            connection.expire()
+        except Exception:
+            self.log.failure("a session could not be ended")
+            connection.abort()
 
     def end_all(self) -> Deferred[None]:
         """Tell every session that the server stops; fires when all are gone. Who took
@@ -167,3 +221,12 @@ class Listener(Factory):
     def _cut_all(self) -> None:
         for connection in list(self.connections):
             connection.abort()
+
+
+def _host(connection: Connection[Any]) -> str:
+    """What counts as one host: an IPv4 address; an IPv6 host has a /64."""
+    return _host_of(connection.peer_host)
+
+
+def _host_of(address: str) -> str:
+    return range_of(address, *NARROW) or address

@@ -299,11 +299,11 @@ def test_a_line_that_is_too_long(state, step):
 
 def test_a_line_that_is_too_long_and_announces_a_literal():
     engine = make(State.NOT_AUTHENTICATED)
-    data = b"a NOOP " + b"x" * 10_000 + b" {8+}\r\nb NOOP\r\n\r\nc NOOP\r\n"
+    data = b"a NOOP " + b"x" * 20_000 + b" {8+}\r\nb NOOP\r\n\r\nc NOOP\r\n"
     for step in (0, 1):
         fault, noop = events(make(State.NOT_AUTHENTICATED), data, step)
         assert fault.tag == "a" and noop == Noop("c")
-    assert events(engine, b"x" * 10_000)[0].tag == "*"
+    assert events(engine, b"x" * 20_000)[0].tag == "*"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_mta.access.imap4.message_cache import MessageCache
 from twisted_mta.access.imap4.session import ImapSession
-from twisted_mta.interfaces import IDirectory
+from twisted_mta.interfaces import IDirectory, IMailboxEvents, ISubmitter
 from twisted_mta.journey.bus import Journey
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.store import MessageStore
-from twisted_mta.wire.login import LoginLimits
+from twisted_mta.wire.login import LoginLimits, LoginMeans
 from twisted_mta.wire.turn import breathe
 
 
@@ -40,6 +40,8 @@ class ImapAccess:
 
     allow_cleartext: login without TLS is allowed (LOGINDISABLED is not announced). submitters: accounts of
     servers that submit mail for others, and may fetch what is authorized for that (RFC 4467 §3.1).
+    submitter: for the Outbox, where there is one. events: who runs scripts when messages come or change
+    (RFC 6785).
     """
 
     def __init__(
@@ -52,6 +54,9 @@ class ImapAccess:
         allow_cleartext: bool = False,
         limits: ImapLimits = ImapLimits(),
         submitters: frozenset[str] = frozenset(),
+        means: LoginMeans = LoginMeans(),
+        submitter: ISubmitter | None = None,
+        events: IMailboxEvents | None = None,
     ) -> None:
         self.directory = directory
         self.store = store
@@ -60,6 +65,9 @@ class ImapAccess:
         self.allow_cleartext = allow_cleartext
         self.limits = limits
         self.submitters = submitters
+        self.means = means
+        self.submitter = submitter
+        self.events = events
         self.messages: MessageCache[Sections] = MessageCache(limits.partial_cache // 2)
         self.headers: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)
         self.structures: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import catenate, message_limit
+from twisted_mta.access.imap4 import catenate, events, message_limit, outbox
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.message.binary_body import NotKept, encode_binary
@@ -80,6 +80,7 @@ async def begin(session: ImapSession, command: Appending, replaced: tuple[Mailbo
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return
+    await outbox.check_may_submit(session, place)
     store = session.access.store
     await store.renew_limits()
     draft = await store.draft(place.account.name)
@@ -109,6 +110,7 @@ async def take_part(session: ImapSession, part: Part) -> None:
     with _abandoning(session):
         if part.options is not None:
             message_limit.refuse_more(session, incoming.messages + 1)
+            outbox.refuse_more(session, incoming.place)
             if not await _end_message(session, incoming):
                 return
             incoming.messages += 1
@@ -270,8 +272,10 @@ async def _commit(session: ImapSession, incoming: Incoming) -> None:
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return
+    await outbox.appended(session, place, uid_validity, uids, replacing=incoming.replaced is not None)
     if session.notifications is not None:
         session.notifications.stored(place.account, place.name, uids)
+    events.came(session, events.APPEND, place, uids)
     # Who may not read the mailbox learns nothing of it (RFC 9051 §6.3.12).
     code = f"APPENDUID {uid_validity} {render_uids(uids)}" if "r" in place.rights else ""
     if incoming.replaced is None:

@@ -8,8 +8,14 @@ from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.protocol.imap4.commands.connection import Authenticate, StartTls, Unauthenticate
 from twisted_mta.protocol.imap4.commands.connection import Login as LoginCommand
-from twisted_mta.protocol.sasl import exchange
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
+from twisted_mta.protocol.sasl.credentials import (
+    Credentials,
+    KeysWanted,
+    PasswordCredentials,
+    SaslError,
+    utf8_text,
+)
+from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
 from twisted_mta.wire.login import LoginAttempts
 
 if TYPE_CHECKING:
@@ -25,20 +31,17 @@ class Login:
         access = session.access
         self._session = session
         self.attempts = LoginAttempts(
+            session,
             access.directory,
             reactor=access.reactor,
             journey=access.journey,
             service="imap",
-            peer=session.peer_host,
+            allow_cleartext=access.allow_cleartext,
             limits=access.limits.login,
+            means=access.means,
         )
         self.tag = ""
-        self.exchange: exchange.Exchange | None = None
-
-    @property
-    def allowed(self) -> bool:
-        """True when a password may be sent over this connection as it is."""
-        return self._session.secure or self._session.access.allow_cleartext
+        self.exchange: Exchange | None = None
 
     @property
     def tls_offered(self) -> bool:
@@ -67,7 +70,7 @@ async def start_tls(session: ImapSession, command: StartTls) -> None:
 
 async def login(session: ImapSession, command: LoginCommand) -> None:
     """LOGIN (RFC 3501 §6.2.3)."""
-    if not _login(session).allowed:
+    if not _login(session).attempts.offer().private:
         session.engine.respond(command.tag, "NO", _NO_PRIVACY, "PRIVACYREQUIRED")
         return
     try:
@@ -77,16 +80,18 @@ async def login(session: ImapSession, command: LoginCommand) -> None:
     except SaslError as error:
         session.engine.respond(command.tag, "NO", str(error), "AUTHENTICATIONFAILED")
         return
-    await _verify(session, command.tag, credentials, "LOGIN completed")
+    if not await _verified(session, command.tag, credentials, "LOGIN completed"):
+        _not_let_in(session, command.tag)
 
 
 async def authenticate(session: ImapSession, command: Authenticate) -> None:
     """AUTHENTICATE (RFC 3501 §6.2.2), with or without an initial response (RFC 4959)."""
     state = _login(session)
-    if not state.allowed:
+    offer = state.attempts.offer()
+    if not offer.private:
         session.engine.respond(command.tag, "NO", _NO_PRIVACY, "PRIVACYREQUIRED")
         return
-    state.exchange = exchange.begin(command.mechanism)
+    state.exchange = offer.begin(command.mechanism)
     if state.exchange is None:
         session.engine.respond(command.tag, "NO", "No such mechanism", "CANNOT")
         return
@@ -105,6 +110,10 @@ async def respond(session: ImapSession, line: bytes) -> None:
     assert state.exchange is not None
     try:
         result = state.exchange.respond(line)
+    except SaslRefused:
+        _not_let_in(session, state.tag)
+        _end(session)
+        return
     except SaslError as error:
         _fail(session, error)
         return
@@ -112,33 +121,49 @@ async def respond(session: ImapSession, line: bytes) -> None:
 
 
 def _fail(session: ImapSession, error: SaslError) -> None:
-    state = _login(session)
-    session.engine.respond(state.tag, "BAD", str(error))
-    state.abandon()
+    session.engine.respond(_login(session).tag, "BAD", str(error))
+    _end(session)
+
+
+def _end(session: ImapSession) -> None:
+    if session.login is not None:
+        session.login.abandon()
     session.engine.end_continuation()
 
 
-async def _continue(session: ImapSession, result: bytes | PasswordCredentials) -> None:
-    if isinstance(result, bytes):
+async def _continue(session: ImapSession, result: Step) -> None:
+    """The next challenge, or what comes of the credentials. There is no place for what a mechanism says with
+    success but one more challenge (RFC 9051 §6.2.2, RFC 4422 §4)."""
+    state = _login(session)
+    exchange = state.exchange
+    assert exchange is not None
+    if isinstance(result, KeysWanted):
+        session.engine.request(exchange.provide(await state.attempts.keys(result)))
+    elif isinstance(result, bytes):
         session.engine.request(result)
-        return
-    state = _login(session)
-    tag = state.tag
-    session.engine.end_continuation()
-    await _verify(session, tag, result, "AUTHENTICATE completed")
-    state.abandon()
+    elif await _verified(session, state.tag, result, "AUTHENTICATE completed"):
+        _end(session)
+    elif not state.attempts.exhausted and (why := exchange.refused()):
+        session.engine.request(why)  # the answer follows the client's
+    else:
+        _not_let_in(session, state.tag)
+        _end(session)
 
 
-async def _verify(session: ImapSession, tag: str, credentials: PasswordCredentials, text: str) -> None:
-    attempts = _login(session).attempts
-    name = await attempts.check(credentials)
+async def _verified(session: ImapSession, tag: str, credentials: Credentials, text: str) -> bool:
+    """False for who is not let in, who has heard nothing yet."""
+    name = await _login(session).attempts.check(credentials)
     if name is None:
-        session.engine.respond(tag, "NO", "Authentication failed", "AUTHENTICATIONFAILED")
-        if attempts.exhausted:
-            session.bye("Too many failed logins")
-        return
+        return False
     session.logged_in(await session.access.store.account(name))
     session.engine.respond(tag, "OK", text, f"CAPABILITY {capabilities(session)}")
+    return True
+
+
+def _not_let_in(session: ImapSession, tag: str) -> None:
+    session.engine.respond(tag, "NO", "Authentication failed", "AUTHENTICATIONFAILED")
+    if _login(session).attempts.exhausted:
+        session.bye("Too many failed logins")
 
 
 async def unauthenticate(session: ImapSession, command: Unauthenticate) -> None:

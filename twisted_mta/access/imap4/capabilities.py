@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.protocol.sasl.mechanism import MECHANISMS
-
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
 
@@ -84,11 +82,11 @@ def capabilities(session: ImapSession) -> str:
     words = ["IMAP4rev1", "IMAP4rev2", *_EXTENSIONS]
     words.append(f"APPENDLIMIT={session.access.limits.message}")  # RFC 7889
     words.append(f"MESSAGELIMIT={session.access.limits.messages}")  # RFC 9738
+    if session.access.events is not None:
+        words.append(f"IMAPSIEVE={session.access.events.url}")  # RFC 6785
     if session.login is not None:
         if session.login.tls_offered:
             words.append("STARTTLS")
-        if session.login.allowed:
-            words += [f"AUTH={name}" for name in MECHANISMS]
-        else:
-            words.append("LOGINDISABLED")
+        offered = session.login.attempts.offer().names
+        words += [f"AUTH={name}" for name in offered] if offered else ["LOGINDISABLED"]
     return " ".join(words)

@@ -6,14 +6,13 @@ Only what the session's user may read is there; every other URL is a bad one, wh
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from twisted_mta.protocol.imap4.imap_url import BadUrl, MessageUrl, parse_relative
-from twisted_mta.protocol.imap4.sections import Sections
+from twisted_mta.protocol.imap4.imap_url import BadUrl, MessageUrl, extract, parse_relative
 from twisted_mta.store.errors import BadMailboxName, NoPermission, NoSuchMailbox, NoSuchMessage
 from twisted_mta.store.mailbox import Mailbox
-from twisted_mta.store.portions import Portions
+from twisted_mta.store.portions import Portions, examined
 from twisted_mta.store.viewpoint import PREFIX
 
 if TYPE_CHECKING:
@@ -47,24 +46,16 @@ async def read(
     is None; StorageFault."""
     if url.uid_validity not in (None, mailbox.uid_validity):
         raise BadUrl("The mailbox has another UIDVALIDITY")
-    try:
-        size = mailbox.size(url.uid)
-    except NoSuchMessage as error:
-        raise BadUrl(error.text) from None
-    async with portions.portion(mailbox.account.name, size):
+    async with AsyncExitStack() as stack:
         try:
-            (seen,) = await mailbox.examine([url.uid], lambda data: see(data, url))
-        except NoSuchMailbox as error:
+            seen = await stack.enter_async_context(
+                examined(portions, mailbox, url.uid, lambda data: see(data, url))
+            )
+        except (NoSuchMailbox, NoSuchMessage) as error:
             raise BadUrl(error.text) from None
         if seen is None:
             raise BadUrl("No such message or part")
         yield seen
-
-
-def extract(data: bytes, url: MessageUrl) -> bytes | None:
-    """The octets that a URL names in its message; None when there is no such part."""
-    octets = Sections(data).extract(url.section)
-    return None if octets is None else url.cut(octets)
 
 
 def _selected(session: ImapSession) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted_mta.access.imap4 import message_limit
+from twisted_mta.access.imap4 import events, message_limit, outbox
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.expunge import modseq_code
 from twisted_mta.access.imap4.progress import Progress
@@ -22,6 +22,7 @@ async def copy(session: ImapSession, command: Copy) -> None:
     """COPY."""
     result = await _transfer(session, command, move=False)
     if result is not None:
+        await outbox.copied(session, command.mailbox, result[0])
         session.complete(command, "COPY completed", await _copy_uid(session, command, result[0]))
 
 
@@ -38,6 +39,7 @@ async def move(session: ImapSession, command: Move) -> None:
     if moved is None:
         return
     result, limited = moved
+    await outbox.copied(session, command.mailbox, result)
     code = await _copy_uid(session, command, result)
     if code:
         session.engine.respond("*", "OK", "Moved", code)
@@ -62,9 +64,12 @@ async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> t
     if limited and not move:
         session.refuse_command(command, "Too many messages to copy", limited)
         return None
+    outbox.refuse_many(session, command.mailbox, len(there))
     work = session.viewpoint.copy(view.mailbox, there, command.mailbox, move)
     try:
-        return await Progress(session, command.tag).during(work), limited
+        result = await Progress(session, command.tag).during(work)
+        await events.copied(session, command.mailbox, result.target_uids)
+        return result, limited
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")
         return None

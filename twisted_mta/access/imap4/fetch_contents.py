@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 from twisted_mta.access.imap4.fetch_response import LookedUp
-from twisted_mta.access.imap4.message_cache import SMALL, MessageCache
+from twisted_mta.access.imap4.message_cache import SMALL, MessageCache, weight
 from twisted_mta.protocol.imap4 import responses
 from twisted_mta.protocol.imap4.bodystructure import render_basic_body, split_structures
 from twisted_mta.protocol.imap4.fetch_items import Attribute, Binary, Body
@@ -133,13 +133,15 @@ class Reader:
 class HeaderReader:
     """Reads headers for texts that are in them, and no more of the files than that. What is to be sent is
     made in a thread and kept: the headers of a whole mailbox are asked for at a time, and by each client of a
-    user, and again at its next start."""
+    user, and again at its next start. Of one FETCH no more is kept than there is room for at all: the end of
+    a huge mailbox would only push out its beginning, and next time the beginning the end."""
 
     def __init__(self, cache: MessageCache[bytes], mailbox: Mailbox, items: Sequence[Body]) -> None:
         self._cache = cache
         self._mailbox = mailbox
         self._items = items
         self._most = SMALL // len(items)  # octets of a header whose texts are made all at once
+        self._room = cache.capacity  # octets
 
     async def read(self, uids: Sequence[int]) -> dict[int, bytes | Sections]:
         """By UID, without those that are gone, the rest of the response: a space, and the items to the end.
@@ -156,12 +158,14 @@ class HeaderReader:
                 missing.append(uid)
             else:
                 found[uid] = text
+        self._room -= sum(map(weight, found.values()))
         if missing:
             read = await self._mailbox.examine_headers(missing, self._see)
             found.update(read)
             for uid, text_or_header in read.items():
-                if isinstance(text_or_header, bytes):
+                if isinstance(text_or_header, bytes) and weight(text_or_header) <= self._room:
                     self._cache.put((kind, emails[uid]), text_or_header)
+                    self._room -= weight(text_or_header)
         return found
 
     def _see(self, block: bytes) -> bytes | Sections:

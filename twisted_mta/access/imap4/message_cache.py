@@ -17,12 +17,17 @@ _OVERHEAD = 400  # octets that a message takes besides its own
 T = TypeVar("T", bound=Sized)
 
 
+def weight(message: Sized) -> int:
+    """Octets that it takes in a cache."""
+    return len(message) + _OVERHEAD
+
+
 class MessageCache(Generic[T]):
     """The messages, or texts of them, that were used last, together at most `capacity` octets. A key names
     one content for ever."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._size = 0
         self._messages: dict[Hashable, tuple[T, int]] = {}  # least recently used first
 
@@ -36,14 +41,14 @@ class MessageCache(Generic[T]):
 
     def put(self, key: Hashable, message: T) -> None:
         """Keep a message, in place of others that were used longer ago."""
-        size = len(message) + _OVERHEAD
-        if size > self._capacity:
+        size = weight(message)
+        if size > self.capacity:
             return
         before = self._messages.pop(key, None)
         if before is not None:
             self._size -= before[1]
         self._messages[key] = message, size
         self._size += size
-        while self._size > self._capacity:
+        while self._size > self.capacity:
             oldest = next(iter(self._messages))
             self._size -= self._messages.pop(oldest)[1]

@@ -8,6 +8,7 @@ is under way any more.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -35,7 +36,7 @@ from twisted_mta.protocol.imap4.server import (
 )
 from twisted_mta.store.account import Account
 from twisted_mta.store.viewpoint import Viewpoint
-from twisted_mta.wire.connection import Connection
+from twisted_mta.wire.connection import STRANGERS_PATIENCE, Connection
 
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.access import ImapAccess
@@ -64,12 +65,16 @@ class ImapSession(Connection[Event]):
         self.access = access
         self.enabled: set[str] = set()  # what the client has switched on (RFC 5161), in upper case
         self.idle_limit = access.limits.login_time
+        self.patience = STRANGERS_PATIENCE
 
     # The connection's hooks
 
     def opened(self) -> None:
         self.engine = ImapServer()
         self.login = authentication.Login(self)
+        self.after_handshake(self._greet)
+
+    def _greet(self) -> None:
         self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {capabilities(self)}")
 
     async def _next_event(self) -> Event | None:
@@ -192,6 +197,7 @@ class ImapSession(Connection[Event]):
         self.viewpoint = Viewpoint(self.access.store, account)
         self.login = None
         self.idle_limit = self.access.limits.idle_time
+        self.patience = inf
         self.engine.log_in()
 
     def mailbox_name(self, name: str) -> bytes:
@@ -215,6 +221,7 @@ class ImapSession(Connection[Event]):
         self.engine.log_out()
         self.login = authentication.Login(self)
         self.idle_limit = self.access.limits.login_time
+        self.patience = STRANGERS_PATIENCE
         self._began = False
 
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
-from twisted_mta.access.imap4 import fetch_response, message_limit, synchronize
+from twisted_mta.access.imap4 import events, fetch_response, message_limit, synchronize
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.progress import Progress
 from twisted_mta.access.imap4.view import View
@@ -37,7 +37,7 @@ async def store(session: ImapSession, command: Store) -> None:
         return
     uids = [view.uids[position] for position in positions]
     there = [uid for uid in uids if view.exists(uid)]
-    refused = frozenset(await Progress(session, command.tag).during(_set(view, command, there)))
+    refused = frozenset(await Progress(session, command.tag).during(_set(session, view, command, there)))
     for line in view.flag_names():
         session.engine.write(line)
     await _answer(session, view, command, positions, refused)
@@ -52,7 +52,7 @@ async def store(session: ImapSession, command: Store) -> None:
     session.complete(command, text, code, expunges=command.by_uid)
 
 
-async def _set(view: View, command: Store, uids: list[int]) -> list[int]:
+async def _set(session: ImapSession, view: View, command: Store, uids: list[int]) -> list[int]:
     """Change the flags. The UIDs that were refused for what has changed since (RFC 7162 §3.1.3)."""
     how = cast(Literal["add", "remove", "replace"], command.how)
     flags = view.permitted(command.flags)
@@ -62,8 +62,10 @@ async def _set(view: View, command: Store, uids: list[int]) -> list[int]:
         others = view.permitted(everything) - flags
         if others != everything - flags:
             how = "add"  # what the user may not change stays; of the rest, what is not named goes
+    touched = events.touched(session, view, uids, flags) if command.how == "replace" else flags
     flagged = await view.mailbox.set_flags(uids, how, flags, unchanged_since=command.unchanged_since)
     view.told_flags(flagged.changed)
+    events.flagged(session, view, flagged.changed, touched)
     if how == "add" and others:
         refused = frozenset(flagged.refused)
         left = [uid for uid in uids if uid not in refused]

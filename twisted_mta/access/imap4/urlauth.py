@@ -6,8 +6,6 @@ owner may change at any time. Whoever fetches a URL that is not valid, whatever 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,11 +22,18 @@ from twisted_mta.protocol.imap4.imap_url import (
     AuthorizedUrl,
     BadUrl,
     MessageUrl,
+    extract,
     in_response_code,
     parse_authorized,
 )
 from twisted_mta.protocol.imap4.sections import Sections
-from twisted_mta.store.access_keys import access_key, drop_access_keys, renew_access_key
+from twisted_mta.store.access_keys import (
+    access_key,
+    drop_access_keys,
+    owner_who_allows,
+    renew_access_key,
+    sign,
+)
 from twisted_mta.store.account import Account
 from twisted_mta.store.errors import BadMailboxName, NoPermission, NoSuchMailbox
 from twisted_mta.store.viewpoint import Place
@@ -60,12 +65,12 @@ async def _authorize(session: ImapSession, url: bytes, mechanism: str) -> bytes:
     if mechanism != INTERNAL or found.auth.mechanism:
         raise BadUrl("A URL without mechanism, and the mechanism INTERNAL, were expected")
     account = session.require_account()
-    if account.name not in _names(found.owner, found.host, account):
+    if account.name not in found.accounts(found.owner, _domain(account)):
         raise BadUrl("The URL names another user")
     place = await _own_mailbox(session, found.message.mailbox)
     key = await access_key(account, place.name, make=True)
     assert key is not None
-    return b"%b:internal:%b" % (url, _token(key, found).encode("ascii"))
+    return b"%b:internal:%b" % (url, sign(key, found.auth.rump).encode("ascii"))
 
 
 async def _own_mailbox(session: ImapSession, name: str) -> Place:
@@ -94,18 +99,8 @@ async def reset(session: ImapSession, command: ResetKey) -> None:
     session.complete(command, "The mailbox has a new key", "URLMECH INTERNAL")
 
 
-def _token(key: bytes, url: AuthorizedUrl) -> str:
-    return hmac.new(key, url.auth.rump, hashlib.sha256).hexdigest()
-
-
-def _names(user: str, host: str, account: Account) -> tuple[str, ...]:
-    """The accounts that a user of a URL may be, who perhaps is named without a domain: one of that of the
-    server in the URL, or of the session's own."""
-    user = user.lower()
-    if "@" in user:
-        return (user,)
-    own_domain = account.name.rpartition("@")[2]
-    return tuple(dict.fromkeys((f"{user}@{host}", f"{user}@{own_domain}")))
+def _domain(account: Account) -> str:
+    return account.name.rpartition("@")[2]
 
 
 # Using them
@@ -134,7 +129,7 @@ async def _answer(
     mailbox = await owner.open(url.message.mailbox)
     try:
         if wanted is None:
-            async with catenate.read(portions, mailbox, url.message, catenate.extract) as octets:
+            async with catenate.read(portions, mailbox, url.message, extract) as octets:
                 engine.write(head)
                 await _write(session, octets)
         else:
@@ -183,19 +178,19 @@ def _items(wanted: tuple[str, ...], data: bytes, url: MessageUrl) -> list[tuple[
 async def _owner(session: ImapSession, url: AuthorizedUrl) -> Account:
     """The account whose message it is, when its owner has allowed this session to read it. Raises BadUrl,
     NoSuchMailbox, BadMailboxName."""
-    auth = url.auth
-    expired = auth.expire is not None and auth.expire.timestamp() <= session.access.reactor.seconds()
-    if expired or auth.mechanism != INTERNAL:
+    if url.is_expired(session.access.reactor.seconds()) or url.auth.mechanism != INTERNAL:
         raise BadUrl("Not valid")
-    user = session.require_account()
-    for name in _names(url.owner, url.host, user):
-        owner = await session.access.store.known_account(name)
-        if owner is None or not _may_use(session, url, owner):
-            continue
-        key = await access_key(owner, url.message.mailbox)
-        if key is not None and hmac.compare_digest(_token(key, url), auth.token):
-            return owner
-    raise BadUrl("Not valid")
+    owner = await owner_who_allows(
+        session.access.store,
+        url.accounts(url.owner, _domain(session.require_account())),
+        url.message.mailbox,
+        text=url.auth.rump,
+        token=url.auth.token,
+        may_use=partial(_may_use, session, url),
+    )
+    if owner is None:
+        raise BadUrl("Not valid")
+    return owner
 
 
 def _may_use(session: ImapSession, url: AuthorizedUrl, owner: Account) -> bool:
@@ -206,7 +201,7 @@ def _may_use(session: ImapSession, url: AuthorizedUrl, owner: Account) -> bool:
         case "submit":
             return user in session.access.submitters
         case "user":
-            return user in _names(url.auth.access_user, url.host, owner)
+            return user in url.accounts(url.auth.access_user, _domain(owner))
         case _:
             return True  # everybody here is logged in
 

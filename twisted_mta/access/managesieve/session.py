@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
@@ -26,14 +27,15 @@ from twisted_mta.protocol.managesieve.events import (
     Unauthenticate,
 )
 from twisted_mta.protocol.managesieve.server import ManageSieveLimits, ManageSieveServer
+from twisted_mta.protocol.sasl.credentials import KeysWanted
 from twisted_mta.sieve.dialect import DIALECT
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.run import Limits
 from twisted_mta.sieve.script import Script
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, ScriptExists, ScriptIsActive, Scripts
 from twisted_mta.store.store import MessageStore
-from twisted_mta.wire.connection import Connection
-from twisted_mta.wire.login import LoginAttempts, LoginLimits
+from twisted_mta.wire.connection import STRANGERS_PATIENCE, Connection
+from twisted_mta.wire.login import LoginAttempts, LoginLimits, LoginMeans
 
 T = TypeVar("T")
 OVERLOAD = b'BYE (TRYLATER) "Too many connections, try again later"\r\n'  # for Listener
@@ -50,13 +52,16 @@ _REFUSALS: dict[type[Exception], tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ManageSieveSettings:
-    """`idle_limit` is in seconds; RFC 5804 §1.4 asks for thirty minutes."""
+    """`idle_limit` is in seconds; RFC 5804 §1.4 asks for thirty minutes, once a client is logged in.
+    `login_limit`: so long it may take until then, or until it tries to."""
 
     hostname: str
     allow_cleartext: bool = False
     idle_limit: float = 1800.0
+    login_limit: float = 60.0
     limits: ManageSieveLimits = field(default_factory=ManageSieveLimits)
     login: LoginLimits = field(default_factory=LoginLimits)
+    means: LoginMeans = field(default_factory=LoginMeans)
 
 
 class ManageSieveSession(Connection[Event]):
@@ -78,28 +83,39 @@ class ManageSieveSession(Connection[Event]):
         self._store = store
         self._journey = journey
         self._reactor = reactor
-        self.idle_limit = settings.idle_limit
+        self.idle_limit = settings.login_limit
+        self.patience = STRANGERS_PATIENCE
         self._account = ""
+        self._commands = 0  # that had come when the idle clock was set
 
     def opened(self) -> None:
+        self._attempts = LoginAttempts(
+            self,
+            self._directory,
+            reactor=self._reactor,
+            journey=self._journey,
+            service="sieve",
+            allow_cleartext=self._settings.allow_cleartext,
+            limits=self._settings.login,
+            means=self._settings.means,
+        )
         self.engine = ManageSieveServer(
             hostname=self._settings.hostname,
             secure=self.secure,
             tls_available=self.listener.tls_context is not None,
-            allow_cleartext=self._settings.allow_cleartext,
+            offer=self._attempts.offer,
             extensions=DIALECT.capabilities,
             redirects=Limits().redirects,
             limits=self._settings.limits,
         )
-        self._attempts = LoginAttempts(
-            self._directory,
-            reactor=self._reactor,
-            journey=self._journey,
-            service="managesieve",
-            peer=self.peer_host,
-            limits=self._settings.login,
-        )
-        self.engine.greet()
+        self.after_handshake(self.engine.greet)
+
+    def pump(self) -> None:
+        """Whoever is logged in stays so with any command (RFC 5804 §1.4)."""
+        super().pump()
+        if self._account and self.engine.commands != self._commands:
+            self._commands = self.engine.commands
+            self.touch()
 
     async def handle(self, event: Event) -> None:
         match event:
@@ -107,8 +123,12 @@ class ManageSieveSession(Connection[Event]):
                 await self._log_in(event)
             case StartTls():
                 self._account = ""
+                self.idle_limit = self._settings.login_limit
+                self.patience = STRANGERS_PATIENCE
                 self.start_tls()
-                self.engine.secured()
+                self.after_handshake(self.engine.secured)
+            case KeysWanted():
+                self.engine.provide(await self._attempts.keys(event))
             case Unauthenticate():
                 self._account = ""
                 self.engine.logged_out()
@@ -146,6 +166,8 @@ class ManageSieveSession(Connection[Event]):
             return
         await self._store.account(account)  # its home is there now
         self._account = account
+        self.idle_limit = self._settings.idle_limit
+        self.patience = inf
         self.engine.logged_in(account)
 
     async def _get(self, name: str) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from twisted_mta.protocol.imap4.fetch_items import Body, Section, parse_items
 from twisted_mta.protocol.imap4.grammar import CommandError, Cursor, canonical
+from twisted_mta.protocol.imap4.sections import Sections
 
 MAX_URL = 4096  # octets
 INTERNAL = "INTERNAL"  # the one mechanism of RFC 4467 §5
@@ -92,6 +93,24 @@ class AuthorizedUrl:
     host: str
     message: MessageUrl
     auth: UrlAuth
+
+    def is_expired(self, now: float) -> bool:
+        """True when nobody may use it any more; now: seconds since the epoch."""
+        return self.auth.expire is not None and self.auth.expire.timestamp() <= now
+
+    def accounts(self, user: str, domain: str) -> tuple[str, ...]:
+        """The accounts that a `user` of the URL may be, who perhaps is named without a domain: one of that of
+        the server in the URL, or of `domain`."""
+        user = user.lower()
+        if "@" in user:
+            return (user,)
+        return tuple(dict.fromkeys((f"{user}@{self.host}", f"{user}@{domain}")))
+
+
+def extract(data: bytes, url: MessageUrl) -> bytes | None:
+    """The octets that a URL names in its message, `data`; None when there is no such part."""
+    octets = Sections(data).extract(url.section)
+    return None if octets is None else url.cut(octets)
 
 
 def parse_relative(url: bytes, selected: str | None) -> MessageUrl:

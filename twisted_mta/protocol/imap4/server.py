@@ -59,7 +59,7 @@ class InputLimits:
 
 
 # Before login nobody has a reason to send more than a name and a password.
-BEFORE_LOGIN = InputLimits(line=8 * 1024, literal=4 * 1024, command=16 * 1024, skip=64 * 1024)
+BEFORE_LOGIN = InputLimits(line=16 * 1024, literal=4 * 1024, command=16 * 1024, skip=64 * 1024)
 LOGGED_IN = InputLimits(line=2**21, literal=2**20, command=2**21, skip=2**27)
 _MAX_URL = 64 * 1024  # octets of one that comes as a literal
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
     """The end of AUTHENTICATE: to be checked."""
 
-    credentials: PasswordCredentials
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class RenameScript:
 
 Event = (
     Login
+    | KeysWanted
     | StartTls
     | Unauthenticate
     | HaveSpace

@@ -6,9 +6,7 @@ import re
 
 from twisted_mta.protocol.framing import BareLineEnd, LineBuffer, LineTooLong
 
-MAX_LINE = (
-    8192  # octets of a line with CRLF; strings of 1024 octets in quotes, two of them with every octet escaped
-)
+MAX_LINE = 16 * 1024  # octets of a line with CRLF: a long token in quotes, or some strings of 1024 octets
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\Z")
 _ARGUMENT = re.compile(rb' +(?:"((?:[^"\\\r\n\0]|\\["\\])*)"|([0-9]{1,10})(?= |\Z)|(\0))')
 _ESCAPE = re.compile(rb'\\(["\\])')

@@ -26,9 +26,11 @@ from twisted_mta.protocol.managesieve.events import (
     Unauthenticate,
 )
 from twisted_mta.protocol.managesieve.reader import Argument, BadLine, CommandReader
-from twisted_mta.protocol.sasl import exchange as sasl
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError
-from twisted_mta.protocol.sasl.mechanism import MECHANISMS
+from twisted_mta.protocol.sasl.credentials import KeysWanted, ProvenCredentials, SaslError
+from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
+from twisted_mta.protocol.sasl.lines import MAX_LINE, encode
+from twisted_mta.protocol.sasl.offer import Offer
+from twisted_mta.protocol.sasl.scram import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,13 @@ class ManageSieveLimits:
 
     script: int = 1024 * 1024
     errors: int = 10
-    before_login: int = 4096
+    before_login: int = MAX_LINE
 
 
 class ManageSieveServer:
-    """One session. `secure`: inside TLS; `tls_available`: STARTTLS may be offered; `allow_cleartext`:
-    passwords may travel outside TLS; `extensions`: what scripts may require; `redirects`: how many they
-    may have."""
+    """One session. `secure`: inside TLS; `tls_available`: STARTTLS may be offered; `offer`: what a
+    client may log in with now; `extensions`: what scripts may require; `redirects`: how many they may
+    have."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class ManageSieveServer:
         hostname: str,
         secure: bool,
         tls_available: bool,
-        allow_cleartext: bool,
+        offer: Callable[[], Offer],
         extensions: Sequence[str],
         redirects: int,
         limits: ManageSieveLimits = ManageSieveLimits(),
@@ -60,15 +62,17 @@ class ManageSieveServer:
         self._hostname = hostname
         self._secure = secure
         self._tls_available = tls_available
-        self._allow_cleartext = allow_cleartext
+        self._offer = offer
         self._extensions = extensions
         self._redirects = redirects
         self._limits = limits
         self._reader = CommandReader(limits.before_login)
         self._output = bytearray()
-        self._exchange: sasl.Exchange | None = None
+        self._exchange: Exchange | None = None
+        self._final = b""  # what the mechanism says with success
         self._owner = ""  # the account, after the login
         self._errors = 0
+        self.commands = 0  # that have come
         self.finished = False
 
     # The engine as a connection sees it
@@ -86,11 +90,13 @@ class ManageSieveServer:
                     line = self._reader.next_string()
                     if line is None:
                         return None
+                    self.commands += 1
                     event = self._respond(line)
                 else:
                     command = self._reader.next_command()
                     if command is None:
                         return None
+                    self.commands += 1
                     event = self._obey(*command)
             except BadLine as error:
                 self._complain(error)
@@ -119,15 +125,26 @@ class ManageSieveServer:
 
     def logged_in(self, account: str) -> None:
         """The answer to Login."""
+        self._exchange = None
         self._owner = account
         self._reader.max_literal = self._limits.script
-        self.accept("Welcome")
+        final = _string(encode(self._final)).decode("ascii")  # RFC 5804 §1.3
+        self.accept("Welcome", f"SASL {final}" if self._final else "")
 
     def login_failed(self, *, last: bool) -> None:
         """The answer to Login: no. `last`: there is no further attempt."""
-        self.refuse("Authentication failed")
+        why = self._exchange.refused() if self._exchange and not last else b""
+        if why:
+            self._challenge(why)  # the answer follows the client's
+            return
+        self._not_let_in()
         if last:
             self.shut("Too many failed logins")
+
+    def provide(self, keys: Sequence[Keys]) -> None:
+        """The answer to KeysWanted; see `Exchange.provide`."""
+        assert self._exchange is not None
+        self._challenge(self._exchange.provide(keys))
 
     def logged_out(self) -> None:
         """The answer to Unauthenticate."""
@@ -152,6 +169,7 @@ class ManageSieveServer:
 
     def refuse(self, text: str, code: str = "") -> None:
         """NO. `code`: such as NONEXISTENT, QUOTA/MAXSIZE (RFC 5804 §1.3)."""
+        self._exchange = None
         self._reply("NO", text, code)
 
     def shut(self, text: str, code: str = "") -> None:
@@ -167,6 +185,12 @@ class ManageSieveServer:
         if text:
             line += b" " + _string(text.encode("utf-8", "replace"))
         self._output += line + b"\r\n"
+
+    def _challenge(self, line: bytes) -> None:
+        self._output += _string(line) + b"\r\n"
+
+    def _not_let_in(self) -> None:
+        self.refuse("Authentication failed")
 
     def _complain(self, error: BadLine) -> None:
         self._exchange = None
@@ -193,7 +217,7 @@ class ManageSieveServer:
         self.accept("")
 
     def _capabilities(self) -> None:
-        mechanisms = " ".join(MECHANISMS) if self._password_allowed and not self._owner else ""
+        mechanisms = "" if self._owner else " ".join(self._offer().names)
         lines = [
             ("IMPLEMENTATION", "twisted_mta"),
             ("SASL", mechanisms),
@@ -240,10 +264,10 @@ class ManageSieveServer:
             raise BadLine("AUTHENTICATE takes a mechanism and perhaps an initial response")
         if self._owner:
             raise BadLine("Authenticated already")
-        if not self._password_allowed:
+        if not self._offer().private:
             self.refuse("Passwords are taken inside TLS only", "ENCRYPT-NEEDED")
             return None
-        begun = sasl.begin(_name(arguments[0]))
+        begun = self._offer().begin(_name(arguments[0]), final_apart=False)
         if begun is None:
             raise BadLine("Unknown authentication mechanism")
         self._exchange = begun
@@ -255,26 +279,25 @@ class ManageSieveServer:
         assert begun is not None
         return self._exchanged(lambda: begun.respond(line.encode()))
 
-    def _exchanged(self, take_step: Callable[[], bytes | PasswordCredentials]) -> Event | None:
+    def _exchanged(self, take_step: Callable[[], Step]) -> Event | None:
         try:
             result = take_step()
+        except SaslRefused:
+            self._not_let_in()
+            return None
         except SaslError as error:
             raise BadLine(str(error)) from None
-        if isinstance(result, PasswordCredentials):
-            self._exchange = None
-            return Login(result)
-        self._output += _string(result) + b"\r\n"
-        return None
+        if isinstance(result, bytes):
+            self._challenge(result)
+            return None
+        self._final = result.final if isinstance(result, ProvenCredentials) else b""
+        return result if isinstance(result, KeysWanted) else Login(result)
 
     def _unauthenticate(self, arguments: list[Argument]) -> Event:
         _count(arguments, 0)
         if not self._owner:
             raise BadLine("Nobody is logged in")
         return Unauthenticate()
-
-    @property
-    def _password_allowed(self) -> bool:
-        return self._secure or self._allow_cleartext
 
 
 def _string(octets: bytes) -> bytes:

@@ -1,6 +1,8 @@
-"""The commands of POP3 and their grammar (RFC 1939 §3, §9; RFC 2449 §3; RFC 2595 §4; RFC 5034 §4).
+"""The commands of POP3 and their grammar (RFC 1939 §3, §9; RFC 2449 §3; RFC 2595 §4; RFC 5034 §4; RFC 6856).
 
-Left out on purpose: APOP, which needs passwords in the clear on the server.
+Left out on purpose: APOP (RFC 1939 §7). It needs the password, or a second one of its own, readable on the
+server, for a proof that MD5 no longer carries: who can answer in the server's place learns the password from
+a few hundred logins (CVE-2007-1558). SCRAM is what it wanted to be.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ _SYNTAX = {
     "PASS": _Syntax(_BEFORE, 1, 1, whole=True),
     "AUTH": _Syntax(_BEFORE, 0, 2),
     "STLS": _Syntax(_BEFORE),
+    "UTF8": _Syntax(_BEFORE),
     "CAPA": _Syntax(_BOTH),
+    "LANG": _Syntax(_BOTH, 0, 1),
     "QUIT": _Syntax(_BOTH),
     "STAT": _Syntax(_AFTER),
     "LIST": _Syntax(_AFTER, 0, 1),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
     """Check these. Answer with `logged_in` or `login_failed`."""
 
-    credentials: PasswordCredentials
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,12 @@ class StartTls:
 @dataclass(frozen=True, slots=True)
 class Retrieve:
     """Fetch the message with this number; answer with `message` or `message_gone`.
-    `lines` is how many lines of the body TOP wants; None for RETR, which wants all."""
+    `lines` is how many lines of the body TOP wants; None for RETR, which wants all. Without `utf8` a message
+    with an internationalised header is to be answered with its surrogate (RFC 6856 §2.1)."""
 
     number: int
     lines: int | None = None
+    utf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +45,4 @@ class Update:
     deleted: tuple[int, ...]
 
 
-Event = Login | StartTls | Retrieve | Listing | Update
+Event = Login | KeysWanted | StartTls | Retrieve | Listing | Update

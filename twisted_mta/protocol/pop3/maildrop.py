@@ -6,7 +6,11 @@ A snapshot: numbers and sizes stay what they were at login, whatever becomes of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
+UniqueIds = Literal["plain", "dovecot"]  # the second is what Dovecot writes by default
+
+_FORMS: dict[UniqueIds, str] = {"plain": "{}.%d", "dovecot": "%08x{:08x}"}
 _LINES_AT_ONCE = 1000  # lines in one piece of a listing
 
 
@@ -17,23 +21,33 @@ class NoSuchMessage(Exception):
 class Maildrop:
     """Numbers count from 1.
 
-    uids: IMAP UIDs, ascending, in the order of the numbers; the sequence must not change any more.
-    sizes: octets with CRLF line ends, in the same order.
-    A unique id is `UIDVALIDITY.UID`: that pair never names another message (RFC 3501 §2.3.1.1), so neither
-    does the id, which is what UIDL asks for (RFC 1939 §7).
+    uids: IMAP UIDs, ascending, in the order of the numbers; what is there must not change any more, and what
+    is added later does not count. sizes: octets with CRLF line ends, in the same order. octets: all of them
+    together, when that is known already.
+    A unique id is made of UIDVALIDITY and UID: that pair never names another message (RFC 3501 §2.3.1.1), so
+    neither does the id, which is what UIDL asks for (RFC 1939 §7). unique_ids: in which form; a client that
+    has left its mail on the server fetches all of it once more when that changes.
     """
 
-    def __init__(self, uid_validity: int, uids: Sequence[int], sizes: Sequence[int]) -> None:
-        self._uid_validity = uid_validity
+    def __init__(
+        self,
+        uid_validity: int,
+        uids: Sequence[int],
+        sizes: Sequence[int],
+        octets: int | None = None,
+        unique_ids: UniqueIds = "plain",
+    ) -> None:
+        self._unique_id = _FORMS[unique_ids].format(uid_validity)
         self._uids = uids
         self._sizes = sizes
         self._deleted: set[int] = set()
-        self._all_octets = self._octets = sum(sizes)
+        self.messages = len(uids)  # marked as deleted or not
+        self._all_octets = self._octets = sum(sizes) if octets is None else octets
 
     @property
     def count(self) -> int:
         """How many messages are not marked as deleted."""
-        return len(self._uids) - len(self._deleted)
+        return self.messages - len(self._deleted)
 
     @property
     def octets(self) -> int:
@@ -46,7 +60,7 @@ class Maildrop:
         return sorted(self._deleted)
 
     def __contains__(self, number: int) -> bool:
-        return 1 <= number <= len(self._uids) and number not in self._deleted
+        return 1 <= number <= self.messages and number not in self._deleted
 
     def require(self, number: int) -> None:
         """Raises NoSuchMessage."""
@@ -63,7 +77,7 @@ class Maildrop:
 
     def unique_id(self, number: int) -> str:
         """What UIDL says of a message."""
-        return f"{self._uid_validity}.{self._uids[number - 1]}"
+        return self._unique_id % self._uids[number - 1]
 
     def delete(self, number: int) -> None:
         """Mark a message as deleted. Raises NoSuchMessage."""
@@ -78,16 +92,16 @@ class Maildrop:
 
     def scan_listing(self) -> Iterator[bytes]:
         """The lines of LIST, in pieces of many lines."""
-        for numbers in self._pieces():
-            yield "".join(f"{n} {self._sizes[n - 1]}\r\n" for n in numbers).encode()
+        return self._listing("%d", self._sizes)
 
     def unique_id_listing(self) -> Iterator[bytes]:
         """The lines of UIDL, in pieces of many lines."""
-        for numbers in self._pieces():
-            yield "".join(f"{n} {self._uid_validity}.{self._uids[n - 1]}\r\n" for n in numbers).encode()
+        return self._listing(self._unique_id, self._uids)
 
-    def _pieces(self) -> Iterator[list[int]]:
-        total = len(self._uids)
-        for first in range(1, total + 1, _LINES_AT_ONCE):
-            numbers = range(first, min(first + _LINES_AT_ONCE, total + 1))
-            yield [n for n in numbers if n not in self._deleted]
+    def _listing(self, form: str, column: Sequence[int]) -> Iterator[bytes]:
+        deleted = self._deleted
+        for start in range(0, self.messages, _LINES_AT_ONCE):
+            end = min(start + _LINES_AT_ONCE, self.messages)
+            numbered = enumerate(column[start:end], start + 1)
+            line = f"%d {form}\r\n"
+            yield "".join([line % entry for entry in numbered if entry[0] not in deleted]).encode()

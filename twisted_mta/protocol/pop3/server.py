@@ -1,28 +1,34 @@
 """The server engine of POP3: octets in, events out, replies ready to send.
 
-Implements RFC 1939 with TOP, UIDL and USER/PASS; CAPA, PIPELINING and response codes (RFC 2449); STLS
-(RFC 2595 §4); AUTH (RFC 5034) with the mechanisms of `protocol/sasl`; [AUTH] and [SYS/…] (RFC 3206).
+Implements RFC 1939 with TOP, UIDL and USER/PASS; CAPA, PIPELINING, LOGIN-DELAY and response codes (RFC 2449);
+STLS (RFC 2595 §4); AUTH (RFC 5034) with the mechanisms of `protocol/sasl`; [AUTH] and [SYS/…] (RFC 3206);
+UTF8 and LANG (RFC 6856).
 The engine knows the state, the numbers and the deletion marks of its session, so that most commands are
 answered here; an event is only what needs the world outside.
 
-Left out on purpose: APOP (needs the password in the clear on the server), LOGIN-DELAY (phones poll), and
-every command of RFC 6856 until mail here may be internationalised.
+Without UTF8 a message with an internationalised header is answered by its surrogate (`message/surrogate.py`).
+LIST tells the size of the message itself: what a surrogate has is known only once the message has been read.
+
+Left out on purpose: APOP (see `commands.py`); [IN-USE], as nobody locks a maildrop here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from twisted_mta.protocol.framing import BareLineEnd, LineBuffer, LineTooLong, dot_stuff
 from twisted_mta.protocol.pop3.commands import BadCommand, State, number, parse
 from twisted_mta.protocol.pop3.events import Event, Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.languages import LANGUAGES, choose
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
-from twisted_mta.protocol.pop3.multiline import END, PIECE, pieces, top_end
-from twisted_mta.protocol.sasl import exchange as sasl
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError
-from twisted_mta.protocol.sasl.mechanism import MECHANISMS
+from twisted_mta.protocol.pop3.multiline import END, PIECE, LongMessage, pieces, top_end
+from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, SaslError
+from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
+from twisted_mta.protocol.sasl.lines import MAX_LINE
+from twisted_mta.protocol.sasl.offer import Offer
+from twisted_mta.protocol.sasl.scram import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class Pop3Limits:
 
 class Pop3Server:
     """One session. `secure`: the connection is inside TLS; `tls_available`: STLS may be offered;
-    `allow_cleartext`: passwords may travel outside TLS."""
+    `offer`: what a client may log in with now; `login_delay`: seconds between two logins of a user
+    that the server insists on (RFC 2449 §6.5). `commands` counts those that have come."""
 
     def __init__(
         self,
@@ -44,21 +51,25 @@ class Pop3Server:
         hostname: str,
         secure: bool,
         tls_available: bool,
-        allow_cleartext: bool,
+        offer: Callable[[], Offer],
+        login_delay: int = 0,
         limits: Pop3Limits = Pop3Limits(),
     ) -> None:
         self._hostname = hostname
         self._secure = secure
         self._tls_available = tls_available
-        self._allow_cleartext = allow_cleartext
+        self._offer = offer
+        self._login_delay = login_delay
         self._limits = limits
-        self._lines = LineBuffer(limits.command_line)
+        self._lines = LineBuffer(MAX_LINE)
         self._output = bytearray()
         self._state = State.AUTHORIZATION
         self._login = ""  # the name that USER gave, for PASS right behind it
-        self._exchange: sasl.Exchange | None = None
+        self._exchange: Exchange | None = None
         self._maildrop = Maildrop(0, (), ())
+        self._utf8 = False
         self._errors = 0
+        self.commands = 0
         self.finished = False
 
     # The engine as a connection sees it
@@ -75,6 +86,7 @@ class Pop3Server:
                 line = self._lines.next_line()
                 if line is None:
                     return None
+                self.commands += 1
                 event = self._respond(line) if self._exchange else self._obey(line)
             except LineTooLong:
                 self._complain("Line too long")
@@ -108,14 +120,30 @@ class Pop3Server:
 
     def logged_in(self, maildrop: Maildrop) -> None:
         """The answer to Login: welcome, this is what you have."""
+        self._end_exchange()
+        self._lines.max_line = self._limits.command_line
         self._maildrop = maildrop
         self._state = State.TRANSACTION
         self._accept(f"{maildrop.count} messages ({maildrop.octets} octets)")
 
     def login_failed(self, *, last: bool) -> None:
         """The answer to Login: no (RFC 3206 §4). `last`: there is no further attempt."""
-        self._refuse("[AUTH] Authentication failed")
-        self.finished = last
+        why = self._exchange.refused() if self._exchange and not last else b""
+        if why:
+            self._challenge(why)  # the answer follows the client's
+        else:
+            self._not_let_in()
+            self.finished = last
+
+    def provide(self, keys: Sequence[Keys]) -> None:
+        """The answer to KeysWanted; see `Exchange.provide`."""
+        assert self._exchange is not None
+        self._challenge(self._exchange.provide(keys))
+
+    def login_too_soon(self) -> None:
+        """The answer to Login: yes, but not yet (RFC 2449 §8.1.1)."""
+        self._end_exchange()
+        self._refuse(f"[LOGIN-DELAY] {self._login_delay} seconds must lie between two logins")
 
     def message(self, content: bytes, lines: int | None) -> Iterator[None]:
         """The answer to Retrieve: the octets of a message, with CRLF line ends. At each step of the iteration
@@ -127,6 +155,14 @@ class Pop3Server:
             self._accept("Top of message follows")
             end = top_end(content, lines)
         return self._multiline(dot_stuff(pieces(content, end)))
+
+    def long_message(self, first: bytes, octets: int, lines: int | None) -> LongMessage:
+        """The answer to Retrieve when the message comes in pieces: `first` is the first of them, `octets`
+        what all of them have. The others are to be added to what is returned, which then is to be ended."""
+        self._accept(f"{octets} octets" if lines is None else "Top of message follows")
+        answer = LongMessage(self._output.extend, lines)
+        answer.add(first)
+        return answer
 
     def listing(self, event: Listing) -> Iterator[None]:
         """The answer to Listing, as `message`."""
@@ -149,6 +185,7 @@ class Pop3Server:
 
     def fail(self, text: str, *, permanent: bool = False, finish: bool = False) -> None:
         """The answer to any event, or said between commands: it is our fault (RFC 3206 §3)."""
+        self._end_exchange()
         self._refuse(f"[SYS/{'PERM' if permanent else 'TEMP'}] {text}")
         self.finished = finish
 
@@ -160,6 +197,13 @@ class Pop3Server:
     def _refuse(self, text: str) -> None:
         self._output += f"-ERR {text}\r\n".encode("ascii", "replace")
 
+    def _not_let_in(self) -> None:
+        self._end_exchange()
+        self._refuse("[AUTH] Authentication failed")
+
+    def _challenge(self, line: bytes) -> None:
+        self._output += b"+ " + line + b"\r\n"
+
     def _complain(self, text: str) -> None:
         """Refuse what no working client would send."""
         self._end_exchange()
@@ -170,6 +214,8 @@ class Pop3Server:
     # Commands
 
     def _obey(self, line: bytes) -> Event | None:
+        if len(line) + 2 > self._limits.command_line and line[:5].upper() != b"AUTH ":
+            raise LineTooLong
         login, self._login = self._login, ""
         command = parse(line, self._state)
         if command.keyword == "PASS":
@@ -195,15 +241,13 @@ class Pop3Server:
     def _auth(self, mechanism: bytes = b"", initial: bytes | None = None) -> Event | None:
         if not mechanism:
             # Older than RFC 1734 and still sent by Outlook: which mechanisms are there?
-            names = MECHANISMS if self._password_allowed else ()
-            self._output += "\r\n".join(["+OK", *names, ".", ""]).encode()
+            self._output += "\r\n".join(["+OK", *self._offer().names, ".", ""]).encode()
             return None
         self._require_password_allowed()
-        begun = sasl.begin(mechanism.decode("ascii", "replace"))
+        begun = self._offer().begin(mechanism.decode("ascii", "replace"))
         if begun is None:
             raise BadCommand("Unknown authentication mechanism")
         self._exchange = begun
-        self._lines.max_line = sasl.MAX_LINE
         return self._exchanged(lambda: begun.start(initial))
 
     def _respond(self, line: bytes) -> Event | None:
@@ -211,24 +255,43 @@ class Pop3Server:
         assert begun is not None
         return self._exchanged(lambda: begun.respond(line))
 
-    def _exchanged(self, take_step: Callable[[], bytes | PasswordCredentials]) -> Event | None:
+    def _exchanged(self, take_step: Callable[[], Step]) -> Event | None:
         try:
             result = take_step()
+        except SaslRefused:
+            self._not_let_in()
+            return None
         except SaslError as error:
             raise BadCommand(str(error)) from None
-        if isinstance(result, PasswordCredentials):
-            self._end_exchange()
-            return Login(result)
-        self._output += b"+ " + result + b"\r\n"
-        return None
+        if isinstance(result, bytes):
+            self._challenge(result)
+            return None
+        return result if isinstance(result, KeysWanted) else Login(result)
 
     def _end_exchange(self) -> None:
         self._exchange = None
-        self._lines.max_line = self._limits.command_line
+
+    def _utf8_mode(self) -> None:
+        self._utf8 = True
+        self._accept("Messages are sent as they are, in UTF-8")
+
+    def _lang(self, wanted: bytes = b"") -> None:
+        if not wanted:
+            self._accept("Languages follow")
+            lines = [f"{tag} {name}" for tag, name in LANGUAGES.items()]
+            self._output += "\r\n".join([*lines, ".", ""]).encode()
+            return
+        chosen = choose(wanted.decode("ascii", "replace"))
+        if chosen is None:
+            self._refuse("No such language here")
+        else:
+            self._accept(f"{chosen} Language is English")
 
     def _stls(self) -> Event | None:
         if self._secure or not self._tls_available:
             raise BadCommand("TLS is active already" if self._secure else "TLS is not available")
+        if self._utf8:
+            raise BadCommand("STLS comes before UTF8")
         if len(self._lines):
             # Sent in the clear, by whomever, to be read as if it had come through TLS.
             self._refuse("Nothing may follow STLS before the handshake")
@@ -238,10 +301,13 @@ class Pop3Server:
         return StartTls()
 
     def _capa(self) -> None:
-        lines = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER"]
-        if self._password_allowed:
-            lines += ["USER", "SASL " + " ".join(MECHANISMS)]
-        if self._tls_available and not self._secure:
+        lines = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "LANG"]
+        lines.append("UTF8 USER")
+        if self._login_delay:
+            lines.append(f"LOGIN-DELAY {self._login_delay}")
+        if names := self._offer().names:
+            lines += ["USER", "SASL " + " ".join(names)]
+        if self._tls_available and not self._secure and self._state is State.AUTHORIZATION:
             lines.append("STLS")
         lines.append("IMPLEMENTATION twisted_mta")
         self._accept("Capabilities follow")
@@ -277,10 +343,10 @@ class Pop3Server:
         return Listing(chain(lines, (END,)))
 
     def _retr(self, argument: bytes) -> Event:
-        return Retrieve(self._which(argument))
+        return Retrieve(self._which(argument), None, self._utf8)
 
     def _top(self, argument: bytes, lines: bytes) -> Event:
-        return Retrieve(self._which(argument), number(lines))
+        return Retrieve(self._which(argument), number(lines), self._utf8)
 
     def _dele(self, argument: bytes) -> None:
         which = self._which(argument)
@@ -299,12 +365,8 @@ class Pop3Server:
         self._maildrop.require(which)
         return which
 
-    @property
-    def _password_allowed(self) -> bool:
-        return self._secure or self._allow_cleartext
-
     def _require_password_allowed(self) -> None:
-        if not self._password_allowed:
+        if not self._offer().private:
             raise BadCommand("Passwords are taken inside TLS only")
 
 
@@ -312,6 +374,8 @@ _COMMANDS: dict[str, Callable[..., Event | None]] = {
     "USER": Pop3Server._user,
     "AUTH": Pop3Server._auth,
     "STLS": Pop3Server._stls,
+    "UTF8": Pop3Server._utf8_mode,
+    "LANG": Pop3Server._lang,
     "CAPA": Pop3Server._capa,
     "QUIT": Pop3Server._quit,
     "STAT": Pop3Server._stat,

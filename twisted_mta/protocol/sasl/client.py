@@ -1,8 +1,8 @@
 """The client's side of SASL: how to log in at another server, strongest mechanism first (RFC 4422 §3).
 
-SCRAM (RFC 5802, RFC 7677), PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login-00), and with a token of OAuth
-OAUTHBEARER (RFC 7628) and XOAUTH2, which Google and Microsoft speak. Sans-I/O; a mechanism object serves one
-exchange.
+SCRAM (RFC 5802, RFC 7677), PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login-00), and with a token of
+OAuth OAUTHBEARER (RFC 7628) and XOAUTH2, which Google and Microsoft speak. Sans-I/O; a mechanism object
+serves one exchange.
 
 Left out on purpose: CRAM-MD5 and DIGEST-MD5, which are historic.
 """
@@ -25,8 +25,8 @@ class ClientMechanism(Protocol):
     proven: bool
 
     def respond(self, challenge: bytes) -> bytes:
-        """The response to the server's next challenge; may take milliseconds. Raises SaslError when there is
-        none: the exchange is to be cancelled."""
+        """The response to the server's next challenge; may take milliseconds. Raises SaslError when there
+        is none: the exchange is to be cancelled."""
 
 
 class PlainClient:

@@ -5,26 +5,25 @@ The draft's limit of 63 characters for the name is not enforced: login names her
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
+from twisted_mta.protocol.sasl.mechanism import ClientFirst
 
 
-class Login:
+class Login(ClientFirst):
     """Two challenges, two answers. An initial response, not foreseen by the draft but sent by many
     clients, is the name."""
-
-    name: ClassVar[str] = "LOGIN"
 
     def __init__(self) -> None:
         self._login = ""
 
     def start(self, initial: bytes | None) -> bytes | PasswordCredentials:
+        """See Mechanism."""
         # The draft's own prompts are "User Name" and "Password"; §2.2 allows these, which a
         # widely deployed client insists on.
         return b"Username:" if initial is None else self.step(initial)
 
     def step(self, response: bytes) -> bytes | PasswordCredentials:
+        """See Mechanism."""
         if not self._login:
             self._login = utf8_text(response, "login name")
             if not self._login:

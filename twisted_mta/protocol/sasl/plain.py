@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
+from twisted_mta.protocol.sasl.mechanism import ClientFirst
 
 
-class Plain:
-    """One message from the client; an empty challenge asks for it when it did not come along."""
-
-    name: ClassVar[str] = "PLAIN"
-
-    def start(self, initial: bytes | None) -> bytes | PasswordCredentials:
-        return b"" if initial is None else self.step(initial)
+class Plain(ClientFirst):
+    """One message from the client."""
 
     def step(self, response: bytes) -> PasswordCredentials:
+        """See Mechanism."""
         parts = response.split(b"\0")
         if len(parts) != 3 or not parts[1] or not parts[2]:
             raise SaslError("Malformed PLAIN message")

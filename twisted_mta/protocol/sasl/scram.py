@@ -1,12 +1,11 @@
 """SCRAM: a login that neither shows the password nor needs it stored, and proves the server to the client,
 too (RFC 5802, RFC 7677), bound to the TLS connection where both can (RFC 9266).
 
-Four messages: client-first, server-first, client-final, server-final. Both sides are here, because they
-compute the same. Deriving keys from a password takes milliseconds (`Keys.derive`, `ScramClient.respond`):
-not for the reactor's thread.
+Four messages: client-first, server-first, client-final, server-final. Here is what both sides compute, and
+the client's side; the server's is in `scram_server.py`. Deriving keys from a password takes milliseconds
+(`Keys.derive`, `ScramClient.respond`): not for the reactor's thread.
 
-Left out on purpose: authorization identities that differ from the login name, and bindings other than
-tls-exporter.
+Left out on purpose: authorization identities of our own as a client, and bindings other than tls-exporter.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from passlib.utils import saslprep
 
 from twisted_mta.protocol.sasl.credentials import SaslError, utf8_text
-from twisted_mta.protocol.sasl.exchange import decode, encode
+from twisted_mta.protocol.sasl.lines import decode, encode
 
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}  # strongest first; each with "-PLUS", too
 BINDING = "tls-exporter"  # RFC 9266
@@ -27,7 +26,7 @@ MIN_ITERATIONS = 4096  # RFC 5802 §5.1; fewer make guessing cheap for whoever s
 MAX_ITERATIONS = 1_000_000
 
 _ATTRIBUTE = re.compile(rb"([A-Za-z])=([^\0]*)", re.DOTALL)
-_NONCE = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")
+NONCE = re.compile(rb"[\x21-\x2b\x2d-\x7e]+")
 _ESCAPE = re.compile(r"=(2C|3D)|=")
 
 
@@ -43,10 +42,10 @@ class Keys:
     @classmethod
     def derive(cls, mechanism: str, password: str, salt: bytes, iterations: int) -> Keys:
         """From the password itself; slow on purpose."""
-        name = _hash(mechanism)
+        name = hash_of(mechanism)
         salted = _salted(name, password, salt, iterations)
-        stored_key = hashlib.new(name, _hmac(name, salted, b"Client Key")).digest()
-        return cls(salt, iterations, stored_key, _hmac(name, salted, b"Server Key"))
+        stored_key = hashlib.new(name, keyed_hash(name, salted, b"Client Key")).digest()
+        return cls(salt, iterations, stored_key, keyed_hash(name, salted, b"Server Key"))
 
 
 class ScramClient:
@@ -59,7 +58,7 @@ class ScramClient:
     ) -> None:
         self.name = name
         self.proven = False  # the server knows the password
-        self._hash = _hash(name)
+        self._hash = hash_of(name)
         self._password = password
         self._binding = binding if name.endswith("-PLUS") else None
         if self._binding is not None:
@@ -77,97 +76,32 @@ class ScramClient:
             return self._prove(challenge)
         if self.proven:
             raise SaslError("The exchange is over")
-        final = _attributes(challenge)
+        final = attributes(challenge)
         if (complaint := final.get("e")) is not None:
             raise SaslError(f"The server says: {complaint.decode('ascii', 'replace')!a}")
-        if not hmac.compare_digest(_octets(final, "v"), self._signature):
+        if not hmac.compare_digest(octets_of(final, "v"), self._signature):
             raise SaslError("The server does not know the password")
         self.proven = True
         return b""
 
     def _prove(self, server_first: bytes) -> bytes:
-        first = _attributes(server_first)
-        nonce, salt, iterations = first.get("r", b""), _octets(first, "s"), _iterations(first)
-        if not (nonce.startswith(self._nonce) and len(nonce) > len(self._nonce) and _NONCE.fullmatch(nonce)):
+        first = attributes(server_first)
+        nonce, salt, iterations = first.get("r", b""), octets_of(first, "s"), _iterations(first)
+        if not (nonce.startswith(self._nonce) and len(nonce) > len(self._nonce) and NONCE.fullmatch(nonce)):
             raise SaslError("The server's nonce does not continue ours")
         channel = encode(self._gs2 + (self._binding or b""))
         without_proof = b"c=%b,r=%b" % (channel, nonce)
         auth_message = b",".join((self._bare, server_first, without_proof))
         salted = _salted(self._hash, self._password, salt, iterations)
-        client_key = _hmac(self._hash, salted, b"Client Key")
+        client_key = keyed_hash(self._hash, salted, b"Client Key")
         stored_key = hashlib.new(self._hash, client_key).digest()
-        proof = _xor(client_key, _hmac(self._hash, stored_key, auth_message))
-        self._signature = _hmac(self._hash, _hmac(self._hash, salted, b"Server Key"), auth_message)
+        proof = exclusive_or(client_key, keyed_hash(self._hash, stored_key, auth_message))
+        self._signature = keyed_hash(self._hash, keyed_hash(self._hash, salted, b"Server Key"), auth_message)
         return b"%b,p=%b" % (without_proof, encode(proof))
 
 
-class ScramServer:
-    """The server's side of one exchange: `begin`, `challenge`, `finish`. nonce and binding as for the client;
-    binds: the mechanism is offered with "-PLUS", too."""
-
-    def __init__(self, name: str, *, nonce: str, binding: bytes | None = None, binds: bool = False) -> None:
-        self.name = name
-        self._hash = _hash(name)
-        self._binding = binding
-        self._binds = binds
-        self._nonce = nonce.encode("ascii")
-        self._gs2 = self._bare = self._first = b""
-        self._keys: Keys | None = None
-
-    def begin(self, client_first: bytes) -> tuple[str, str]:
-        """The login name, for which keys are to be found, and whom the client wants to act as, "" for
-        itself. Raises SaslError."""
-        parts = client_first.split(b",", 2)
-        if len(parts) < 3:
-            raise SaslError("Malformed SCRAM message")
-        flag, authorization, self._bare = parts
-        self._gs2 = b"%b,%b," % (flag, authorization)
-        self._check_flag(flag)
-        if authorization and not authorization.startswith(b"a="):
-            raise SaslError("Malformed SCRAM message")
-        first = _attributes(self._bare)
-        nonce = first.get("r", b"")
-        if not _NONCE.fullmatch(nonce) or list(first)[:2] != ["n", "r"]:
-            raise SaslError("Malformed SCRAM message")
-        self._nonce = nonce + self._nonce
-        return _unescaped(first["n"]), _unescaped(authorization[2:])
-
-    def challenge(self, keys: Keys) -> bytes:
-        """server-first. For an unknown login name, keys that nobody has the password of."""
-        self._keys = keys
-        self._first = b"r=%b,s=%b,i=%d" % (self._nonce, encode(keys.salt), keys.iterations)
-        return self._first
-
-    def finish(self, client_final: bytes) -> bytes | None:
-        """server-final when the password is right, None when it is wrong. Raises SaslError."""
-        assert self._keys is not None
-        without_proof, _, _ = client_final.rpartition(b",p=")
-        final = _attributes(client_final)
-        expected = self._gs2 + (self._binding or b"" if self.name.endswith("-PLUS") else b"")
-        if _octets(final, "c") != expected or final.get("r") != self._nonce:
-            raise SaslError("Channel binding or nonce is wrong")
-        auth_message = b",".join((self._bare, self._first, without_proof))
-        signature = _hmac(self._hash, self._keys.stored_key, auth_message)
-        proof = _octets(final, "p")
-        if len(proof) != len(signature):
-            raise SaslError("Malformed SCRAM message")
-        client_key = _xor(proof, signature)
-        if not hmac.compare_digest(hashlib.new(self._hash, client_key).digest(), self._keys.stored_key):
-            return None
-        return b"v=" + encode(_hmac(self._hash, self._keys.server_key, auth_message))
-
-    def _check_flag(self, flag: bytes) -> None:
-        if self.name.endswith("-PLUS"):
-            if flag != b"p=" + BINDING.encode("ascii") or self._binding is None:
-                raise SaslError("Channel binding of this type is not supported")
-        elif flag == b"y":
-            if self._binds:
-                raise SaslError("Channel binding is offered: somebody took it away on the way")
-        elif flag != b"n":
-            raise SaslError("Malformed SCRAM message")
-
-
-def _hash(mechanism: str) -> str:
+def hash_of(mechanism: str) -> str:
+    """hashlib's name of the mechanism's hash."""
     return HASHES[mechanism.removesuffix("-PLUS")]
 
 
@@ -178,21 +112,28 @@ def _salted(name: str, password: str, salt: bytes, iterations: int) -> bytes:
 def _prepared(text: str) -> str:
     """SASLprep (RFC 4013); a text that it does not allow as it is, in the hope that the other side does the
     same."""
+    return strictly_prepared(text) or text
+
+
+def strictly_prepared(text: str) -> str:
+    """SASLprep (RFC 4013); "" for a text that it does not allow."""
     try:
         return str(saslprep(text))
     except ValueError:
-        return text
+        return ""
 
 
-def _hmac(name: str, key: bytes, text: bytes) -> bytes:
+def keyed_hash(name: str, key: bytes, text: bytes) -> bytes:
+    """HMAC with that hash."""
     return hmac.digest(key, text, name)
 
 
-def _xor(one: bytes, other: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+def exclusive_or(one: bytes, other: bytes) -> bytes:
+    """Of octets of the same length."""
+    return (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(len(one))
 
 
-def _attributes(message: bytes) -> dict[str, bytes]:
+def attributes(message: bytes) -> dict[str, bytes]:
     """The attributes of a message, in order. Raises SaslError, also for the mandatory extension `m=`, which
     is to be refused by who does not know it (RFC 5802 §5.1)."""
     found: dict[str, bytes] = {}
@@ -204,7 +145,8 @@ def _attributes(message: bytes) -> dict[str, bytes]:
     return found
 
 
-def _octets(attributes: dict[str, bytes], name: str) -> bytes:
+def octets_of(attributes: dict[str, bytes], name: str) -> bytes:
+    """The octets behind an attribute in base64. Raises SaslError for none."""
     value = decode(attributes.get(name, b""))
     if not value:
         raise SaslError("Malformed SCRAM message")
@@ -222,9 +164,10 @@ def _escaped(name: str) -> bytes:
     return _prepared(name).replace("=", "=3D").replace(",", "=2C").encode()
 
 
-def _unescaped(octets: bytes) -> str:
+def unescaped(octets: bytes) -> str:
+    """A saslname (RFC 5802 §5.1) as text. Raises SaslError."""
     text = utf8_text(octets, "login name")
     for match in _ESCAPE.finditer(text):
         if match[1] is None:
-            raise SaslError("Malformed SCRAM message")
+            raise SaslError("Malformed name")
     return text.replace("=2C", ",").replace("=3D", "=")

@@ -71,6 +71,22 @@ class ChunkReader:
         pairs = whole.count(b"\r\n")
         return whole.count(b"\r") != pairs or whole.count(b"\n") != pairs
 
+    def include(self, content: bytes) -> None:
+        """Octets of a chunk that the client did not send, which its session takes over by itself (BURL, RFC
+        4468 §3.2). Raises MailError when they cannot be taken."""
+        self.begin(len(content), last=False)
+        self.feed(content)
+        self._waiting.clear()
+        self._passed = 0
+        if self._error is not None:
+            raise self._error
+
+    def complete(self) -> None:
+        """What was included last was the end. Raises MailError."""
+        self.begin(0, last=True)
+        if self._error is not None:
+            raise self._error
+
     def spoil(self, error: MailError) -> None:
         """Skip the rest of the chunk; refuse at its end."""
         self._error = error

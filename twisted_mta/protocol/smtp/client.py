@@ -20,7 +20,7 @@ from collections import deque
 from typing import NamedTuple
 
 from twisted_mta.protocol.sasl.credentials import SaslError
-from twisted_mta.protocol.sasl.exchange import decode, encode
+from twisted_mta.protocol.sasl.lines import decode, encode
 from twisted_mta.protocol.smtp.client_events import (
     Broken,
     Challenged,

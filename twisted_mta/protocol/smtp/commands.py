@@ -1,5 +1,5 @@
-"""Reading SMTP command lines (RFC 5321 §4.1.1, §4.1.2; BDAT, RFC 3030 §2); `parameters.py` reads what stands
-behind a path.
+"""Reading SMTP command lines (RFC 5321 §4.1.1, §4.1.2; BDAT, RFC 3030 §2; BURL, RFC 4468 §3.5);
+`parameters.py` reads what stands behind a path.
 
 Liberal where clients are known to differ and nothing can be mistaken (blanks behind a colon or at the end of
 a line), strict elsewhere: paths stand in angle brackets, parameters are known. An address that is not ASCII
@@ -14,8 +14,9 @@ from typing import NamedTuple
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import NO_PARAMETERS
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.events import Hello, Mail, Recipient
-from twisted_mta.protocol.smtp.parameters import Circumstances, mail_parameters, recipient_parameters
+from twisted_mta.protocol.smtp.events import Burl, Hello, Mail, Recipient
+from twisted_mta.protocol.smtp.extensions import Circumstances
+from twisted_mta.protocol.smtp.parameters import mail_parameters, recipient_parameters
 
 _MAIL = re.compile(r"FROM:[ \t]*(?=<)", re.IGNORECASE)
 _RCPT = re.compile(r"TO:[ \t]*(?=<)", re.IGNORECASE)
@@ -24,6 +25,7 @@ _PATH = re.compile(
     r'<(?:(?P<route>@[^<>":\s]*):)?(?P<mailbox>(?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>(?P<parameters>(?: .*)?)\Z'
 )
 _HELLO_NAME = re.compile(r"[!-~]{1,255}\Z")
+_URL_CHUNK = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:[!-~]+)(?: +(LAST))?\Z", re.IGNORECASE)
 _CHUNK = re.compile(r"([0-9]{1,20})(?:[ \t]+(LAST))?\Z", re.IGNORECASE)
 
 
@@ -108,6 +110,14 @@ def chunk(argument: str) -> tuple[int, bool]:
     if not match:
         raise syntax_error("BDAT octets or BDAT octets LAST")
     return int(match[1]), match[2] is not None
+
+
+def url_chunk(argument: str) -> Burl:
+    """BURL: where a chunk is, and whether it is the last (RFC 4468 §3.5). Raises MailError."""
+    match = _URL_CHUNK.match(argument)
+    if not match:
+        raise syntax_error("BURL URL or BURL URL LAST")
+    return Burl(match[1], match[2] is not None)
 
 
 def _address(text: str, utf8: bool) -> Address:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
+from twisted_mta.protocol.smtp.xclient import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,23 @@ class DataStart:
 
 
 @dataclass(frozen=True, slots=True)
+class Burl:
+    """BURL: the session fetches the octets at `url`, hands them to `include` while it takes them over, and
+    accepts. `last`: with that the content has come whole, as with DataEnd. To refuse ends the transaction
+    (RFC 4468 §3.2)."""
+
+    url: str
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Xclient:
+    """XCLIENT: from now on the client is this one; the session begins anew."""
+
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
 class DataChunk:
     """Some 16 KiB of content or more, or the last of it: CRLF, dots unstuffed. Empty while content that will
     be refused is skipped, so that an active client does not look idle."""
@@ -76,14 +94,15 @@ class StartTls:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """The end of an AUTH exchange: to be checked."""
+    """The end of an AUTH exchange: to be checked. No is `login_failed`."""
 
-    credentials: PasswordCredentials
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The engine has answered this command itself: RSET, NOOP, VRFY, HELP, a BDAT that is not the last."""
+    """The engine has answered this command itself: RSET, NOOP, VRFY, EXPN, HELP, a BDAT that is not the
+    last. `verb` is "" for a line that it has refused."""
 
     verb: str
 
@@ -93,10 +112,13 @@ Event = (
     | Mail
     | Recipient
     | DataStart
+    | Burl
     | DataChunk
     | DataEnd
     | DataSpoiled
     | StartTls
+    | Xclient
     | Authenticate
+    | KeysWanted
     | Answered
 )

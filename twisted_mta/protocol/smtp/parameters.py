@@ -1,6 +1,6 @@
 """The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), AUTH (RFC 4954 §5), SMTPUTF8
 (RFC 6531), RET, ENVID, NOTIFY and ORCPT (RFC 3461 §4), REQUIRETLS (RFC 8689), BY (RFC 2852), HOLDFOR and
-HOLDUNTIL (RFC 4865), MT-PRIORITY (RFC 6710), MTRK (RFC 3885).
+HOLDUNTIL (RFC 4865), MT-PRIORITY (RFC 6710), MTRK (RFC 3885), SOLICIT (RFC 3865).
 
 Each belongs to an extension and is known only where that is offered. A reader takes the value and returns the
 fields of MailParameters that it sets.
@@ -9,14 +9,13 @@ fields of MailParameters that it sets.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from twisted_mta.message.envelope import NO_PARAMETERS, DeliverBy, MailParameters
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
+from twisted_mta.protocol.smtp.extensions import Circumstances, Extension, SmtpLimits
 
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-~\x80-\U0010ffff]+))?\Z")
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
@@ -30,17 +29,9 @@ _NOTIFY = frozenset(("SUCCESS", "FAILURE", "DELAY"))
 _BY = re.compile(r"([-+]?[0-9]{1,9});([NR])(T?)\Z", re.IGNORECASE)
 _PRIORITY = re.compile(r"-?[0-9]\Z")
 _SECONDS = re.compile(r"[0-9]{1,9}\Z")
+_SOLICIT_LIMIT = 1000  # characters, RFC 3865 §2.2
+_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9._:-]*\Z")
 _CERTIFIER = re.compile(r"([A-Za-z0-9+/]{27}=)(?::[0-9]{1,9})?\Z")  # RFC 3885 §3.1: the SHA-1 of a secret
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What the meaning of a parameter depends on. now: seconds since the epoch."""
-
-    offered: frozenset[Extension]
-    limits: SmtpLimits
-    secure: bool
-    now: float
 
 
 class MailValues(NamedTuple):
@@ -219,6 +210,29 @@ def _tracking(value: str | None, here: Circumstances) -> dict[str, Any]:
     return {"tracking": match[1]}
 
 
+def _solicit(value: str | None, here: Circumstances) -> dict[str, Any]:
+    """RFC 3865 §2.3. It is for hosts that speak with each other, and stays in the header of the message."""
+    classes = solicitation_classes(value or "")
+    if not classes:
+        raise _syntax("SOLICIT=class,class")
+    refuse_solicitation(classes, here.limits)
+    return {}
+
+
+def solicitation_classes(text: str) -> list[str]:
+    """What stands behind SOLICIT= and in a Solicitation field: classes with commas between them (RFC 3865
+    §2.2); none when it is malformed, or longer than it may be."""
+    words = text.split(",")
+    good = len(text) <= _SOLICIT_LIMIT and all(_CLASS.match(word) for word in words)
+    return words if good else []
+
+
+def refuse_solicitation(classes: Iterable[str], limits: SmtpLimits) -> None:
+    """Raises MailError when some of these are not wanted (RFC 3865 §2.4)."""
+    if unwanted := limits.unwanted(classes):
+        raise MailError(550, "5.7.1", f"SOLICIT={','.join(unwanted)} is not wanted here")
+
+
 def _notify(value: str | None) -> frozenset[str]:
     """RFC 3461 §4.1: NEVER stands alone."""
     words = (value or "").upper().split(",")
@@ -270,4 +284,5 @@ _MAIL: Mapping[str, tuple[Extension | None, _Reader]] = {
     "HOLDUNTIL": (Extension.FUTURERELEASE, _hold_until),
     "MT-PRIORITY": (Extension.PRIORITY, _priority),
     "MTRK": (Extension.TRACKING, _tracking),
+    "SOLICIT": (Extension.NO_SOLICITING, _solicit),
 }

@@ -20,13 +20,19 @@ def refusal(error: MailError) -> bytes:
     return reply(error.code, error.status, error.text)
 
 
-def multiline(code: int, texts: Sequence[str]) -> bytes:
-    """A reply of one line per text, as for EHLO (RFC 5321 §4.2.1)."""
+def multiline(code: int, texts: Sequence[str], status: str = "") -> bytes:
+    """A reply of one line per text, as for EHLO, which has no `status` (RFC 5321 §4.2.1, RFC 2034 §4)."""
     last = len(texts) - 1
-    return b"".join(_octets(f"{code}{' ' if i == last else '-'}{text}") for i, text in enumerate(texts))
+    status = status and f"{status} "
+    return b"".join(
+        _octets(f"{code}{' ' if i == last else '-'}{status}{text}") for i, text in enumerate(texts)
+    )
 
 
 def _octets(line: str) -> bytes:
     if not (line.isascii() and line.isprintable()):
         line = "".join(c if " " <= c <= "~" else "?" for c in line)
     return line[: MAX_REPLY_LINE - 2].encode("ascii") + b"\r\n"
+
+
+OK = reply(250, "2.0.0", "Ok")

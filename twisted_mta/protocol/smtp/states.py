@@ -6,6 +6,7 @@ import enum
 
 from twisted_mta.protocol.smtp.events import (
     Authenticate,
+    Burl,
     DataEnd,
     DataStart,
     Event,
@@ -13,6 +14,7 @@ from twisted_mta.protocol.smtp.events import (
     Mail,
     Recipient,
     StartTls,
+    Xclient,
 )
 
 
@@ -28,14 +30,16 @@ class State(enum.Enum):
     AUTH = enum.auto()  # inside an authentication exchange
 
 
-# Which state the acceptance of an event leads to.
+# Which state the acceptance of an event leads to; the last BURL of a content leads to READY, as DataEnd.
 AFTER: dict[type[Event], State] = {
     Hello: State.READY,
     Mail: State.MAIL,
     Recipient: State.RECIPIENT,
     DataStart: State.DATA,
+    Burl: State.CHUNKS,
     DataEnd: State.READY,
     StartTls: State.GREETED,
+    Xclient: State.GREETED,
     Authenticate: State.READY,
 }
 
@@ -61,9 +65,15 @@ OUT_OF_ORDER = {
     ("BDAT", State.GREETED): _NO_HELLO,
     ("BDAT", State.READY): _NO_MAIL,
     ("BDAT", State.MAIL): (503, "5.5.1", "No valid recipients"),
+    ("BURL", State.GREETED): _NO_HELLO,
+    ("BURL", State.READY): _NO_MAIL,
+    ("BURL", State.MAIL): (554, "5.5.0", "No valid recipients"),  # RFC 4468 §6
     ("STARTTLS", State.GREETED): _NO_HELLO,
     ("AUTH", State.GREETED): _NO_HELLO,
     ("AUTH", State.MAIL): _IN_TRANSACTION,
     ("AUTH", State.RECIPIENT): _IN_TRANSACTION,
     ("AUTH", State.CHUNKS): _IN_TRANSACTION,
+    ("XCLIENT", State.MAIL): _IN_TRANSACTION,
+    ("XCLIENT", State.RECIPIENT): _IN_TRANSACTION,
+    ("XCLIENT", State.CHUNKS): _IN_TRANSACTION,
 }

@@ -2,7 +2,7 @@
 
 An expansion is complete, free of loops and bounded: what comes out are accounts of ours, addresses
 elsewhere, and local addresses that do not exist (whose own delivery will fail by name).
-Left out on purpose: lists (RFC 5321 §3.9.2), which change the reverse-path.
+Lists (RFC 5321 §3.9.2) change the reverse-path and are in `lists.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from twisted_mta.message.status import MailError
 
 @dataclass(frozen=True, slots=True)
 class AliasLimits:
-    """`addresses`: how many addresses, aliases included, one expansion may meet."""
+    """`addresses`: how many addresses, aliases included, one expansion may meet. `depth`: how many aliases
+    may lie between an address and the alias that is expanded."""
 
     addresses: int = 1000
+    depth: int = 256
 
 
 async def expand(
@@ -27,14 +29,15 @@ async def expand(
 ) -> tuple[Address, ...]:
     """The addresses that `alias`, whose members these are, leads to in the end; each once, as they are met.
 
-    A member that leads back into the expansion adds nothing. Raises MailError: 554 5.4.6 when nothing else
-    is left, 554 5.5.3 when there are too many; and what the directory raises.
+    A member that leads back into the expansion adds nothing, and a list is an end: it posts by itself. Raises
+    MailError: 554 5.4.6 when nothing else is left, or aliases are nested too deeply, 554 5.5.3 when there are
+    too many addresses; and what the directory raises.
     """
     met = {alias.key}
     ends: dict[str, Address] = {}
-    ahead = deque(members)
+    ahead = deque((member, 0) for member in members)
     while ahead:
-        address = ahead.popleft()
+        address, depth = ahead.popleft()
         if address.key in met:
             continue
         met.add(address.key)
@@ -42,7 +45,9 @@ async def expand(
             raise MailError(554, "5.5.3", "Alias expands to too many addresses")
         resolution = await directory.resolve(address) if directory.is_local(address.domain) else None
         if resolution is not None and resolution.aliases:
-            ahead.extend(resolution.aliases)
+            if depth == limits.depth:
+                raise MailError(554, "5.4.6", "Aliases are nested too deeply")
+            ahead.extend((member, depth + 1) for member in resolution.aliases)
         else:
             end = address if resolution is None else local_address(address, resolution)
             ends.setdefault(end.key, end)
@@ -52,9 +57,12 @@ async def expand(
 
 
 def local_address(address: Address, resolution: Resolution) -> Address:
-    """The one spelling of an address that belongs to an account: the account's own, or with its `+detail`
-    as it came, in lower case. So postmaster@ and Alice@ are alice@ once more, and get one copy."""
-    if resolution.detail:
-        return Address(address.local.lower(), address.domain)
+    """The one spelling of an address that belongs to an account or a list: its own, for an account with the
+    detail as it came, in lower case. So postmaster@ and Alice@ are alice@ once more, in all domains that
+    stand for alice's, and get one copy. Any other local address is in lower case."""
+    if resolution.mailing_list is not None and not resolution.leaving:
+        return resolution.mailing_list.address
     local, _, domain = resolution.account.rpartition("@")
+    if resolution.detail or not resolution.account:
+        return Address(address.local.lower(), domain or address.domain)
     return Address(local, domain)

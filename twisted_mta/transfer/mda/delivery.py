@@ -12,6 +12,11 @@ each of its ways. Copies for members here need none: they are for accounts, whic
 A `Return-Path:` that the content brings along is left where it is: RFC 5321 §4.4 allows to remove it,
 but ours is above it and readers take the first; the content itself stays as it was signed.
 
+An account is delivered to under one address, that of its own: other names of it, such as postmaster@, or all
+in a domain that stands for another, become that one through the queue, which has each address once. A list
+posts to its members (`lists.py`), and what is sent to a rewritten sender of ours goes back to that sender
+(`srs.py`).
+
 An account's Sieve script decides where its copy goes (`sieve/filtering.py`). Other addresses it names take
 the recipient's place through the queue, as the members of an alias do; its own among them is the INBOX.
 """
@@ -28,7 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_mta.interfaces import IDeliverer, IDirectory
+from twisted_mta.interfaces import IDeliverer, IDirectory, Resolution
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
@@ -39,9 +44,12 @@ from twisted_mta.sieve.mail import SieveEnvelope
 from twisted_mta.store.errors import BadMailboxName, CannotDo, NoSuchMailbox
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.aliases import AliasLimits, expand, local_address
+from twisted_mta.transfer.mda.lists import MailingLists
+from twisted_mta.transfer.mda.quota_warnings import QuotaWarnings
 from twisted_mta.transfer.mda.sieve.decision import INBOX, KEEP, Decision, Filing
 from twisted_mta.transfer.mda.sieve.filing import mailbox_for
 from twisted_mta.transfer.mda.sieve.filtering import Filters
+from twisted_mta.transfer.mda.srs import ReversePaths
 
 
 @dataclass(slots=True)
@@ -58,7 +66,8 @@ class _Copy:
 
 @implementer(IDeliverer)
 class LocalDelivery:
-    """The MDA. `reactor` is asked for its thread pool, to read the header of a message that is in a file."""
+    """The MDA. `reactor` is asked for its thread pool, to read the header of a message that is in a file.
+    None is of the parts that are not wanted."""
 
     log = Logger(namespace="twisted_mta.mda")
 
@@ -70,6 +79,9 @@ class LocalDelivery:
         journey: Journey,
         reactor: IReactorThreads,
         filters: Filters | None = None,
+        lists: MailingLists | None = None,
+        returns: ReversePaths | None = None,
+        warnings: QuotaWarnings | None = None,
         alias_limits: AliasLimits = AliasLimits(),
     ) -> None:
         self._directory = directory
@@ -77,6 +89,9 @@ class LocalDelivery:
         self._journey = journey
         self._reactor = reactor
         self._filters = filters
+        self._lists = lists
+        self._returns = returns
+        self._warnings = warnings
         self._alias_limits = alias_limits
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
@@ -106,17 +121,38 @@ class LocalDelivery:
         """Where a recipient's mail goes, or what to do instead of delivering it. `been`: the addresses that
         the message was delivered to before. Raises MailError."""
         address = recipient.forward_path
+        if self._returns is not None and (sender := await self._returns.back(address)) is not None:
+            return self._expanded(message, address, (sender,))
         resolution = await self._directory.resolve(address)
         if resolution is None:
             return Outcome(Action.FAILED, "5.1.1", "No such mailbox here")
+        end = local_address(address, resolution)
+        if end.key != address.key and await self._leads_to(end, resolution):
+            return self._expanded(message, address, (end,))  # it may be a recipient already, or become one
         if resolution.account:
-            delivered_to = str(local_address(address, resolution))
-            _refuse_loop(delivered_to, been)
-            return _Copy(resolution.account, delivered_to, address, recipient.number)
+            _refuse_loop(str(end), been)
+            return _Copy(resolution.account, str(end), address, recipient.number)
+        if resolution.mailing_list is not None:
+            _refuse_loop(str(resolution.mailing_list.address), been)
+            if self._lists is None:
+                return Outcome(Action.DELAYED, "4.3.5", "Mailing lists are not served at the moment")
+            return await self._lists.take(message, address, resolution)
         _refuse_loop(str(address), been)
-        expansion = await expand(self._directory, address, resolution.aliases, self._alias_limits)
-        self._journey.tell("expanded", message.queue_id, to=address, members=expansion)
-        return Outcome(Action.EXPANDED, "2.1.5", "Expanded", expansion=expansion)
+        members = await expand(self._directory, address, resolution.aliases, self._alias_limits)
+        return self._expanded(message, address, members)
+
+    async def _leads_to(self, address: Address, there: Resolution) -> bool:
+        """Whether mail to this address ends where it ends already: the name of an account need not be an
+        address."""
+        found = await self._directory.resolve(address)
+        return found is not None and (found.account, found.mailing_list) == (
+            there.account,
+            there.mailing_list,
+        )
+
+    def _expanded(self, message: QueuedMessage, address: Address, members: tuple[Address, ...]) -> Outcome:
+        self._journey.tell("expanded", message.queue_id, to=address, members=members)
+        return Outcome(Action.EXPANDED, "2.1.5", "Expanded", expansion=members)
 
     async def _deliver_copies(
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient], copies: Sequence[_Copy]
@@ -149,12 +185,21 @@ class LocalDelivery:
             for filing in decided.filings:
                 mailbox = await self._file(message, copy, content, filing)
                 self._tell(message, forward_paths, "delivered", account=copy.account, mailbox=mailbox)
+            if decided.filings and self._warnings is not None:
+                await self._warnings.look(copy.account, message.queue_id)
+            changed = False
             if self._filters is not None:
+                if decided.redirects:
+                    changed = await self._filters.send_on(
+                        copy.account, copy.delivered_to, message, copy.number, decided
+                    )
                 await self._filters.follow_up(copy.account, copy.delivered_to, message, decided)
         except Exception as error:
             return self._failure(message, copy.delivered_to, error)
         if decided.redirects:
             self._tell(message, forward_paths, "redirected", account=copy.account, members=decided.redirects)
+            if changed:
+                return Outcome(Action.DELIVERED, "2.1.5", "Redirected, as changed by the recipient's rules")
             return Outcome(Action.EXPANDED, "2.1.5", "Redirected", expansion=decided.redirects)
         if not decided.filings:
             self._tell(message, forward_paths, "discarded", account=copy.account)

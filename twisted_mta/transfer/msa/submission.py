@@ -1,74 +1,134 @@
 """Submission: mail from our own accounts to anywhere, on ports 587 and 465 (RFC 6409, RFC 8314, RFC 4954).
 
-An account sends as itself only: the reverse path and every address of the header's From and Sender must be
-its own. The null reverse path is allowed, because clients send receipts with it (RFC 8098 §3); the From
-of those is checked all the same.
+An account sends as itself only: the reverse path and every address of the header's From, Sender, Resent-From
+and Resent-Sender must be its own. The null reverse path is allowed, because clients send receipts with it
+(RFC 8098 §3); the From of those is checked all the same. So nobody sends on, as it is, what somebody else has
+written: who would read Resent-From?
+
+How much an account may send is counted (`allowances.py`); it may keep a copy (`sent.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from twisted_mta.interfaces import IDraft
 from twisted_mta.message.address import Address
+from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials
-from twisted_mta.protocol.sasl.mechanism import MECHANISMS
-from twisted_mta.transfer.msa.repair import missing_fields, originators
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
-from twisted_mta.wire.login import LoginAttempts, LoginLimits
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
+from twisted_mta.protocol.sasl.scram import Keys
+from twisted_mta.transfer.msa.allowances import UNCOUNTED, Counting, Tally
+from twisted_mta.transfer.msa.burl import MailboxContents
+from twisted_mta.transfer.msa.ownership import check_originators, check_owned
+from twisted_mta.transfer.msa.repair import missing_fields, without_blind_copies
+from twisted_mta.transfer.msa.sent import with_copy
+from twisted_mta.transfer.session import TransferPolicy, TransferSession, separator
+from twisted_mta.wire.login import LoginAttempts, LoginLimits, LoginMeans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionPolicy(TransferPolicy):
-    """`allow_cleartext`: AUTH also outside TLS, for demos and tests."""
+    """`allow_cleartext`: AUTH also outside TLS, for demos and tests. `means`: besides the directory."""
 
     allow_cleartext: bool = False
     login: LoginLimits = field(default_factory=LoginLimits)
+    means: LoginMeans = field(default_factory=LoginMeans)
 
 
 class Submission(TransferSession[SubmissionPolicy]):
-    """One session with a mail client of one of our accounts."""
+    """One session with a mail client of one of our accounts. `keeps_copy`: whether an account, by its name,
+    has a copy of what it sends; `contents`: where BURL's URLs lead, None: nowhere."""
 
-    mechanisms = tuple(MECHANISMS)
+    def __init__(
+        self,
+        *,
+        policy: SubmissionPolicy,
+        counting: Counting = UNCOUNTED,
+        keeps_copy: Callable[[str], bool] = lambda account: False,
+        contents: MailboxContents | None = None,
+        **house: Any,
+    ) -> None:
+        super().__init__(policy=policy, **house)
+        self._counting = counting
+        self._keeps_copy = keeps_copy
+        self._contents = contents
+        self._tally: Tally
+        self._held = bytearray()  # the header block, while it comes in
 
     def opened(self) -> None:
-        self.allow_cleartext = self.policy.allow_cleartext
-        super().opened()
         self._attempts = LoginAttempts(
+            self,
             self.directory,
             reactor=self.reactor,
             journey=self.journey,
-            service="submission",
-            peer=self.peer_host,
+            service="smtp",
+            allow_cleartext=self.policy.allow_cleartext,
             limits=self.policy.login,
+            means=self.policy.means,
         )
+        self.offer = self._attempts.offer
+        super().opened()
 
-    async def check_credentials(self, credentials: PasswordCredentials) -> None:
+    async def find_keys(self, wanted: KeysWanted) -> Sequence[Keys]:
+        return await self._attempts.keys(wanted)
+
+    async def check_credentials(self, credentials: Credentials) -> None:
         account = await self._attempts.check(credentials)
-        if account is not None:
+        if account is None:
+            self.engine.login_failed(last=self._attempts.exhausted)
+        else:
             self.account = account
             self.engine.accept()
-            return
-        self.engine.refuse(MailError(535, "5.7.8", "Authentication credentials invalid"))
-        if self._attempts.exhausted:
-            self.engine.shut(
-                MailError(421, "4.7.0", f"{self.policy.hostname} Too many failed logins, closing")
-            )
 
     async def check_sender(self, reverse_path: Address | None) -> None:
         if not self.account:
-            if not (self.secure or self.allow_cleartext):
+            if not (self.secure or self.policy.allow_cleartext):
                 raise MailError(530, "5.7.0", "Must issue a STARTTLS command first")
             raise MailError(530, "5.7.0", "Authentication required")
         if reverse_path is not None:
-            await self._check_owned(reverse_path)
+            await check_owned(self.directory, self.account, reverse_path)
+        self._tally = await self._counting.tally(self.account)
+        self._held.clear()
+
+    def fetch(self, url: str) -> AsyncGenerator[bytes, None]:
+        return super().fetch(url) if self._contents is None else self._contents.fetch(self.account, url)
 
     def check_relaying(self, forward_path: Address) -> None:
         """Who got as far as RCPT has authenticated, and may send to anywhere."""
 
+    async def check_recipient(self, forward_path: Address) -> None:
+        await super().check_recipient(forward_path)
+        await self._tally.add(forward_path)
+
+    async def take_content(self, content: bytes) -> None:
+        """The header block is held back until it is complete, and goes on without Bcc."""
+        if self._headers.complete or not content:
+            await super().take_content(content)
+            return
+        self._held += content
+        self._headers.feed(content)
+        if self._headers.complete:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        held, self._held = bytes(self._held), bytearray()
+        block = self._headers.block
+        draft = self._draft
+        assert draft is not None
+        if kept := block if separator(block) else without_blind_copies(block):
+            await draft.write(kept)
+        if len(held) > len(block):
+            await draft.write(held[len(block) :])
+
     async def fields_to_add(self, queue_id: str, header: bytes) -> bytes:
-        for originator in originators(header):
-            await self._check_owned(originator)
+        if self._held:
+            await self._let_go()
+        if separator(header):  # what looks like fields will be text
+            header = b""
+        await check_originators(self.directory, self.account, header)
         return missing_fields(
             header,
             author=self.engine.reverse_path or Address.parse(self.account),
@@ -77,6 +137,12 @@ class Submission(TransferSession[SubmissionPolicy]):
             date=self.reactor.seconds(),
         )
 
-    async def _check_owned(self, address: Address) -> None:
-        if not await self.directory.owns(self.account, address):
-            raise MailError(553, "5.7.1", f"<{address}> is not an address of {self.account}")
+    async def put_into_queue(self, draft: IDraft, envelope: Envelope, head: bytes) -> None:
+        """With the copy that the account keeps. What counts is taken first and given back when the queue
+        refuses, so that no two sessions can share the last message of a day."""
+        await self._tally.take(envelope.forward_paths)
+        try:
+            await draft.commit(with_copy(envelope) if self._keeps_copy(envelope.account) else envelope, head)
+        except BaseException:
+            await self._tally.give_back()
+            raise

@@ -21,7 +21,7 @@ class MtqpSession(Connection[Event]):
     """One client. journey: the file that `journey/store.py` writes; reactor: its threads read it."""
 
     engine: MtqpServer
-    idle_limit = 600.0
+    idle_limit = 600.0  # RFC 3887 asks for ten minutes at least; there is no login that could be waited for
 
     def __init__(self, *, hostname: str, journey: Path, reactor: Any) -> None:
         self._hostname = hostname

@@ -47,7 +47,7 @@ class Overviews:
     async def sent_within(self, first: int, end: int, among: Marks) -> Marks:
         """Marks on messages sent on a day from `first` on and before `end`. Raises StoreError."""
         await self._fetch(among)
-        places, days = self._places(among), self._some("sent_day", among)
+        places, days = self._portion.places(among), self._some("sent_day", among)
         return self._portion.mark_places(
             [at for at, day in zip(places, days, strict=True) if day is not None and first <= day < end]
         )
@@ -57,7 +57,7 @@ class Overviews:
         tell: whether an empty text is one that is not there, and what stands behind the end of a text that is
         as long as an overview lets it be. Raises StoreError."""
         await self._fetch(among)
-        places, texts = self._places(among), self._some(field, among)
+        places, texts = self._portion.places(among), self._some(field, among)
         told = [text or "" for text in texts] if None in texts else texts
         if not wanted:
             empty = self._portion.mark_places([at for at, text in zip(places, told, strict=True) if not text])
@@ -73,10 +73,6 @@ class Overviews:
         )
         return marks, long & ~marks
 
-    def _places(self, among: Marks) -> Sequence[int]:
-        everything = range(len(self._portion))
-        return list(compress(everything, self._portion.octets(among)))
-
     def _some(self, field: str, among: Marks) -> list[Any]:
         return list(compress(self._values[field], self._portion.octets(among)))
 
@@ -88,7 +84,7 @@ class Overviews:
         uids = self._portion.pick(wanted)
         there, _, found = await self._mailbox.overviews(uids, self._looks)
         self._fetched |= wanted
-        places: Sequence[int] = self._places(wanted)
+        places: Sequence[int] = self._portion.places(wanted)
         if len(there) < len(uids):
             place_of = dict(zip(uids, places, strict=True))
             places = [place_of[uid] for uid in there]

@@ -283,7 +283,7 @@ class SearchProgram:
 
     async def _try(self, portion: Portion, undecided: Marks, decision: _Decision) -> Marks:
         """Marks on those of the undecided messages whose octets match what is left of the criteria."""
-        positions = list(compress(range(len(portion)), portion.octets(undecided)))
+        positions = portion.places(undecided)
         found: list[int] = []
         rows = {key: portion.octets(marks) for key, marks in decision.known.items()}
         for start in range(0, len(positions), _CONTENT_SLICE):

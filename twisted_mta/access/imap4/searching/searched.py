@@ -18,6 +18,7 @@ from twisted_mta.store.columns import picked
 from twisted_mta.store.mailbox import Mailbox
 
 PORTION = 20_000  # messages decided between two turns of the others
+_PLACES = tuple(range(PORTION))  # numbers that need not be made for each search
 
 Marks = int
 
@@ -89,10 +90,16 @@ class Portion:
 
     def positions(self, marks: Marks) -> Sequence[int]:
         """Where the marked messages stand among all that is searched; a range when all are marked."""
-        everything = range(self._start, self._start + self._size)
+        places = self.places(marks)
+        if isinstance(places, range):
+            return range(self._start, self._start + self._size)
+        return [self._start + place for place in places] if self._start else places
+
+    def places(self, marks: Marks) -> Sequence[int]:
+        """Where the marked messages stand within the portion; a range when all are marked."""
         if marks.bit_count() == self._size:
-            return everything
-        return list(compress(everything, self.octets(marks)))
+            return range(self._size)
+        return list(compress(_PLACES, self.octets(marks)))
 
     def mark(self, uids: Iterable[int]) -> Marks:
         """Marks on these messages."""

@@ -13,18 +13,27 @@ from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.sieve.vacation import DAY, Vacation
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.transfer.mda.sieve.filing import Sent
+from twisted_mta.transfer.mda.sieve.owning import Owns, nobody_else, sender_for
+from twisted_mta.transfer.mda.srs import lasting
 
 
 class Answers:
-    """hostname: for Message-IDs. seconds: the wall clock."""
+    """hostname: for Message-IDs. seconds: the wall clock. owns: whether an account may send as an address."""
 
     def __init__(
-        self, intake: IIntake, *, hostname: str, journey: Journey, seconds: Callable[[], float]
+        self,
+        intake: IIntake,
+        *,
+        hostname: str,
+        journey: Journey,
+        seconds: Callable[[], float],
+        owns: Owns = nobody_else,
     ) -> None:
         self._intake = intake
         self._hostname = hostname
         self._journey = journey
         self._seconds = seconds
+        self._owns = owns
 
     def due(
         self,
@@ -40,7 +49,7 @@ class Answers:
         if why_not(header, message.reverse_path, own):
             return False
         assert message.reverse_path is not None
-        key = f"vacation\0{answer.handle}\0{message.reverse_path.key}"
+        key = f"vacation\0{answer.handle}\0{lasting(message.reverse_path)}"
         if not answer.interval:  # each message is answered, but none twice
             key += f"\0{message.queue_id}"
         now = self._seconds()
@@ -53,7 +62,7 @@ class Answers:
         assert message.reverse_path is not None
         draft = self._intake.draft()
         made = Answer(
-            sender=answer.sender or delivered_to,
+            sender=await sender_for(answer.sender, account, delivered_to, self._owns),
             to=message.reverse_path,
             text=answer.reason,
             header=header,

@@ -30,7 +30,7 @@ async def mailbox_for(
         return name
     owner = await store.account(account)
     known = await owner.list_mailboxes()
-    used = [info.name for info in known if info.special_use.lower() == special_use.lower()]
+    used = [info.name for info in known if special_use.lower() in info.special_use.lower().split()]
     if special_use and used:
         return used[0]
     if create and name not in {info.name for info in known if info.selectable}:

@@ -22,18 +22,21 @@ from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.sieve.actions import FileCopy, Notify
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
-from twisted_mta.sieve.script import Script
+from twisted_mta.sieve.script import Result, Script
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import ScriptError, Scripts, Stamp
 from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.sieve.annotated import CAPABILITIES, Lookup, nothing, read_annotations
 from twisted_mta.transfer.mda.sieve.answers import Answers
 from twisted_mta.transfer.mda.sieve.decision import KEEP, Decision, decision
 from twisted_mta.transfer.mda.sieve.filing import Sent, file_copy
 from twisted_mta.transfer.mda.sieve.house import House
 from twisted_mta.transfer.mda.sieve.notifying import Notifying
+from twisted_mta.transfer.mda.sieve.onward import Onward
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 _COMPILED = 1000  # scripts that are kept ready
+_REMEMBERED = 30 * 86400.0  # seconds, longer than a message is in the queue
 _OCTETS = 8 << 20  # of their texts; what is made of them takes a multiple
 # Capabilities that ask for the list; what an included script asks for is not known beforehand.
 _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
@@ -41,8 +44,8 @@ _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
 
 class Filters:
     """notifying: None sends no notifications. common: the scripts that every account may include. verdicts:
-    where to read what was found out about spam and viruses. reactor: provides the thread pool and the wall
-    clock."""
+    where to read what was found out about spam and viruses. separators: begin the detail of an address.
+    onward: None redirects messages as they came. reactor: provides the thread pool and the wall clock."""
 
     log = Logger(namespace="twisted_mta.sieve")
 
@@ -57,6 +60,8 @@ class Filters:
         notifying: Notifying | None = None,
         common: Scripts | None = None,
         verdicts: Verdicts = Verdicts(),
+        separators: str = "+",
+        onward: Onward | None = None,
     ) -> None:
         self._store = store
         self._answers = answers
@@ -66,6 +71,8 @@ class Filters:
         self._notifying = notifying
         self._common = common
         self._verdicts = verdicts
+        self._separators = separators
+        self._onward = onward
         self._compiled: OrderedDict[str, tuple[Stamp, Script | None]] = OrderedDict()
         self._octets = 0  # of the texts of those
 
@@ -80,13 +87,30 @@ class Filters:
         script = await self._script(account, home, stamp, queue_id)
         if script is None:
             return KEEP
+        house = await self.house_for(account, script)
+        try:
+            decided: Decision = await self._in_thread(_run, script, content, envelope, house)
+        except Exception as error:  # a fault of ours, or of what the script remembers: no reason to wait
+            self.log.failure("{queue_id}: a script could not be run", queue_id=queue_id)
+            decided = replace(KEEP, error=f"it could not be run: {type(error).__name__}")
+        if decided.error:
+            self._journey.tell("sieve-failed", queue_id, account=account, reason=decided.error)
+        return decided
+
+    async def house_for(self, account: str, script: Script) -> Callable[..., House]:
+        """Makes the house for runs of the script; what is lacking is the header of the message, and may be
+        the items of the environment. Raises StoreError."""
+        home = self._store.home(account)
         mailboxes: dict[str, str] = {}
-        if script.capabilities & _MAILBOXES:
+        lookup: Lookup = nothing
+        if script.capabilities & (_MAILBOXES | CAPABILITIES):
             owner = await self._store.account(account)
             mailboxes = {
                 info.name: info.special_use for info in await owner.list_mailboxes() if info.selectable
             }
-        house = partial(
+        if script.capabilities & CAPABILITIES:
+            lookup = await read_annotations(self._store, account, mailboxes)
+        return partial(
             House,
             mailboxes=mailboxes,
             memory=ScriptMemory(home),
@@ -96,15 +120,9 @@ class Filters:
             hostname=self._hostname,
             now=self._reactor.seconds(),
             account=account,
+            separators=self._separators,
+            annotations=lookup,
         )
-        try:
-            decided: Decision = await self._in_thread(_run, script, content, envelope, house)
-        except Exception as error:  # a fault of ours, or of what the script remembers: no reason to wait
-            self.log.failure("{queue_id}: a script could not be run", queue_id=queue_id)
-            decided = replace(KEEP, error=f"it could not be run: {type(error).__name__}")
-        if decided.error:
-            self._journey.tell("sieve-failed", queue_id, account=account, reason=decided.error)
-        return decided
 
     async def _script(self, account: str, home: Path, stamp: Stamp, queue_id: str) -> Script | None:
         """The compiled script; None when it is none, which its owner was told when it was put there."""
@@ -132,6 +150,28 @@ class Filters:
             _, ((_, _, size), _) = self._compiled.popitem(last=False)
             self._octets -= size
 
+    async def send_on(
+        self, account: str, delivered_to: str, message: QueuedMessage, number: int, decided: Decision
+    ) -> bool:
+        """Send what the script has changed to those whom it redirects the message to; False when it has
+        changed nothing. number: of the recipient. A crash may repeat it, never drop it. Raises MailError,
+        OSError, sqlite3.Error."""
+        if decided.content is None or self._onward is None:
+            return False
+        memory = ScriptMemory(self._store.home(account))
+        key, now = f"redirect\0{message.queue_id}\0{number}", self._reactor.seconds()
+        if not await self._in_thread(memory.knows, key, now):
+            await self._onward.send(
+                decided.content,
+                reverse_path=message.reverse_path,
+                to=decided.redirects,
+                delivered_to=delivered_to,
+                about=message.queue_id,
+                parameters=message.parameters,
+            )
+            await self._in_thread(memory.remember, {key: now + _REMEMBERED}, now)
+        return True
+
     async def follow_up(
         self, account: str, delivered_to: str, message: QueuedMessage, decided: Decision
     ) -> None:
@@ -152,13 +192,15 @@ class Filters:
                     sent = await self._answers.send(account, delivered_to, answer, header, message)
                     await self._file_copy(account, answer.copy, sent)
             for notify in decided.notifications:
-                await self._notify(account, delivered_to, notify, header, message)
+                await self.notify(account, delivered_to, notify, header, message)
         except Exception as error:
             self.log.error("{queue_id}: {error!r} behind a delivery", queue_id=message.queue_id, error=error)
 
-    async def _notify(
+    async def notify(
         self, account: str, delivered_to: str, notify: Notify, header: bytes, message: QueuedMessage
     ) -> None:
+        """Tell somebody of a message with that header, unless that was done. Raises MailError, OSError,
+        sqlite3.Error."""
         home, notifying = self._store.home(account), self._notifying
         if notifying is None:
             return
@@ -181,18 +223,31 @@ def _compile(home: Path) -> Script:
     return Script(scripts.read(scripts.active()))
 
 
-def _run(
-    script: Script, content: Content, envelope: SieveEnvelope, house_for: Callable[..., House]
-) -> Decision:
-    """In a thread. Raises OSError."""
+def run(
+    script: Script,
+    content: Content,
+    envelope: SieveEnvelope,
+    house_for: Callable[..., House],
+    flags: tuple[str, ...] = (),
+) -> tuple[Result, Content | None, House]:
+    """In a thread: what came of it, and the message as the script has changed it, None when it has not.
+    Raises OSError."""
     header, size = content.header(), len(content)
     house = house_for(header=header)
     mail = Mail(header, size, lambda: _body(content, len(header)))
-    result = script.run(mail, envelope, house)
+    result = script.run(mail, envelope, house, flags=flags)
     edited = None
     if mail.edited and result.error is None:
         block = b"".join(b"%b:%b\r\n" % field for field in mail.fields) + b"\r\n"
         edited = Content(block, mail.body)
+    return result, edited, house
+
+
+def _run(
+    script: Script, content: Content, envelope: SieveEnvelope, house_for: Callable[..., House]
+) -> Decision:
+    """In a thread. Raises OSError."""
+    result, edited, house = run(script, content, envelope, house_for)
     return decision(
         result.actions,
         content=edited,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from twisted_mta.sieve.world import World
 from twisted_mta.store.script_memory import ScriptMemory
@@ -14,7 +15,8 @@ from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 class House(World):
     """For one delivery, in a thread. header: of the message as it came. mailboxes: the names that exist, with
     the special use of each or "". own, common: scripts that may be included, the owner's and everybody's.
-    hostname: this server's."""
+    hostname: this server's. annotations: the value of one, of a mailbox or of the server (None). items: of
+    the environment, besides those of a delivery or in their place."""
 
     def __init__(
         self,
@@ -28,6 +30,9 @@ class House(World):
         hostname: str,
         now: float,
         account: str,
+        separators: str = "+",
+        annotations: Callable[[str | None, str], str | None] = lambda mailbox, name: None,
+        items: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.seen: dict[str, float] = {}  # what to remember once the delivery is done
         self._mailboxes = mailboxes
@@ -41,8 +46,16 @@ class House(World):
             "location": "MDA",
             "name": "twisted_mta",
             "phase": "during",
+            **items,
         }
+        self._annotations = annotations
         self._now = now
+        # What the name has in itself begins no detail.
+        self._separators = "".join(mark for mark in separators if mark not in account.rpartition("@")[0])
+
+    @property
+    def separators(self) -> str:
+        return self._separators
 
     def cpu_seconds(self) -> float:
         return time.thread_time()
@@ -64,6 +77,9 @@ class House(World):
             self._mailboxes.values() if mailbox is None else (self._mailboxes.get(mailbox, ""),)
         )
         return use.lower() in {known.lower() for known in uses if known}
+
+    def annotation(self, mailbox: str | None, name: str) -> str | None:
+        return self._annotations(mailbox, name)
 
     def script(self, name: str, location: str) -> bytes | None:
         scripts = self._scripts[location]

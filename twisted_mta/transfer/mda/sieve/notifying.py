@@ -7,7 +7,6 @@ crash tells nobody twice.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,11 +20,12 @@ from twisted_mta.sieve.actions import Notify
 from twisted_mta.sieve.mail import one_address
 from twisted_mta.sieve.mailto import parse_mailto
 from twisted_mta.store.script_memory import ScriptMemory
+from twisted_mta.transfer.mda.sieve.allowance import Allowance
 from twisted_mta.transfer.mda.sieve.filing import Sent
 from twisted_mta.transfer.mda.sieve.notice import Notice
+from twisted_mta.transfer.mda.sieve.owning import Owns, nobody_else, sender_for
 
-HOUR, DAY = 3600.0, 86400.0
-_ACCOUNTS = 10_000  # whose last hour is remembered
+DAY = 86400.0
 
 
 class Notifying:
@@ -40,13 +40,14 @@ class Notifying:
         journey: Journey,
         seconds: Callable[[], float],
         most: int = 60,
+        owns: Owns = nobody_else,
     ) -> None:
         self._intake = intake
         self._hostname = hostname
         self._journey = journey
         self._seconds = seconds
-        self._most = most
-        self._sent: OrderedDict[str, deque[float]] = OrderedDict()
+        self._allowance = Allowance(seconds, most)
+        self._owns = owns
 
     def due(
         self, home: Path, delivered_to: str, notify: Notify, header: bytes, message: QueuedMessage
@@ -65,8 +66,8 @@ class Notifying:
     ) -> Sent | None:
         """Put the notification into the queue; None when the account has sent too many. Its reverse-path is
         the owner, or null where that of the mail is (RFC 5436 §2.7). Raises MailError."""
-        if self._is_too_much(account):
-            reason = f"more than {self._most} notifications within an hour"
+        if not self._allowance.take(account):
+            reason = f"more than {self._allowance.most} notifications within an hour"
             self._journey.tell("sieve-failed", message.queue_id, account=account, reason=reason)
             return None
         owner = Address.parse(delivered_to, utf8=True)
@@ -74,7 +75,7 @@ class Notifying:
         draft = self._intake.draft()
         made = Notice(
             owner=account,
-            sender=_sender(notify.sender, account, owner),
+            sender=one_address(await sender_for(notify.sender, account, delivered_to, self._owns)),
             mailto=mailto,
             notify=notify,
             header=header,
@@ -95,24 +96,3 @@ class Notifying:
         self._journey.tell("made", draft.queue_id, to=told["to"], size=draft.size, about=message.queue_id)
         self._journey.tell("notified", message.queue_id, account=account, child=draft.queue_id, **told)
         return Sent(draft.queue_id, made)
-
-    def _is_too_much(self, account: str) -> bool:
-        now = self._seconds()
-        times = self._sent.setdefault(account, deque())
-        self._sent.move_to_end(account)
-        if len(self._sent) > _ACCOUNTS:
-            self._sent.popitem(last=False)
-        while times and times[0] < now - HOUR:
-            times.popleft()
-        if len(times) >= self._most:
-            return True
-        times.append(now)
-        return False
-
-
-def _sender(wanted: str, account: str, owner: Address) -> Address:
-    """What :from says, when that is an address of the owner, and otherwise where the mail came to."""
-    if not wanted:
-        return owner
-    address = one_address(wanted)
-    return address if address.key in (account.lower(), owner.key) else owner

@@ -5,7 +5,8 @@ a host says of itself (greeting, EHLO, no connection) sends us to the next one, 
 when all hosts refuse for good; what it says of the message or a recipient stands when it is permanent, and
 when it is temporary the next host is asked. Hosts that do not keep to SMTP are temporary trouble.
 
-What leaves for the members of an alias bears `Delivered-To:` with the alias' address, by which local delivery
+What is sent on, by an alias or a script, leaves under a reverse-path in a domain of ours
+(`transfer/mda/srs.py`), and bears `Delivered-To:` with the alias' address, by which local delivery
 knows it when a member sends it back (`transfer/mda/delivery.py`). So they get transactions of their own.
 
 Left out on purpose: memory of dead destinations across messages, which is the queue's to keep; that of dead
@@ -15,7 +16,7 @@ hosts only says who is tried last (`hosts.py`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from zope.interface import implementer
 
 from twisted_mta.interfaces import IDeliverer
 from twisted_mta.journey.bus import Journey
+from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.conversion import NotConvertible
 from twisted_mta.message.envelope import EnvelopeRecipient
@@ -48,6 +50,7 @@ from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 from twisted_mta.transfer.mta.tls.tls_required import may_go_without
 
 T = TypeVar("T")
+Rewrite = Callable[[Address | None], Awaitable[Address | None]]
 
 
 def _verdict(error: MailError) -> Verdict:
@@ -56,7 +59,8 @@ def _verdict(error: MailError) -> Verdict:
 
 @implementer(IDeliverer)
 class Relay:
-    """hostname: our name in EHLO. mx_port: that of hosts which the DNS names."""
+    """hostname: our name in EHLO. mx_port: that of hosts which the DNS names. rewrite: under which
+    reverse-path mail of a sender is sent on; raises MailError."""
 
     log = Logger(namespace="twisted_mta.relay")
 
@@ -71,9 +75,11 @@ class Relay:
         limits: RelayLimits | None = None,
         randomness: Random | None = None,
         mx_port: int = SMTP_PORT,
+        rewrite: Rewrite | None = None,
     ) -> None:
         self._reactor = reactor
         self._hostname = hostname.lower()
+        self._rewrite = rewrite
         self._routing = routing
         self._journey = journey
         self._limits = limits or RelayLimits()
@@ -224,8 +230,11 @@ class Relay:
                 if recipient.original_path == alias and recipient.forward_path.is_ascii is plain
             ][:most]
             mark = b"" if alias is None else f"Delivered-To: {alias}\r\n".encode()
+            reverse_path = message.reverse_path
+            if alias is not None and self._rewrite is not None:
+                reverse_path = await self._rewrite(reverse_path)
             transaction = Transaction(
-                message.reverse_path,
+                reverse_path,
                 [EnvelopeRecipient(r.forward_path, r.notify, r.orcpt) for r in batch],
                 len(mark) + size,
                 message.parameters,

@@ -17,13 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from twisted_mta.https import FetchError, HttpsClient
 from twisted_mta.interfaces import IIntake, IResolver
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.message.status import MailError
 from twisted_mta.resolver import ResolutionError
-from twisted_mta.transfer.mta.tls.https import FetchError, HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.tls_report import (
     MEDIA_TYPE,

@@ -17,11 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from twisted_mta.https import FetchError, HttpsClient
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.transfer.mta.tls.database import StoredPolicy
 from twisted_mta.transfer.mta.tls.findings import FETCH_ERROR, INVALID_CERTIFICATE, INVALID_POLICY
-from twisted_mta.transfer.mta.tls.https import FetchError, HttpsClient
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.mta_sts import LARGEST, NotAPolicy, StsPolicy, record_id
 

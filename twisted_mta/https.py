@@ -1,4 +1,5 @@
-"""HTTPS as policies and reports need it: one request, one bounded answer (RFC 8461 §3.3, RFC 8460 §3).
+"""HTTPS as policies, reports and tokens need it: one request, one bounded answer (RFC 8461 §3.3,
+RFC 8460 §3, RFC 7662 §2).
 
 Names are resolved by the server's own resolver, the certificate must be right for the name (RFC 9525),
 redirects are not followed, and time and size are bounded. The demand on the certificate is also what keeps
@@ -41,31 +42,45 @@ class FetchError(Exception):
 
 class HttpsClient:
     """`trust_root` signs the certificates to believe in; the platform's authorities when None. `port`:
-    where the scheme's own is meant."""
+    where the scheme's own is meant. `patience`: seconds for a whole exchange."""
 
     def __init__(
-        self, *, reactor: Any, resolver: IResolver, trust_root: Certificate | None = None, port: int = 443
+        self,
+        *,
+        reactor: Any,
+        resolver: IResolver,
+        trust_root: Certificate | None = None,
+        port: int = 443,
+        patience: float = PATIENCE,
     ) -> None:
         self._reactor = reactor
         self._resolver = resolver
         self._trust_root = trust_root
         self._port = port
+        self._patience = patience
 
     async def get(self, url: str, *, limit: int) -> tuple[bytes, str]:
         """The body, of `limit` octets at most, and the media type in lower case without parameters.
         Raises FetchError."""
         return await self._request(b"GET", url, None, {}, limit)
 
-    async def post(self, url: str, body: bytes, media_type: str) -> None:
-        """Raises FetchError when it was not accepted with 2yz."""
-        await self._request(b"POST", url, _Body(body), {"content-type": [media_type]}, 64 * 1024)
+    async def post(
+        self, url: str, body: bytes, media_type: str, *, authorization: str = "", limit: int = 64 * 1024
+    ) -> bytes:
+        """The body of the answer, of `limit` octets at most. `authorization`: the field of that name, when it
+        is wanted. Raises FetchError when it was not accepted with 2yz."""
+        headers = {"content-type": [media_type]}
+        if authorization:
+            headers["authorization"] = [authorization]
+        content, _ = await self._request(b"POST", url, _Body(body), headers, limit)
+        return content
 
     async def _request(
         self, method: bytes, url: str, body: Any, headers: dict[str, list[str]], limit: int
     ) -> tuple[bytes, str]:
         exchange = Deferred.fromCoroutine(self._exchange(method, url, body, headers, limit))
         try:
-            return await exchange.addTimeout(PATIENCE, self._reactor)
+            return await exchange.addTimeout(self._patience, self._reactor)
         except FetchError:
             raise
         except ResolutionError as error:
@@ -73,7 +88,7 @@ class HttpsClient:
         except (ResponseNeverReceived, ResponseFailed) as error:
             reasons = [reason.value for reason in error.reasons]
             if any(isinstance(reason, CancelledError) for reason in reasons):
-                raise FetchError(_late(url)) from error
+                raise FetchError(self._late(url)) from error
             tls = next((reason for reason in reasons if isinstance(reason, SSL.Error)), None)
             if tls is not None:
                 raise FetchError(
@@ -83,9 +98,12 @@ class HttpsClient:
             text = "the certificate is not for that name" if unproven else "the connection was lost"
             raise FetchError(f"{url}: {text}", certificate=unproven is not None) from error
         except TimeoutError as error:
-            raise FetchError(_late(url)) from error
+            raise FetchError(self._late(url)) from error
         except Exception as error:  # whatever a stranger's octets make of an HTTP client
             raise FetchError(f"{url}: {ascii(str(error) or type(error).__name__)[:200]}") from error
+
+    def _late(self, url: str) -> str:
+        return f"{url}: no answer in {self._patience:g} seconds"
 
     async def _exchange(
         self, method: bytes, url: str, body: Any, headers: dict[str, list[str]], limit: int
@@ -105,10 +123,6 @@ class HttpsClient:
             raise FetchError(f"{url}: HTTP status {response.code}")
         media_type = (response.headers.getRawHeaders("content-type") or [""])[0]
         return content, media_type.partition(";")[0].strip().lower()
-
-
-def _late(url: str) -> str:
-    return f"{url}: no answer in {PATIENCE:g} seconds"
 
 
 def _tls_words(error: SSL.Error) -> str:

@@ -1,0 +1,58 @@
+"""The authorities of certificates that log in: from their file into the handshake of services with logins."""
+
+from pathlib import Path
+
+import pytest
+from certificates import authority
+from cryptography.hazmat.primitives.serialization import Encoding
+from process import to_toml
+
+from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.checks import findings
+from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.config import Config, load
+from twisted_mta.service.login_wiring import client_authorities, login_context
+
+
+def config(tmp_path: Path, text: bytes | None = None) -> Config:
+    auth = {}
+    if text is not None:
+        (tmp_path / "authorities.pem").write_bytes(text)
+        auth = {"client_certificates": "authorities.pem"}
+    table = {
+        "hostname": "mx.a.test",
+        "data_dir": "d",
+        "domains": ["a.test"],
+        "listen": {"submission": ["127.0.0.1:2525"]},
+        "tls": {"self_signed": True},
+        "auth": auth,
+    }
+    path = tmp_path / "mta.toml"
+    path.write_text(to_toml(table))
+    return load(path)
+
+
+def test_nobody_is_asked_for_a_certificate_when_none_logs_in(tmp_path: Path) -> None:
+    without = config(tmp_path)
+    context = tls_context(without)
+    assert client_authorities(without) is None
+    assert login_context(without, context) is context
+
+
+def test_clients_are_asked_and_other_servers_are_not(tmp_path: Path) -> None:
+    asking = config(tmp_path, authority().own.public_bytes(Encoding.PEM))
+    context = tls_context(asking)
+    assert client_authorities(asking) is not None
+    assert login_context(asking, context) is not context
+    assert login_context(asking, None) is None
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"]
+)
+def test_a_file_without_certificates(tmp_path: Path, text: bytes) -> None:
+    broken = config(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"auth\.client_certificates: .* is not a file of certificates"):
+        client_authorities(broken)
+    with pytest.raises(ConfigError):
+        findings(broken)

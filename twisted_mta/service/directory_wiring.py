@@ -1,0 +1,104 @@
+"""The directory, with an LDAP server behind it or without, made from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted_mta.directory.administration import Administration
+from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.directory import Directory
+from twisted_mta.directory.ldap.accounts import LdapAccounts, LdapSearches, resolution
+from twisted_mta.directory.ldap.client import LdapClient, LdapServer, LdapUnavailable
+from twisted_mta.directory.ldap_directory import LdapDirectory
+from twisted_mta.message.address import Address
+from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.config import Config
+from twisted_mta.service.ldap_options import Ldap
+from twisted_mta.service.named_files import authorities, first_line
+from twisted_mta.service.refused import Refused
+
+
+def build_directory(config: Config, *, reactor: Any) -> Directory:
+    """Raises ConfigError."""
+    path = Path(config.data_dir) / "directory.sqlite"
+    options: dict[str, Any] = {
+        "reactor": reactor,
+        "postmaster": config.postmaster.address if config.postmaster else None,
+        "scram": config.auth.scram,
+        "separators": "".join(config.addresses.separators),
+    }
+    if not config.ldap.uri:
+        return Directory(path, config.domains, **options)
+    lifetime = config.ldap.cache
+    accounts = LdapAccounts(
+        _client(config.ldap), _searches(config.ldap), config.domains, reactor=reactor, lifetime=lifetime
+    )
+    return LdapDirectory(path, config.domains, ldap=accounts, lifetime=lifetime, **options)
+
+
+def administration(config: Config, database: DirectoryDatabase) -> Administration:
+    """Accounts of LDAP may have quotas and app passwords, too. Raises ConfigError."""
+    return Administration(
+        database,
+        config.domains,
+        scram=config.auth.keeps_scram_keys,
+        separators="".join(config.addresses.separators),
+        elsewhere=_elsewhere(config) if config.ldap.uri else None,
+    )
+
+
+def _elsewhere(config: Config) -> Callable[[str], bool]:
+    def is_account(name: str) -> bool:
+        if Address.parse(name).domain not in config.domains:
+            return False
+        client = _client(config.ldap)
+        try:
+            found = resolution(client, _searches(config.ldap), config.domains, name)
+        except LdapUnavailable as error:
+            raise Refused(f"the LDAP server cannot be asked for {name}: {error}") from error
+        finally:
+            client.close()
+        return found is not None and found.account == name
+
+    return is_account
+
+
+def _searches(options: Ldap) -> LdapSearches:
+    return LdapSearches(
+        base=options.base,
+        account_filter=options.account_filter,
+        account=options.account,
+        login_filter=options.login_filter,
+        alias_filter=options.alias_filter,
+        alias_targets=options.alias_targets,
+    )
+
+
+def _client(options: Ldap) -> LdapClient:
+    host, port, implicit_tls = options.place()
+    authorities("ldap.authorities", options.authorities)  # is it a file of certificates?
+    password = options.bind_password_file
+    server = LdapServer(
+        host,
+        port,
+        implicit_tls=implicit_tls,
+        starttls=options.starttls,
+        authorities=options.authorities,
+        bind_dn=options.bind_dn,
+        bind_password=first_line("ldap.bind_password_file", password) if password else "",
+    )
+    try:
+        client = LdapClient(server)
+    except ImportError as error:
+        raise ConfigError(
+            "ldap.uri: the Python package ldap3 is not installed: pip install 'twisted-mta[ldap]'"
+        ) from error
+    for key in ("account_filter", "login_filter", "alias_filter"):
+        if text := getattr(options, key):
+            try:
+                client.check_filter(text)
+            except ValueError as error:
+                raise ConfigError(f"ldap.{key}: not a filter (RFC 4515): {error}") from error
+    return client

@@ -1,0 +1,24 @@
+"""The tables [pop3] and [sieve] of the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from twisted_mta.service.quantities import DurationOrNever
+
+
+class Pop3(Struct, frozen=True, forbid_unknown_fields=True):
+    """`login_delay`: the time that has to lie between two logins of a user (RFC 2449 §6.5). `unique_ids`: the
+    form of what UIDL tells; "dovecot" is Dovecot's, for mail that was taken over from there."""
+
+    login_delay: DurationOrNever = DurationOrNever(0)
+    unique_ids: Literal["plain", "dovecot"] = "plain"
+
+
+class Sieve(Struct, frozen=True, forbid_unknown_fields=True):
+    """`imap_script`: the name of the common script that runs when something is done over IMAP in a mailbox
+    that names no script of its own (RFC 6785 §2.2), "" for none."""
+
+    imap_script: str = ""

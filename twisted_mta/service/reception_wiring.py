@@ -1,0 +1,114 @@
+"""What stands between strangers and the services, made from the configuration: bans, rates, screening,
+load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted_mta.journey.bus import Journey
+from twisted_mta.resolver import DnsResolver
+from twisted_mta.service.config import Config
+from twisted_mta.service.quantities import Frequency
+from twisted_mta.service.reception_options import ServiceRates
+from twisted_mta.transfer.screening.screening import Screening, ScreeningRules
+from twisted_mta.wire.admission import Admission
+from twisted_mta.wire.ban_store import DATABASE, BanStore
+from twisted_mta.wire.bans import BanLimits, Bans
+from twisted_mta.wire.load import Load
+from twisted_mta.wire.networks import LOOPBACK, Network
+from twisted_mta.wire.rates import Rate, RateLimits, Rates
+
+WITH_LOGINS = frozenset(("submission", "submissions", "imap", "imaps", "pop3", "pop3s", "managesieve"))
+DNS_TRY = 2.0  # seconds for one name server
+
+
+class Gate:
+    """One for the server: `parts` are to be started with it."""
+
+    def __init__(self, config: Config, *, journey: Journey, reactor: Any) -> None:
+        self._config = config
+        trusted = (*config.relay.allow_networks, *config.smtp.xclient)
+        self._trusted: tuple[Network, ...] = tuple(one.network for one in trusted)
+        self.spared = (*LOOPBACK, *self._trusted)
+        options = config.bans
+        self.bans = Bans(
+            seconds=reactor.seconds,
+            journey=journey,
+            limits=BanLimits(
+                failures=options.failures,
+                range_failures=options.range_failures,
+                login_failures=options.login_failures,
+                window=options.window,
+                shortest=options.shortest,
+                longest=options.longest,
+                longest_lock=options.lock,
+            ),
+            exempt=(*self._trusted, *(one.network for one in options.exempt)),
+        )
+        self._load = Load(reactor=reactor, limit=config.limits.lag)
+        # Of its own: what strangers make us ask must not keep the relay waiting.
+        self._resolver = DnsResolver(
+            config.dns.nameservers,
+            reactor=reactor,
+            trusted=config.dns.trusted,
+            timeout=DNS_TRY,
+            lifetime=config.reception.dns,
+        )
+        store = BanStore(self.bans, Path(config.data_dir) / DATABASE, reactor=reactor)
+        self.parts: list[tuple[str, BanStore | Load | DnsResolver]] = [
+            ("bans", store),
+            ("load", self._load),
+            ("screening", self._resolver),
+        ]
+        rates = {
+            "smtp": self._rates(config.rates.smtp, reactor),
+            "submission": self._rates(config.rates.submission, reactor),
+        }
+        self._rates_of = {**rates, "submissions": rates["submission"]}
+        self._screenings = {
+            "smtp": Screening(self._reception_rules(), resolver=self._resolver, rates=rates["smtp"]),
+            "submission": Screening(self._common_rules(), rates=rates["submission"]),
+        }
+
+    def admission(self, service: str) -> Admission:
+        """Who may come in there."""
+        bans = self.bans if service in WITH_LOGINS else None
+        return Admission(bans=bans, rates=self._rates_of.get(service), load=self._load)
+
+    def screening(self, service: str) -> Screening:
+        """What clients have to stand there, "smtp" or "submission"."""
+        return self._screenings[service]
+
+    def _rates(self, options: ServiceRates, reactor: Any) -> Rates:
+        limits = RateLimits(
+            connections=_rate(options.connections),
+            messages=_rate(options.messages),
+            recipients=_rate(options.recipients),
+            v4=self._config.rates.v4,
+            v6=self._config.rates.v6,
+        )
+        return Rates(limits, seconds=reactor.seconds, exempt=self._trusted)
+
+    def _common_rules(self) -> ScreeningRules:
+        """Also for those who are going to log in."""
+        options = self._config.reception
+        return ScreeningRules(trusted=self._trusted, step=options.tarpit, longest=options.tarpit_longest)
+
+    def _reception_rules(self) -> ScreeningRules:
+        config, options = self._config, self._config.reception
+        return ScreeningRules(
+            own_names=frozenset((config.hostname, *config.domains)),
+            trusted=self._trusted,
+            hello=options.hello,
+            reverse_dns=options.reverse_dns,
+            sender_domain=options.sender_domain,
+            greeting_delay=options.greeting_delay,
+            answers=options.dns,
+            step=options.tarpit,
+            longest=options.tarpit_longest,
+        )
+
+
+def _rate(frequency: Frequency) -> Rate:
+    return Rate(frequency.amount, frequency.seconds)

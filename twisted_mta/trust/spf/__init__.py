@@ -1,0 +1,1 @@
+"""SPF: may this host send for that domain? (RFC 7208)"""

@@ -1,0 +1,192 @@
+"""The bans on disk: they outlive a restart, and `mta bans` reads and changes them, whether the server runs or
+not.
+
+One SQLite file. The server writes what is new every few seconds, in a thread; what another process has
+changed meanwhile (`PRAGMA data_version`) takes effect with the next look. Nothing is waited for: to lose the
+bans of the last seconds in a crash costs nothing. A file that is damaged is put aside; the server begins
+without bans then.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_mta.wire.bans import MOST_BANS, MOST_HOMES, Ban, Bans, Home, Kind
+
+DATABASE = "bans.sqlite"  # in the data directory
+INTERVAL = 2.0  # seconds between two looks
+BUSY = 5.0  # seconds to wait for another process that is writing
+FORGETTING = 3600.0  # seconds between two removals of what is long over
+HOMES_KEPT = 60 * 86400.0  # seconds since the last login
+KEPT = 7 * 86400.0  # seconds that a ban is remembered when it is over: the next one is longer
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS ban (kind TEXT NOT NULL, subject TEXT NOT NULL, since REAL NOT NULL,"
+    " until REAL NOT NULL, grade INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (kind, subject))",
+    "CREATE TABLE IF NOT EXISTS home (account TEXT NOT NULL, range TEXT NOT NULL, last REAL NOT NULL,"
+    " PRIMARY KEY (account, range))",
+)
+
+
+class BanDatabase:
+    """A connection; blocks. Raises sqlite3.Error."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            for table in _TABLES:
+                self._connection.execute(table)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has changed the database."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def bans(self) -> list[Ban]:
+        """The latest, oldest first."""
+        rows = "SELECT kind, subject, since, until, grade, reason FROM ban ORDER BY since DESC LIMIT ?"
+        return [Ban(*row) for row in self._connection.execute(rows, (MOST_BANS,))][::-1]
+
+    def homes(self) -> list[Home]:
+        """The latest, oldest first."""
+        rows = "SELECT account, range, last FROM home ORDER BY last DESC LIMIT ?"
+        return [Home(*row) for row in self._connection.execute(rows, (MOST_HOMES,))][::-1]
+
+    def write(self, bans: Sequence[Ban], homes: Sequence[Home]) -> None:
+        """Add these, or replace what is known of the same."""
+        with self._transaction():
+            self._connection.executemany("INSERT OR REPLACE INTO ban VALUES (?, ?, ?, ?, ?, ?)", bans)
+            self._connection.executemany("INSERT OR REPLACE INTO home VALUES (?, ?, ?)", homes)
+
+    def remove(self, kind: Kind, subject: str) -> bool:
+        """True when there was such a ban."""
+        with self._transaction():
+            row = (kind, subject)
+            return bool(
+                self._connection.execute("DELETE FROM ban WHERE kind = ? AND subject = ?", row).rowcount
+            )
+
+    def forget(self, bans_over: float, homes_before: float) -> None:
+        """Remove bans that were over before that moment, and homes that were last used before that one."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM ban WHERE until < ?", (bans_over,))
+            self._connection.execute("DELETE FROM home WHERE last < ?", (homes_before,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+class BanStore:
+    """Keeps the server's `bans` and the file at `path` the same."""
+
+    log = Logger(namespace="twisted_mta.bans")
+
+    def __init__(self, bans: Bans, path: Path, *, reactor: IReactorTime) -> None:
+        self._bans = bans
+        self._path = path
+        self._reactor = reactor
+        self._database: BanDatabase | None = None
+        self._version = -1
+        self._forgotten = 0.0  # when what is long over was removed last
+        self._look = task.LoopingCall(self._synchronise)
+        self._look.clock = reactor
+
+    async def start(self) -> None:
+        """Read what there is. Raises sqlite3.Error when the file cannot be used at all."""
+        homes = await deferToThread(self._open)
+        self._bans.settle(homes)
+        await self._synchronise()
+        self._look.start(INTERVAL, now=False).addErrback(self._failed)
+
+    async def stop(self) -> None:
+        """Write the last changes."""
+        if self._look.running:
+            self._look.stop()
+        if self._database is not None:
+            await deferToThread(self._write_last)
+
+    def _open(self) -> list[Home]:
+        try:
+            self._database = BanDatabase(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            aside = self._path.with_suffix(".damaged")
+            os.replace(self._path, aside)
+            self.log.error(
+                "{path} is damaged ({error}), it is now {aside}", path=self._path, error=error, aside=aside
+            )
+            self._database = BanDatabase(self._path)
+        self._forget(self._database)
+        return self._database.homes()
+
+    def _forget(self, database: BanDatabase) -> None:
+        self._forgotten = self._reactor.seconds()
+        database.forget(self._forgotten - KEPT, self._forgotten - HOMES_KEPT)
+
+    def _synchronise(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._exchange()).addErrback(self._failed)
+
+    async def _exchange(self) -> None:
+        bans, homes = self._bans.take_changes()
+        found = await deferToThread(self._write_and_read, bans, homes)
+        if found is not None:
+            self._adopt(found)
+
+    def _write_and_read(self, bans: list[Ban], homes: list[Home]) -> list[Ban] | None:
+        """In a thread: all bans, if another process has changed them."""
+        assert self._database is not None
+        if bans or homes:
+            self._database.write(bans, homes)
+        if self._reactor.seconds() - self._forgotten > FORGETTING:
+            self._forget(self._database)
+        version = self._database.data_version()
+        if version == self._version:
+            return None
+        self._version = version
+        return self._database.bans()
+
+    def _adopt(self, found: list[Ban]) -> None:
+        """What stands in the file holds, except for what is on its way there."""
+        known, stored = {ban[:2]: ban for ban in self._bans.all()}, {ban[:2] for ban in found}
+        for ban in found:
+            if known.get(ban[:2]) != ban and not self._bans.is_unwritten(ban.kind, ban.subject):
+                self._bans.put(ban)
+        for kind, subject in known:
+            if (kind, subject) not in stored and not self._bans.is_unwritten(kind, subject):
+                self._bans.lift(kind, subject)
+
+    def _write_last(self) -> None:
+        assert self._database is not None
+        with closing(self._database) as database:
+            database.write(*self._bans.take_changes())
+
+    def _failed(self, failure: Failure) -> None:
+        """The bans in memory hold in any case."""
+        self.log.error("bans are not kept: {error}", error=failure.getErrorMessage())
