@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from failing_dns import failing_dns
 from mail_reader import MailReader
 from process import ServerProcess, free_port
 
@@ -27,7 +28,7 @@ class Office:
             "domains": ["a.test"],
             "listen": {service: [f"127.0.0.1:{port}"] for service, port in self.ports.items()},
             "tls": {"self_signed": True},
-            "dns": {"nameservers": ["127.0.0.1:1"]},
+            "dns": {"nameservers": [failing_dns()]},
         }
         self.process = ServerProcess({**config, **more}, directory)
         for user in ("alice", "bob"):

@@ -7,6 +7,7 @@ says so. The administration goes through the `mta` command line, as an administr
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -15,9 +16,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from twisted_mta.service.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "-: ready"  # in the server's log
@@ -110,6 +114,14 @@ class ServerProcess:
                 if self._ended or not self._news.wait(PATIENCE):
                     raise TimeoutError(f"{text!r} is not in the log")
 
+    def eventually(self, told: Callable[[], bool]) -> bool:
+        """Whether it comes true in time: looked at whenever there is news in the log, and now and then."""
+        deadline = time.monotonic() + PATIENCE
+        while not (true := told()) and time.monotonic() < deadline:
+            with self._news:
+                self._news.wait(0.05)
+        return true
+
     def ask_to_stop(self) -> None:
         """SIGTERM, as an administrator stops it, without waiting for the end."""
         os.kill(self.pid, signal.SIGTERM)
@@ -131,10 +143,16 @@ class ServerProcess:
         """All that was written to the log, over all starts; complete once the process has ended."""
         return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
-    def mta(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run `mta --config FILE arguments…`; the result may be a refusal."""
+    def mta(
+        self, *arguments: str, stdin: str = "", process: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `mta --config FILE arguments…`; the result may be a refusal. `process`: as one of its own,
+        where that is the matter; it costs several times as much. Without it, not from several threads."""
+        command = ["--config", str(self.config), *arguments]
+        if not process:
+            return _mta_here(command, stdin)
         return subprocess.run(
-            [sys.executable, "-m", "twisted_mta.service.cli", "--config", str(self.config), *arguments],
+            [sys.executable, "-m", "twisted_mta.service.cli", *command],
             input=stdin,
             capture_output=True,
             text=True,
@@ -143,9 +161,10 @@ class ServerProcess:
             check=False,
         )
 
-    def add_account(self, address: str, password: str) -> None:
+    def add_account(self, address: str, password: str, *, process: bool = False) -> None:
         """`mta account add`, whether the server runs or not."""
-        done = self.mta("account", "add", address, "--password-stdin", stdin=password + "\n")
+        given = f"{password}\n"
+        done = self.mta("account", "add", address, "--password-stdin", stdin=given, process=process)
         assert done.returncode == 0, done.stderr
 
     def _read(self, process: subprocess.Popen[str]) -> None:
@@ -179,6 +198,26 @@ class ServerProcess:
             assert process.stdout is not None
             process.stdout.close()
         return code
+
+
+def _mta_here(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
+    """`mta` as a function of this process: the same words, the same exit code."""
+    output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    umask, before = os.umask(0o077), sys.stdin
+    os.umask(umask)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+    code: int | str | None
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = main(command)
+    except SystemExit as end:  # of argparse
+        code = end.code
+    finally:
+        sys.stdin = before
+        os.umask(umask)
+    assert isinstance(code, int)
+    said = [stream.buffer.getvalue().decode() for stream in (output, errors)]
+    return subprocess.CompletedProcess(command, code, *said)
 
 
 def environment() -> dict[str, str]:

@@ -15,20 +15,24 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import beside itself. A part is a package or module right below `twisted_mta`.
 _BASE = {"interfaces", "message"}
-_KNOWLEDGE = {"sieve", "trust", "directory", "queue", "store", "journey", "resolver", "https", *_BASE}
+_DISK = {"database", "database_thread"}
+_KNOWLEDGE = {"sieve", "trust", "directory", "queue", "store", "journey", "resolver", "https", *_DISK, *_BASE}
 MAY_IMPORT = {
     "message": set(),
     "interfaces": {"message", "protocol"},
     "protocol": {"message"},
     "sieve": {"message"},
-    "journey": _BASE,
-    "directory": {"https", "journey", "protocol", *_BASE},
+    "shared_questions": set(),
+    "database": set(),
+    "database_thread": {"database"},
+    "journey": {*_DISK, *_BASE},
+    "directory": {"https", "journey", "protocol", "shared_questions", *_DISK, *_BASE},
     "queue": {"journey", *_BASE},
     "store": {"journey", *_BASE},
     "resolver": _BASE,
-    "trust": {"https", "journey", "protocol", "resolver", *_BASE},
+    "trust": {"https", "journey", "protocol", "resolver", "shared_questions", *_DISK, *_BASE},
     "https": {"resolver", *_BASE},
-    "wire": {"journey", "protocol", *_BASE},
+    "wire": {"journey", "protocol", *_DISK, *_BASE},
     "transfer": {"wire", "protocol", *_KNOWLEDGE},
     "access": {"wire", "protocol", *_KNOWLEDGE},
     "service": {"transfer", "access", "wire", "protocol", *_KNOWLEDGE},

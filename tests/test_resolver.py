@@ -202,6 +202,10 @@ def one_address(query):
     return answer.to_wire()
 
 
+def nothing(query):
+    return dns.message.make_response(dns.message.from_wire(query)).to_wire()
+
+
 class Elsewhere:
     """A dnspython resolver whose answers look as if they came from another machine."""
 
@@ -288,6 +292,46 @@ class TestOddServers(TestCase):
                 asked.append(server.asked)
             # Two questions each time, but for the one whose answer was remembered; a failure never is.
             assert asked == [2, 3, 5]
+
+    async def test_what_is_very_large_is_not_remembered(self):
+        def large(query):
+            question = dns.message.from_wire(query)
+            answer = dns.message.make_response(question)
+            texts = [f'"{number}{"x" * 240}"' for number in range(100)]
+            answer.answer.append(dns.rrset.from_text(question.question[0].name, 100, "IN", "TXT", *texts))
+            return answer.to_wire(max_size=65535)
+
+        with udp_socket(large) as server:
+            resolver = await self.resolver(server)
+            for asked in (1, 2):
+                assert len((await resolver.txt("host.test")).records) == 100
+                assert server.asked == asked
+
+    async def test_that_there_is_nothing_is_remembered_where_strangers_ask(self):
+        with udp_socket(nothing) as server:
+            clock = Clock()
+            resolver = await self.resolver(server, clock=clock, absent=30.0)
+            for moment, asked in ((0, 1), (29, 1), (31, 2)):
+                clock.advance(moment - clock.seconds())
+                assert (await resolver.ipv4("nothing.test")).records == ()
+                assert server.asked == asked
+
+    async def test_what_is_being_asked_is_not_asked_again(self):
+        with udp_socket(one_address) as server:
+            resolver = await self.resolver(server)
+            questions = [Deferred.fromCoroutine(resolver.ipv4("host.test")) for _ in range(10)]
+            assert [(await question).records for question in questions] == [("192.0.2.9",)] * 10
+            assert server.asked == 1
+        with silent_socket() as server:
+            resolver = await self.resolver(server, timeout=0.05, lifetime=0.05)
+            questions = [Deferred.fromCoroutine(resolver.ipv4("host.test")) for _ in range(10)]
+            for question in questions:
+                with pytest.raises(ResolutionError):
+                    await question
+            assert server.asked == 1
+            with pytest.raises(ResolutionError):
+                await resolver.ipv4("host.test")
+            assert server.asked == 2
 
     async def test_the_reactor_runs_on_while_a_question_waits(self):
         with silent_socket() as server:

@@ -13,6 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
@@ -97,7 +98,7 @@ class HttpsClient:
             unproven = next((reason for reason in reasons if "Verification" in type(reason).__name__), None)
             text = "the certificate is not for that name" if unproven else "the connection was lost"
             raise FetchError(f"{url}: {text}", certificate=unproven is not None) from error
-        except TimeoutError as error:
+        except TookTooLong as error:
             raise FetchError(self._late(url)) from error
         except Exception as error:  # whatever a stranger's octets make of an HTTP client
             raise FetchError(f"{url}: {ascii(str(error) or type(error).__name__)[:200]}") from error

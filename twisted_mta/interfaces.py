@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from zope.interface import Attribute, Interface
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.mailing_list import MailingList
 from twisted_mta.message.outcome import Outcome, QueuedMessage, QueuedRecipient
@@ -39,7 +40,8 @@ class MailboxEvent:
     """What somebody did over IMAP to messages of a mailbox, which is done (RFC 6785 §4.3).
 
     `cause` is "APPEND", "COPY" (or moved there) or "FLAG". `account` owns the mailbox of that name; `uids`
-    name the messages there. `user`: the account of who did it. `flags`: those that changed."""
+    name the messages there. `user`: the account of who did it. `flags`: those that changed. `source`: with
+    "COPY", the mailbox of the same account that they were in before, "" for another account's."""
 
     cause: str
     account: str
@@ -47,6 +49,7 @@ class MailboxEvent:
     uids: tuple[int, ...]
     user: str
     flags: tuple[str, ...] = ()
+    source: str = ""
 
 
 class IMailboxEvents(Interface):
@@ -146,6 +149,10 @@ class IDraft(Interface):
         """Add octets of the body (CRLF, dots unstuffed). Large bodies go to a spool file in a thread,
         so waiting for this is the back-pressure. Raises MailError (452) when the disk is full."""
 
+    async def content() -> Content:
+        """What has been written so far, to be read until the draft is committed or aborted; in a thread, too.
+        Raises MailError."""
+
     async def commit(envelope: Envelope, head: bytes = b"") -> None:
         """Put the message, with `head` in front of the body, into the queue. Returns only once it is
         on disk: then, and only then, may 250 be said. Raises MailError (451 or 452) and leaves nothing."""
@@ -179,6 +186,13 @@ class ISubmitter(Interface):
 
     async def may_submit(account: str) -> None:
         """Raises MailError when the account may send nothing at the moment."""
+
+    async def expect(account: str) -> int:
+        """Something is about to come into the Outbox. Should a crash leave it there before `submit` or
+        `submit_later` has it, its owner is told. Returns a token for `came`. Raises MailError."""
+
+    async def came(token: int) -> None:
+        """It has come and is submitted, or will not come."""
 
     async def submit(account: str, uid_validity: int, uid: int) -> None:
         """Send the message with that UID in the Outbox; it is moved into Sent soon afterwards. Returns once

@@ -3,7 +3,8 @@
 Answers are remembered for as long as the DNS allows, five minutes at most, so that a stream of mail to one
 domain costs a dictionary look-up a message. What does not exist is not remembered: the next attempt is
 minutes away anyway, and somebody may be waiting for his new domain to work. Only that a name has no TXT or
-TLSA records, as most have none, is remembered for a minute, and that a client's address has no name.
+TLSA records, as most have none, is remembered for a minute, and that a client's address has no name; and all
+of it where strangers make us ask (`absent`). What is being asked already is not asked again.
 
 DNSSEC is validated by the name servers that are asked, which say so with the AD bit (RFC 4035 §3.2.3, RFC
 6840 §5.7). It counts only where nobody can have put it there on the way: from servers on the loopback, and
@@ -38,6 +39,7 @@ from twisted_mta.interfaces import Found, IResolver
 EDNS_PAYLOAD = 1232  # octets of a UDP answer that no path fragments
 MAX_TTL = 300.0  # seconds
 MAX_CACHED = 10_000  # answers
+LARGEST_CACHED = 16 * 1024  # characters of an answer: strangers choose how large theirs are
 SELDOM_THERE = {
     "TXT": 60.0,
     "TLSA": 60.0,
@@ -73,8 +75,9 @@ def host_and_port(text: str, default_port: int) -> tuple[str, int]:
 class DnsResolver:
     """Asks `nameservers` ("host" or "host:port" each, IP addresses), in order; those of /etc/resolv.conf
     when there are none. `trusted`: what all of them say of DNSSEC counts; otherwise only what those on the
-    loopback say. `timeout` is what one server gets for one try, `lifetime` what a question gets in all,
-    both in seconds. `clock` is the reactor unless given."""
+    loopback say. `absent`: seconds that any record is known not to be there. `timeout` is what one server
+    gets for one try, `lifetime` what a question gets in all, both in seconds. `clock` is the reactor unless
+    given."""
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class DnsResolver:
         reactor: IReactorThreads,
         clock: IReactorTime | None = None,
         trusted: bool = False,
+        absent: float = 0.0,
         timeout: float = 3.0,
         lifetime: float = 10.0,
         threads: int = 20,
@@ -90,13 +94,15 @@ class DnsResolver:
         self._reactor = reactor
         self._clock = IReactorTime(reactor) if clock is None else clock
         self._trusted = trusted
-        self._resolver = _stub(nameservers)
+        self._absent = absent
+        self._resolver = stub(nameservers)
         self._resolver.timeout = timeout
         self._resolver.lifetime = lifetime
         self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
         self._resolver.set_flags(dns.flags.RD | dns.flags.AD)
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name="dns")
         self._cache: dict[tuple[str, str], tuple[float, Found[Any] | None]] = {}
+        self._asking: dict[tuple[str, str], list[Deferred[Any]]] = {}  # who waits for what is asked now
         self._stopped = False
 
     async def start(self) -> None:
@@ -168,10 +174,31 @@ class DnsResolver:
         expiry, known = self._cache.get((name, kind), (0.0, None))
         if expiry > now:
             return known
-        ttl, found = await deferToThreadPool(self._reactor, self._pool, self._ask, name, kind, read)
-        lasting = min(ttl, MAX_TTL) if found is not None and found.records else SELDOM_THERE.get(kind, 0.0)
+        waiting = self._asking.get((name, kind))
+        if waiting is not None:
+            waiter: Deferred[Any] = Deferred()
+            waiting.append(waiter)
+            shared: Found[T] | None = await waiter
+            return shared
+        waiting = self._asking[name, kind] = []
+        try:
+            ttl, found = await deferToThreadPool(self._reactor, self._pool, self._ask, name, kind, read)
+        except BaseException as error:
+            del self._asking[name, kind]
+            if not isinstance(error, ResolutionError):
+                error = ResolutionError(f"{kind} of {name}: {type(error).__name__}")
+            for waiter in waiting:
+                waiter.errback(error)
+            raise
+        del self._asking[name, kind]
+        if found is not None and found.records:
+            lasting = min(ttl, MAX_TTL)
+        else:
+            lasting = max(SELDOM_THERE.get(kind, 0.0), self._absent)
         if lasting:
             self._remember((name, kind), now + lasting, found)
+        for waiter in waiting:
+            waiter.callback(found)
         return found
 
     def _require_running(self, name: str, kind: str) -> None:
@@ -206,14 +233,17 @@ class DnsResolver:
         if answer.rrset is None:
             return 0.0, Found((), secure, canonical)
         records = tuple(read(record) for record in answer.rrset)
-        return float(answer.chaining_result.minimum_ttl), Found(records, secure, canonical)
+        large = sum(len(str(record)) for record in records) > LARGEST_CACHED
+        ttl = 0.0 if large else float(answer.chaining_result.minimum_ttl)
+        return ttl, Found(records, secure, canonical)
 
     def _may_believe(self, nameserver: str | None) -> bool:
         """Whether what this server says of DNSSEC is what it said."""
         return self._trusted or (nameserver is not None and ipaddress.ip_address(nameserver).is_loopback)
 
 
-def _stub(nameservers: Sequence[str]) -> dns.resolver.Resolver:
+def stub(nameservers: Sequence[str]) -> dns.resolver.Resolver:
+    """What asks these name servers, or the system's when there are none; blocking."""
     if not nameservers:
         try:
             return dns.resolver.Resolver()

@@ -33,7 +33,12 @@ class ConvergenceCase(ImapCase):
         self.protocols = {}
         self.pop3_listener = Listener(
             lambda: Pop3Session(
-                Pop3Settings(hostname="mx.a.test", allow_cleartext=True, login=LoginLimits(delay=0.0)),
+                Pop3Settings(
+                    hostname="mx.a.test",
+                    allow_cleartext=True,
+                    login=LoginLimits(delay=0.0),
+                    unique_ids="plain",
+                ),
                 directory=House(),
                 store=self.store,
                 journey=self.journey,

@@ -19,6 +19,7 @@ class Submitter:
 
     def __init__(self):
         self.sent, self.later, self.appends, self.error, self.closed = [], [], [], None, None
+        self.expected, self.story = 0, []
 
     def is_outbox(self, mailbox):
         return mailbox == "Outbox"
@@ -27,12 +28,22 @@ class Submitter:
         if self.closed:
             raise self.closed
 
+    async def expect(self, account):
+        self.expected += 1
+        self.story.append(f"expect {self.expected}")
+        return self.expected
+
+    async def came(self, token):
+        self.story.append(f"came {token}")
+
     async def submit(self, account, uid_validity, uid):
+        self.story.append("submit")
         if self.error:
             raise self.error
         self.sent.append((account, uid))
 
     async def submit_later(self, account, uid_validity, uids):
+        self.story.append("later")
         self.later.append((account, *uids))
 
     async def appended(self, account, mailbox, uids):
@@ -57,6 +68,20 @@ class OutboxTests(AppendCase):
         assert re.match(r"a OK \[APPENDUID \d+ 1\]", await self.append(talk, DRAFT, "Outbox"))
         assert self.submitter.sent == [(ALICE, 1)] and not self.submitter.appends
         assert await self.append(talk, DRAFT, "Sent") and self.submitter.appends == [(ALICE, "Sent", 1)]
+
+    async def test_what_comes_there_is_expected_before(self):
+        talk = await self.ready()
+        await self.append(talk, DRAFT, "Outbox")
+        self.submitter.error = MailError(550, "5.1.1", "No such mailbox here")
+        await self.append(talk, DRAFT, "Outbox")
+        await self.append(talk, DRAFT, "INBOX")
+        await talk.say("a SELECT INBOX")
+        assert (await talk.say("b COPY 1 Outbox"))[-1].startswith("b OK")
+        await talk.say("c MOVE 1 Outbox")
+        await talk.say("d COPY 1 Sent")
+        done = ["submit", "submit", "later", "later"]
+        expected = [(f"expect {n}", what, f"came {n}") for n, what in enumerate(done, 1)]
+        assert self.submitter.story == [step for steps in expected for step in steps]
 
     async def test_what_cannot_be_sent_is_not_kept(self):
         talk = await self.ready()

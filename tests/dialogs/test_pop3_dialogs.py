@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 
 from twisted_mta.message.surrogate import surrogate
-from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.events import (
+    Listing,
+    Login,
+    Retrieve,
+    StartTls,
+    UniqueIdsWanted,
+    Update,
+)
 from twisted_mta.protocol.pop3.maildrop import Maildrop
 from twisted_mta.protocol.pop3.server import Pop3Server
+from twisted_mta.protocol.pop3.unique_ids import from_names
 from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, ProvenCredentials
 from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.sasl.scram import Keys
@@ -29,6 +37,7 @@ MESSAGES = {
 }
 INTERNATIONAL = "From: ü@a.test\r\nSubject: grün\r\n\r\nö\r\n".encode()
 GONE = b"x" * 99
+NAMES = ["1700000000.Q1-1.mx.a.test", "an odd name", None]
 
 
 class Session:
@@ -83,6 +92,8 @@ class Session:
                     self.send_message(message if utf8 else surrogate(message), lines)
                 else:
                     self.engine.message_gone()
+            case UniqueIdsWanted():
+                list(self.engine.identified(event, from_names(NAMES, 17, [4, 9, 12])))
             case Listing():
                 list(self.engine.listing(event))
             case Update(deleted=deleted):

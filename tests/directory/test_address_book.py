@@ -86,6 +86,25 @@ def test_the_names_of_rfc_2142_reach_somebody(role, domain):
     assert book(postmaster=str(address)).resolve(address) == oldest
 
 
+@pytest.mark.parametrize(
+    "aliases",
+    [
+        {"admin@a.test": ["postmaster@a.test"]},
+        {"admin@a.test": ["Abuse+x@other.test"]},
+        {"admin@a.test": ["one@a.test"], "one@a.test": ["two@a.test", "postmaster@a.test"],
+         "two@a.test": ["one@other.test"]},
+        {"@a.test": ["postmaster@a.test"]},
+    ],
+)  # fmt: skip
+def test_whoever_is_postmaster_by_way_of_postmaster_is_nobody(aliases):
+    assert book(aliases, postmaster="admin@a.test").resolve(A("postmaster@a.test")).account == "alice@a.test"
+    # Beside somebody else, or at another host, the name is good.
+    for target in ("bob@a.test", "postmaster@far.test", "team@a.test"):
+        there = {alias: [*targets, target] for alias, targets in aliases.items()}
+        chosen = Resolution(aliases=(A("admin@a.test"),))
+        assert book(there, postmaster="admin@a.test").resolve(A("postmaster@a.test")) == chosen
+
+
 def test_a_list_and_its_own_addresses():
     here = book()
     assert here.resolve(A("Team@a.test")) == Resolution(mailing_list=TEAM)

@@ -99,7 +99,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(DirectoryError, match="newer version"):
+    with pytest.raises(DirectoryError, match="later release"):
         DirectoryDatabase(path)
 
 

@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.framing import DataDecoder
+from twisted_mta.protocol.framing import AT_A_TIME, DataDecoder
 from twisted_mta.protocol.pop3.commands import BadCommand, State, parse
-from twisted_mta.protocol.pop3.events import Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.events import (
+    Listing,
+    Login,
+    Retrieve,
+    StartTls,
+    UniqueIdsWanted,
+    Update,
+)
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
 from twisted_mta.protocol.pop3.multiline import top_end
 from twisted_mta.protocol.pop3.server import Pop3Limits, Pop3Server
+from twisted_mta.protocol.pop3.unique_ids import UniqueIdColumn, from_name, from_names
 from twisted_mta.protocol.sasl.offer import Offer
 
 GREETING = b"+OK mx.a.test POP3 server ready\r\n"
@@ -142,11 +150,19 @@ def test_a_small_message_needs_no_step():
 def test_a_long_listing_comes_in_pieces():
     count = 100_000
     engine = logged_in([5] * count)
-    event, _ = ask(engine, b"UIDL\r\n")
-    assert isinstance(event, Listing)
-    answer = b"".join(engine.take_output() for _ in engine.listing(event)) + engine.take_output()
-    assert answer.count(b"\r\n") == count + 1
-    assert answer.endswith(b"100000 7.100000\r\n.\r\n")
+    for command, end in ((b"LIST", b"100000 5"), (b"UIDL", b"100000 100000.host"), (b"UIDL", b"100000.host")):
+        event, answer = ask(engine, command + b"\r\n")
+        if isinstance(event, UniqueIdsWanted):
+            assert answer == b""  # it may yet turn out that they cannot be had
+            steps = engine.identified(event, UniqueIdColumn(f"{n}.host" for n in range(1, count + 1)))
+        else:
+            assert isinstance(event, Listing)
+            steps = engine.listing(event)
+        pieces = [engine.take_output() for _ in steps]
+        assert len(pieces) > 5 and max(map(len, pieces)) < 128 * 1024
+        answer += b"".join(pieces) + engine.take_output()
+        assert answer.count(b"\r\n") == count + 2
+        assert answer.endswith(end + b"\r\n.\r\n")
 
 
 def test_the_server_stops():
@@ -177,8 +193,50 @@ def test_numbers():
 
 def test_unique_ids_as_dovecot_has_them():
     maildrop = Maildrop(0x5F00AB12, (1, 300), (10, 20), unique_ids="dovecot")
-    assert maildrop.unique_id(2) == "0000012c5f00ab12"
+    assert maildrop.is_identified and maildrop.unique_id(2) == "0000012c5f00ab12"
     assert b"".join(maildrop.unique_id_listing()) == b"1 000000015f00ab12\r\n2 0000012c5f00ab12\r\n"
+
+
+def test_unique_ids_made_of_uidvalidity_and_uid():
+    maildrop = Maildrop(7, (1, 300), (10, 20), unique_ids="plain")
+    assert maildrop.is_identified and maildrop.unique_id(2) == "7.300"
+    assert b"".join(maildrop.unique_id_listing()) == b"1 7.1\r\n2 7.300\r\n"
+
+
+def test_names_are_asked_for_once_and_stay_what_they_were():
+    engine = logged_in()
+    event, output = ask(engine, b"DELE 1\r\nUIDL 9\r\nUIDL 1\r\nUIDL 3\r\n")
+    assert event == UniqueIdsWanted(3)
+    assert output.count(b"-ERR No such message\r\n") == 2
+    assert list(engine.identified(event, ["a", "b", "c"])) == []
+    assert engine.take_output() == b"+OK 3 c\r\n"
+    assert ask(engine, b"UIDL 2\r\n") == (None, b"+OK 2 b\r\n")
+    event, _ = ask(engine, b"UIDL\r\n")
+    assert b"".join(event.pieces) == b"2 b\r\n3 c\r\n.\r\n"
+
+
+def test_names_that_cannot_be_had_are_asked_for_again():
+    engine = logged_in()
+    for _ in range(2):
+        assert ask(engine, b"UIDL\r\n")[0] == UniqueIdsWanted(None)
+        engine.fail("Disk trouble")
+        assert engine.take_output() == b"-ERR [SYS/TEMP] Disk trouble\r\n"
+
+
+def test_a_name_that_pop3_has_no_room_for_is_told_by_its_digest():
+    for fit in ("a", "!~", "1700000000.M1P2.host", "n" * 70):
+        assert from_name(fit) == fit
+    odd = ["", "n" * 71, "a b", "a\tb", "a\nb", "a\x7f", "grün", " a"]
+    digests = {from_name(name) for name in odd}
+    assert len(digests) == len(odd)
+    assert all(len(each) == 64 and each.isalnum() for each in digests)
+    assert from_name("grün") == "fe263064ba02eaeac482aaf1309553779bdb78e385cb1374654de293e191d785"
+
+
+def test_a_message_that_is_gone_has_an_id_of_its_own():
+    ids = from_names(["a", None, "b", None], 7, [3, 4, 6, 9])
+    assert list(ids) == ids[:] == ["a", "removed.7.4", "b", "removed.7.9"]
+    assert (len(ids), ids[1:3], ids[3:9], ids[4:9]) == (4, ["removed.7.4", "b"], ["removed.7.9"], [])
 
 
 @pytest.mark.parametrize(
@@ -277,9 +335,20 @@ def test_no_octets_raise(begin_logged_in, commands):
                     engine.login_failed(last=False)
                 case Retrieve(lines=lines):
                     list(engine.message(b"a: b\r\n\r\n.\r\n", lines))
+                case UniqueIdsWanted():
+                    list(engine.identified(event, ["a", "b", "c"]))
                 case Listing():
                     list(engine.listing(event))
                 case StartTls():
                     engine.secured()
         for line in engine.take_output().splitlines():
             assert len(line) < 510
+
+
+def test_many_commands_are_answered_a_few_at_a_time():
+    engine = server()
+    engine.receive(b"CAPA\r\n" * (AT_A_TIME + 1))
+    assert engine.next_event() is None and engine.behind
+    assert engine.take_output().count(b"+OK") == AT_A_TIME
+    assert engine.next_event() is None and not engine.behind
+    assert engine.take_output().count(b"+OK") == 1

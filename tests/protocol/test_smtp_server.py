@@ -382,3 +382,12 @@ def test_reverse_paths():
         "x", "d.test"
     )
     assert read_mail("FROM:<> SIZE=5 BODY=8BITMIME").parameters.body == "8BITMIME"
+
+
+def test_commands_that_bring_no_message_any_further_are_borne_a_hundred_times():
+    talk = opened()
+    idle = (b"RSET", b"NOOP", b"HELP", b"VRFY x", b"EXPN x", b"EHLO b.test", b"HELO b.test") * 15
+    talk.send(b"\r\n".join(idle[:98]) + b"\r\nEHLO b.test\r\n")
+    assert talk.codes(OPENING.partition(b"\n")[2] + b"DATA\r\n.\r\n") == [250, 250, 354, 250]
+    assert talk.codes(b"NOOP\r\n" * 100 + b"MAIL FROM:<x@b.test>\r\n") == [250] * 101
+    assert talk.send(b"NOOP\r\nNOOP\r\n") == b"421 4.7.0 mx.a.test Too many idle commands, closing\r\n"

@@ -100,6 +100,20 @@ class IntakeTest(QueueCase):
         self.assertEqual(draft.size, len(LARGE) + len(SMALL))
         draft.abort()
 
+    async def test_what_has_been_written_can_be_read_before_it_is_committed(self) -> None:
+        for body in (SMALL, LARGE):
+            draft = self.queue.draft()
+            await draft.write(body)
+            await draft.write(SMALL)
+            content = await draft.content()
+            self.assertEqual(b"".join(content.chunks()), body + SMALL)
+            self.assertEqual(content.path is not None, body is LARGE)
+            await draft.write(b"more\r\n")
+            await draft.commit(envelope("bob@b.test"), b"Received: here\r\n")
+            self.assertEqual(
+                await self.text(draft.queue_id), b"Received: here\r\n" + body + SMALL + b"more\r\n"
+            )
+
     async def test_the_same_address_twice_is_one_recipient(self) -> None:
         added: list[NewMessage] = []
         self.queue.watch(added.extend, lambda interventions: None)

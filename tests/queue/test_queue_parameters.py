@@ -45,6 +45,7 @@ ALL = MailParameters(
     hold_until=1_900_000_000.5,
     deliver_by=DeliverBy(1_900_000_900.0, notify=True, trace=True),
     tracking="Tk9ORQ==",
+    junk="nothing proves that b.test sent it",
 )
 
 parameters = st.builds(
@@ -58,6 +59,7 @@ parameters = st.builds(
     hold_until=st.sampled_from([0.0, 1_900_000_000.5]),
     deliver_by=st.none() | st.builds(DeliverBy, st.floats(0, 2e9), notify=st.booleans(), trace=st.booleans()),
     tracking=st.sampled_from(["", "Tk9ORQ=="]),
+    junk=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40),
 )
 recipients = st.builds(
     EnvelopeRecipient,
@@ -129,6 +131,10 @@ def test_through_the_house(tmp_path: Path) -> None:
     loaded = now(queue.message(decode(draft.queue_id)))
     assert (loaded.parameters, loaded.account) == (ALL, "ann@a.test")
     assert loaded == told[0].queued()
+    assert now(queue.has_envelope(ALL.envid)) and not now(queue.has_envelope("another"))
+    assert now(queue.has_recipient("ann@a.test", recipient.orcpt))
+    assert not now(queue.has_recipient("bob@a.test", recipient.orcpt))
+    assert not now(queue.has_recipient("ann@a.test", "rfc822;ann@old.test"))
     assert now(queue.due((0.0, 0), clock.seconds(), 9)).recipients == ()
     (due,) = now(queue.due((0.0, 0), ALL.hold_until, 9)).recipients
     assert due.next_attempt == ALL.hold_until

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.oauth.tokens import AskedTokens, SignedTokens
 from twisted_mta.interfaces import IDirectory
-from twisted_mta.service import cli
+from twisted_mta.service import account_commands, cli
 from twisted_mta.service.auth_wiring import build_tokens
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
@@ -102,7 +102,7 @@ def test_scram(tmp_path: Path) -> None:
 def test_app_passwords_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = loaded(tmp_path)
     (tmp_path / "data").mkdir(mode=0o700)
-    cli._administration(config).add_account("alice@a.test", "secret")
+    account_commands._administration(config).add_account("alice@a.test", "secret")
 
     def mta(*arguments: str, code: int = 0) -> str:
         command = ["--config", str(tmp_path / "mta.toml"), "account", "app-password", *arguments]

@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from process import to_toml
-from twisted.internet.ssl import TLSVersion
 
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
 from twisted_mta.transfer.mta.route import NextHop
-from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel, TlsVersion
 from twisted_mta.transfer.mta.tls.rules import TlsRule
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +90,18 @@ def test_the_annotated_sample_has_every_key_and_the_defaults(tmp_path: Path) -> 
     table = tomllib.loads((ROOT / "etc/mta.toml").read_text())
     assert written_in(table, Config) == keys_of(Config)
     sample, default = load(ROOT / "etc/mta.toml"), loaded(tmp_path, to_toml(LEAST))
-    for section in ("relay", "mta_sts", "tls_reports", "dns", "queue", "quota", "limits", "demo", "auth"):
+    for section in (
+        "relay",
+        "mta_sts",
+        "tls_reports",
+        "dmarc_reports",
+        "dns",
+        "queue",
+        "quota",
+        "limits",
+        "demo",
+        "auth",
+    ):
         assert getattr(sample, section) == getattr(default, section), section
 
 
@@ -254,7 +264,7 @@ def test_next_hops_of_all_kinds(tmp_path: Path) -> None:
     for hop in (relay.smarthost, *relay.routes.values()):
         NextHop.parse(hop)
     assert relay.sources == ("192.0.2.1", "2001:db8::1") and relay.proxy is not None
-    assert relay.tls.domains["b.test"].rule == TlsRule(TlsLevel.VERIFIED, TLSVersion.TLSv1_3)
+    assert relay.tls.domains["b.test"].rule == TlsRule(TlsLevel.VERIFIED, TlsVersion.TLS_1_3)
     assert relay.tls.default.rule.level is TlsLevel.REQUIRED
 
 

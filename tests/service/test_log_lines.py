@@ -2,11 +2,12 @@
 
 import io
 
+from twisted.internet.task import Clock
 from twisted.logger import FileLogObserver, Logger, LogLevel
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import NAMESPACE, LogReader
-from twisted_mta.service.log_lines import line_of
+from twisted_mta.service.log_lines import MOMENT, LineObserver, line_of
 
 
 def test_one_readable_line_an_event() -> None:
@@ -57,3 +58,26 @@ def test_what_is_said_and_what_is_not() -> None:
         line_of(event(log_namespace="twisted.x", log_level=LogLevel.warn, a="odd"))
     )
     assert str(line_of(event(a="a\x1b[2Jb\r"))).endswith("-: a\\x1b[2Jb\\x0d\n")
+
+
+def test_what_the_journey_tells_in_a_moment_is_one_write() -> None:
+    written: list[str] = []
+    file = io.StringIO()
+    file.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign, func-returns-value]
+    clock = Clock()
+    observer = LineObserver(file, clock)
+    journey = Journey()
+    journey.add_reader(LogReader(Logger(NAMESPACE, observer=observer)))
+    journey.tell("accepted", "4f-1")
+    clock.advance(MOMENT / 2)
+    journey.tell("done", "4f-1")
+    assert not written
+    clock.advance(MOMENT / 2)
+    assert [text.count("\n") for text in written] == [2]
+    clock.advance(MOMENT)
+    journey.tell("accepted", "4f-2")
+    Logger("twisted_mta.x", observer=observer).error("trouble")  # at once, and in order
+    assert [text.count("\n") for text in written] == [2, 2]
+    assert written[1].index("accepted") < written[1].index("trouble")
+    clock.advance(MOMENT)
+    assert len(written) == 2

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_accounts(server: ServerProcess) -> None:
-    assert "no accounts yet" in server.mta("account", "list").stdout
+    assert "no accounts yet" in server.mta("account", "list", process=True).stdout
     assert server.mta("account", "add", "Alice@A.test", "--password-stdin", stdin="s\n").stdout == (
         "account alice@a.test added\n"
     )
@@ -158,8 +159,15 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data(
         data.mkdir(mode=0o700)
         os.chown(data, 65534, 65534)
         server.config.write_text(to_toml({**CONFIG, "data_dir": str(data)}))
-        server.add_account("alice@a.test", "secret")
+        server.add_account("alice@a.test", "secret", process=True)
         assert {path.stat().st_uid for path in data.iterdir()} == {65534}
+
+
+def test_a_command_loads_nothing_but_what_it_needs() -> None:
+    """What is loaded costs each call of `mta` more than the command itself."""
+    look = "import sys, twisted_mta.service.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert not {"twisted.internet", "cryptography", "passlib", "dns", "asyncio"} & set(done.stdout.split())
 
 
 def test_main_returns_the_exit_code(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from twisted_mta.service.config import load
 from twisted_mta.service.own_policy import own_policy, policy_id
 from twisted_mta.service.relay_wiring import build_tls, routing
 from twisted_mta.transfer.mta.route import Credentials, Host, Proxy, Route
-from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 
 
 def configured(directory: Path, **more: object):

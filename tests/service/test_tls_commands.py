@@ -11,6 +11,7 @@ import time
 import pytest
 from certificates import authority
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from failing_dns import failing_dns
 from process import ServerProcess, free_port
 
 from twisted_mta.message.address import Address
@@ -40,7 +41,7 @@ def server(tmp_path_factory):
             "mta_sts": {"mode": "testing", "mx": ["mx.a.test", "*.backup.test"], "max_age": "1d"},
             "tls_reports": {"receive": "reports@a.test"},
             "relay": {"tls": {"domains": {"*.c.test": "verify TLSv1.3"}}},
-            "dns": {"nameservers": ["127.0.0.1:1"]},
+            "dns": {"nameservers": [failing_dns()]},
             "limits": {"connections_per_host": 3},
         },
         directory,
@@ -148,7 +149,7 @@ def test_what_counts_for_others(server):
     value = told(server, "policy", "d.test", "--json")
     assert (value["id"], value["policy"], value["rule"]) == ("7", POLICY.lines(), "")
     assert "mx: *.backup.test" in told(server, "policy", "d.test")
-    assert told(server, "policy", "x.c.test", "--json")["rule"] == "verified TLSv1_3"
+    assert told(server, "policy", "x.c.test", "--json")["rule"] == "verified TLSv1.3"
     assert "No MTA-STS policy of x.c.test" in told(server, "policy", "x.c.test")
     assert server.mta("tls", "policy", "@").returncode == 1
 

@@ -15,6 +15,7 @@ CONFIG = {
     "domains": ["a.test"],
     "listen": {"smtp": [f"127.0.0.1:{SMTP}"], "imap": [f"127.0.0.1:{IMAP}"]},
     "auth": {"allow_cleartext": True},
+    "quota": {"warnings": []},
 }
 WORK = "Other Users/alice@a.test/Work"
 

@@ -235,6 +235,7 @@ def test_the_header_is_changed():
     assert edited('deleteheader :contains "x" ["1", "2"];')[0].texts("x") == ["3"]
     seen, _ = edited('deleteheader "Received";')
     assert len(seen.raw("received")) == 2 and not seen.edited
+    assert not edited('addheader "Authentication-results" "mx.a.test; dmarc=pass";')[0].edited
 
 
 def test_what_was_added_is_seen_by_later_tests():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from failing_dns import failing_dns
 from process import ServerProcess, free_port
 
 from twisted_mta.service.cli import main
@@ -28,7 +29,7 @@ class House:
                 "domains": ["a.test"],
                 "listen": {"imap": [f"127.0.0.1:{self.port}"]},
                 "auth": {"allow_cleartext": True},
-                "dns": {"nameservers": ["127.0.0.1:1"]},
+                "dns": {"nameservers": [failing_dns()]},
                 "proxy": {"networks": ["127.0.0.1"], "services": ["imap"]},
                 "bans": {"failures": 4},
             },

@@ -7,7 +7,6 @@ import email
 import hashlib
 import json
 import smtplib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from line_client import LineClient
 from mail_reader import untrusting
 from office import PASSWORD, Office, running_office
-from process import PATIENCE
 
 from twisted_mta.journey.database import JourneyReader
 from twisted_mta.journey.story import stories_of, story
@@ -52,9 +50,7 @@ def trace(office: Office, *arguments: str, until: str, logged: str) -> str:
     within a second after that."""
     office.process.wait_for(logged)
     path = office.process.directory / "data" / "journey.sqlite"
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not _is_told(path, arguments[0], until):
-        pass
+    office.process.eventually(lambda: _is_told(path, arguments[0], until))
     done = office.process.mta("trace", *arguments)
     assert until in done.stdout, done
     return done.stdout

@@ -195,6 +195,7 @@ def test_the_queue_is_empty_afterwards_and_the_log_follows_the_id(offices: dict[
     for office, field, last in (("a.test", submitted, "relayed"), ("b.test", relayed, "delivered")):
         found = re.search(rb"\bid ([^\s;]+)", field)
         assert found, field
+        offices[office].process.wait_for(f"{found[1].decode()}: {last}")
         log = offices[office].process.log_text()
         stages = re.findall(rf"{found[1].decode()}: (\S+)", log)
         assert stages[0] == "accepted" and last in stages, stages

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from twisted_mta.interfaces import IDirectory, IDraft, IIntake, Resolution
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
 from twisted_mta.transfer.mda.lmtp import Lmtp
@@ -89,6 +90,9 @@ class Draft:
         self.body += data
         self.size += len(data)
         self.intake.writes.append(len(data))
+
+    async def content(self):
+        return Content(b"", self.body)
 
     async def commit(self, envelope, head=b""):
         assert self.open
@@ -170,6 +174,8 @@ class Town:
         networks=(),
         limits=SmtpLimits(),
         screening=UNSCREENED,
+        judge=None,
+        relaying=None,
         **policy,
     ):
         self.clock = Clock()
@@ -198,6 +204,8 @@ class Town:
                 policy=chosen,
                 is_full=self.is_full,
                 screening=screening,
+                **({"judge": judge(self.clock)} if judge else {}),
+                **({"relaying": relaying} if relaying else {}),
             )
 
         self.listener = Listener(

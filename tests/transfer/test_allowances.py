@@ -65,6 +65,11 @@ class AllowanceTests(TestCase):
             return error.code
         return 250
 
+    async def test_who_was_written_to_by_anybody(self):
+        await self.send("bob", account="carol@a.test")
+        assert await self.counting.anybody_knows(Address("Bob", "far.test"))
+        assert not await self.counting.anybody_knows(Address("eve", "far.test"))
+
     async def test_messages(self):
         assert [await self.send("bob") for _ in range(5)] == [250, 250, 250, 450, 450]
         assert await self.send("bob", account="bob@a.test") == 250

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,11 @@ def test_it_goes_to_the_sender_from_nobody(bounces: Bounces) -> None:
 
 def test_mail_from_nobody_is_not_reported(bounces: Bounces) -> None:
     assert now(bounces.report(message(Content(b"", b"\r\n"), sender=None), [FAILED], NOON)) is None
+
+
+def test_junk_is_not_reported_to_whoever_it_was_forged_as(bounces: Bounces) -> None:
+    junk = replace(message(Content(b"", b"\r\n")), parameters=MailParameters(junk="forged"))
+    assert now(bounces.report(junk, [FAILED], NOON)) is None
 
 
 def test_a_spooled_message_is_read_no_further_than_needed(bounces: Bounces, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 from twisted_mta.transfer.mta.relay.verdict import Trouble
 from twisted_mta.transfer.mta.route import Credentials, Host
-from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 
 BOB, CAROL = (EnvelopeRecipient(Address(name, "b.test")) for name in ("bob", "carol"))
 NOW = 1_700_000_000.0

@@ -1,5 +1,6 @@
 """Delivery by Sieve scripts into the real store."""
 
+from functools import partial
 from pathlib import Path
 from sqlite3 import DatabaseError
 from tempfile import TemporaryDirectory
@@ -17,11 +18,14 @@ from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
 from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
+from twisted_mta.transfer.mda.sieve import filing
 from twisted_mta.transfer.mda.sieve.answers import Answers
 from twisted_mta.transfer.mda.sieve.filtering import Filters
 from twisted_mta.transfer.mda.sieve.notifying import Notifying
 from twisted_mta.transfer.mda.sieve.onward import Onward
+from twisted_mta.transfer.mda.sieve.troubles import Troubles
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
+from twisted_mta.transfer.msa.allowances import NO_LIMITS, Allowances, stored_acquaintance
 
 BODY = b"From: eve@far.test\r\nMessage-ID: <1@far.test>\r\nSubject: hello\r\n\r\nhello\r\n"
 HEAD = b"Return-Path: <eve@far.test>\r\nDelivered-To: alice@a.test\r\n"
@@ -48,7 +52,7 @@ class SieveDeliveryTests(TestCase):
         common = {"hostname": "mx.a.test", "journey": journey, "seconds": reactor.seconds, "owns": owns}
         answers = Answers(self.intake, **common)
         self.common = Scripts(Path(directory.name))
-        filters = Filters(
+        self.filters = filters = Filters(
             self.store,
             answers=answers,
             hostname="mx.a.test",
@@ -107,6 +111,31 @@ class SieveDeliveryTests(TestCase):
         assert len(await self.mailbox("INBOX")) == 1
         await self.deliver(recovered=True)  # after a crash: nothing twice
         assert len(await self.mailbox("INBOX")) == len(await self.mailbox("Lists/x")) == 1
+
+    async def test_many_at_once_for_a_mailbox_that_is_made(self):
+        self.use('require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
+        deliveries = [Deferred.fromCoroutine(self.deliver()) for _ in range(5)]
+        assert [(await each).action for each in deliveries] == [Action.DELIVERED] * 5
+        assert len(await self.mailbox("Lists/x")) == 5 and "sieve-failed" not in self.told()
+
+    async def test_a_use_that_no_mailbox_can_have(self):
+        required = 'require ["fileinto", "mailbox", "special-use"];'
+        self.use(required + 'fileinto :specialuse "\\\\Foo) x" :create "X";')
+        assert (await self.deliver()).action is Action.DELIVERED
+        owner = await self.store.account("alice@a.test")
+        assert [info.special_use for info in await owner.list_mailboxes() if info.name == "X"] == [""]
+        assert len(await self.mailbox("X")) == 1
+
+    async def test_senders_make_no_mailboxes_without_end(self):
+        self.patch(filing, "MOST", len(await (await self.store.account("alice@a.test")).list_mailboxes()) + 2)
+        self.use(
+            'require ["fileinto", "mailbox", "variables"];'
+            'if header :matches "Subject" "*" { fileinto :create "Lists/${1}"; }'
+        )
+        for number in range(4):
+            await self.deliver(BODY.replace(b"Subject: hello", b"Subject: %d" % (number % 3)))
+        assert len(await self.mailbox("Lists/0")) == 2 and self.told().count("sieve-failed") == 2
+        assert len(await self.mailbox("INBOX")) == 2
 
     async def test_a_mailbox_that_does_not_exist_is_the_inbox(self):
         self.use('require "fileinto"; fileinto "Nowhere";')
@@ -248,6 +277,52 @@ class SieveDeliveryTests(TestCase):
         ((envelope, _, notice),) = self.intake.stored
         assert envelope.reverse_path is None and b"\r\nFrom: alice@a.test\r\n" in notice
         assert b"\r\nSubject: hello\r\n" in notice and b"From: eve@far.test\r\nSubject: hello" in notice
+
+    async def test_no_more_strangers_are_answered_than_may_be(self):
+        self.filters._answers._allowance.most = 3
+        self.use('require "vacation"; vacation "Away";')
+        for number in range(5):
+            await self.deliver(b"To: alice@a.test\r\n" + BODY, sender=f"eve{number}@far.test")
+        assert len(self.intake.stored) == 3 and len(await self.mailbox("INBOX")) == 5
+        assert self.told().count("sieve-failed") == 2
+
+    async def test_the_owner_is_told_once(self):
+        self.filters._troubles = Troubles(self.store, hostname="mx.a.test", reactor=reactor)
+        self.use('require "variables"; if header :matches "Subject" "*" { redirect "${1}"; }')
+        for subject in (b"hello", b"one\r\n two", b"three"):
+            await self.deliver(BODY.replace(b"hello\r\n\r\n", subject + b"\r\n\r\n"))
+        notes = [octets for octets, _ in await self.mailbox("INBOX") if b"auto-generated" in octets]
+        assert len(notes) == 1 and len(await self.mailbox("INBOX")) == 4
+        assert b"could not be followed" in notes[0] and b"line 1" in notes[0]
+        self.use('require "fileinto"; fileinto "Nowhere";')
+        for _ in range(2):
+            assert (await self.deliver()).action is Action.DELIVERED
+        notes = [octets for octets, _ in await self.mailbox("INBOX") if b"auto-generated" in octets]
+        assert len(notes) == 2 and b"Nowhere" in notes[1] and len(await self.mailbox("INBOX")) == 7
+        assert self.told().count("sieve-failed") == 5
+
+    async def test_the_address_book_is_whom_the_owner_has_written_to(self):
+        allowances = Allowances(
+            self.store.home("alice@a.test") / "allowances.sqlite",
+            reactor=reactor,
+            limits_of=lambda account: NO_LIMITS,
+            renew_limits=self.store.renew_limits,
+        )
+        await allowances.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(allowances.stop()))
+        self.filters._acquaintance = partial(stored_acquaintance, allowances._database.path)
+        self.use(
+            'require ["extlists", "imap4flags"];'
+            'if address :list "from" ":addrbook:default" { setflag "known"; } else { setflag "stranger"; }'
+            'if valid_ext_list "tag:other" { discard; }'
+        )
+        await self.deliver()
+        await (await allowances.tally("alice@a.test")).take([Address.parse("Eve@far.test")])
+        await (await allowances.tally("bob@a.test")).take([Address.parse("mallory@far.test")])
+        await self.deliver()
+        await self.deliver(BODY.replace(b"eve", b"mallory"))
+        marks = [flags & {"known", "stranger"} for _, flags in await self.mailbox("INBOX")]
+        assert marks == [{"stranger"}, {"known"}, {"stranger"}]
 
     async def test_loops_of_notifications_end(self):
         self.use('require "enotify"; notify "mailto:alice@a.test";')

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 from dispatch_house import Deliverer
 from queue_house import InlineQueue, WallClock, now
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twisted_mta.directory.address_book import AddressBook
 from twisted_mta.interfaces import IDirectory, Resolution
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
+from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.headers import values
 from twisted_mta.message.mailing_list import MailingList
-from twisted_mta.message.outcome import Action, Outcome
+from twisted_mta.message.outcome import Action, Outcome, QueuedMessage
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.mda.lists import MailingLists
@@ -100,6 +102,7 @@ class Town:
         threads: Any = Threads()
         self.lists = MailingLists(
             self.queue,
+            in_queue=self.queue.has_envelope,
             directory=self.directory,  # type: ignore[arg-type]
             leave=leave,
             key=b"key",
@@ -206,13 +209,32 @@ def test_a_post_goes_to_every_member_in_one_message(tmp_path: Path) -> None:
     (abroad,) = town.remote.attempts
     assert abroad.to == ["Eve@far.test"]
     assert str(abroad.message.reverse_path) == "team-bounces@a.test"
-    assert abroad.message.parameters == MailParameters(body="8BITMIME")
+    assert replace(abroad.message.parameters, envid="") == MailParameters(body="8BITMIME")
     assert abroad.text == TEAM.post(BODY[: BODY.index(b"hello\r\n\r\n") + 9]) + b"hello\r\n"
     (post,) = [octets for account, octets in town.shelf.taken if account == "alice@a.test"]
     assert post.startswith(b"Return-Path: <team-bounces@a.test>\r\n")
     assert values(post, b"Delivered-To")[1] == b"team@a.test"
     (posted,) = [event for event in town.events if event.stage == "posted"]
     assert posted.facts["child"] == abroad.message.queue_id
+
+
+def test_what_a_crash_has_left_in_the_queue_is_not_posted_again(tmp_path: Path) -> None:
+    town = Town(tmp_path, TEAM)
+    town.remote.always = Outcome(Action.DELAYED, "4.0.0", "later")
+    town.send("team@a.test")
+    (abroad,) = town.remote.attempts
+    again = QueuedMessage(
+        abroad.message.parameters.envid.partition(".")[0], A("bob@a.test"), 0.0, Content(b"", BODY)
+    )
+    found = town.directory.book.resolve(A("team@a.test"))
+    for recovered, posts in ((True, 1), (False, 2)):
+        now(town.lists.take(replace(again, recovered=recovered), A("team@a.test"), found))
+        assert town.stages.count("posted") == posts
+    # Of another list, or another message, it says nothing.
+    other = replace(found, mailing_list=replace(TEAM, address=A("other@a.test")))
+    now(town.lists.take(replace(again, recovered=True), A("other@a.test"), other))
+    now(town.lists.take(replace(again, queue_id="0" * 13, recovered=True), A("team@a.test"), found))
+    assert town.stages.count("posted") == 4
 
 
 def test_a_list_is_posted_to_once_by_whatever_ways(tmp_path: Path) -> None:
@@ -285,6 +307,19 @@ def test_what_cannot_be_delivered_is_for_the_owner(tmp_path: Path) -> None:
     assert b"Eve@far.test" in report
 
 
+def test_a_list_is_a_member_of_another(tmp_path: Path) -> None:
+    outer = MailingList(A("outer@a.test"), A("bob@a.test"), (A("Team@also.test"), A("bob@a.test")))
+    town = Town(tmp_path, TEAM, outer)
+    town.send("outer@a.test", by="bob@a.test")
+    assert town.stages.count("posted") == 2 and "failed" not in town.stages
+    assert town.sent == ["Eve@far.test"]
+    for sender in ("outer@a.test", "outer-owner@a.test", "team-bounces@a.test", "x-bounces@a.test"):
+        with pytest.raises(MailError):
+            now(refuse_stranger(town.directory, TEAM, A(sender), queued=True))  # type: ignore[arg-type]
+    with pytest.raises(MailError):  # said by somebody else
+        now(refuse_stranger(town.directory, TEAM, A("outer-bounces@a.test")))  # type: ignore[arg-type]
+
+
 def test_nobody_is_in_the_list(tmp_path: Path) -> None:
     town = Town(tmp_path, replace(TEAM, members=()))
     town.send("team@a.test", by="alice@a.test")
@@ -320,6 +355,22 @@ def test_leaving_takes_a_confirmation(tmp_path: Path) -> None:
     assert len(town.left) == 1  # that question is too old
     town.send("team-leave@a.test", by="Eve@far.test")
     assert len(questions(town)) == 1
+
+
+def test_many_questions_at_once_are_one(tmp_path: Path) -> None:
+    town = Town(tmp_path, TEAM)
+    asked: list[Any] = []
+
+    async def slow(*about: Any) -> None:
+        asked.append(about)
+        await Deferred()
+
+    town.lists._send = slow  # type: ignore[method-assign]
+    found = town.directory.book.resolve(A("team-leave@a.test"))
+    message = QueuedMessage("Q1", A("Eve@far.test"), 0.0, Content(b"", BODY))
+    for _ in range(3):
+        Deferred.fromCoroutine(town.lists.take(message, A("team-leave@a.test"), found))
+    assert len(asked) == 1
 
 
 def test_only_members_can_leave(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from twisted_mta.transfer.msa.outbox import Outbox, OutboxPolicy
 from twisted_mta.transfer.msa.sent import SentCopies, with_copy
 
 ALICE, CAROL = "alice@a.test", Address("carol", "c.test")
+CLAIM = b"Authentication-Results: mx.a.test; dmarc=pass header.from=c.test\r\n"
 DRAFT = b"From: alice@a.test\r\nTo: carol@c.test\r\nSubject: x\r\n\r\nx\r\n"
 
 
@@ -75,6 +76,9 @@ class OutboxCase(TestCase):
         async def in_queue(queue_id):
             return queue_id in self.queued
 
+        async def has_recipient(account, orcpt):
+            return (account, orcpt) in self.queued
+
         async def is_full(account, octets=0):
             return account in self.full
 
@@ -90,6 +94,7 @@ class OutboxCase(TestCase):
             directory=Directory(),
             intake=self.intake,
             in_queue=in_queue,
+            has_recipient=has_recipient,
             counting=UNCOUNTED,
             sent=self.sent,
             is_full=is_full,
@@ -141,7 +146,7 @@ class OutboxCase(TestCase):
 class OutboxTests(OutboxCase):
     async def test_from_the_outbox_into_the_queue_and_then_into_sent(self):
         await self.outbox.submit(
-            ALICE, *await self.put(DRAFT.replace(b"Subject", b"Bcc: d@c.test\r\nSubject"))
+            ALICE, *await self.put(DRAFT.replace(b"Subject", b"Bcc: d@c.test\r\n" + CLAIM + b"Subject"))
         )
         ((envelope, head, body),) = self.intake.stored
         assert envelope.reverse_path == Address.parse(ALICE) and envelope.account == ALICE
@@ -245,6 +250,31 @@ class CrashTests(OutboxCase):
         assert len(self.intake.stored) == 1
         assert await self.deliver(envelope.recipients, recovered=True) == [Action.DELIVERED] * 2
         assert len(await self.contents("Sent")) == 1 and await self.contents("Outbox") == []
+
+    async def test_what_came_and_was_not_promised_is_told(self):
+        await self.put()  # by a script, some time ago
+        await self.outbox.came(await self.outbox.expect(ALICE))
+        await self.put()
+        await self.outbox.expect(ALICE)
+        await self.put(DRAFT.replace(b"Subject: x", b"Subject: left"))
+        await self.restarted()
+        for _ in range(2):
+            assert [flags for _, flags in await self.contents("Outbox")] == [set(), set(), {"$SubmitFailed"}]
+            ((notice, _),) = await self.contents("INBOX")
+            assert decode(first_value(notice, b"Subject")) == "Not sent: left"
+            assert not self.intake.stored
+            await self.restarted()
+
+    async def test_what_came_and_is_on_its_way_is_not_told(self):
+        await self.outbox.expect(ALICE)
+        uid_validity, uid = await self.put()
+        self.queued.add((ALICE, f"x-sent;move.{uid_validity}.{uid}"))
+        await self.restarted()
+        await self.outbox.expect(ALICE)
+        _, promised = await self.put()
+        await self.outbox._intents.add([Intent(ALICE, uid_validity, promised)])
+        await self.restarted()
+        assert len(self.intake.stored) == 1 and await self.contents("INBOX") == []
 
     async def test_what_had_been_moved_is_not_sent_again(self):
         envelope = await self.killed("queued")

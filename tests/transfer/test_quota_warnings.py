@@ -1,15 +1,20 @@
 """Warnings about a mailbox that gets full: one for each time a level is reached, in words, whatever fits."""
 
+from types import SimpleNamespace
+
 import pytest
 import test_mda_store
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from twisted_mta.interfaces import MailboxEvent
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
 from twisted_mta.message.headers import values
 from twisted_mta.store.quota import Limits, Usage
-from twisted_mta.transfer.mda.quota_warnings import QuotaWarnings, used_percent
+from twisted_mta.transfer.mda.quota_warnings import QuotaWarnings, WarningEvents, used_percent
 
 _KIB = 1024
 
@@ -71,6 +76,27 @@ class WarningTests(TestCase):
             ("quota-warned", 96),
         ]
 
+    async def test_what_comes_by_imap_counts_too(self):
+        heard = []
+        events = WarningEvents(self.warnings, SimpleNamespace(url="sieve://a", happened=heard.append))
+        draft = await self.store.draft("alice@a.test")
+        await draft.write(b"".join(mail(82 * _KIB).chunks()))
+        await draft.end_message(frozenset(), None)
+        await draft.commit("INBOX")
+        for cause in ("FLAG", "APPEND", "COPY"):
+            events.happened(MailboxEvent(cause, "alice@a.test", "INBOX", (1,), "alice@a.test"))
+            while self.warnings._looking:
+                await deferLater(reactor, 0.001)
+            assert len(await self.subjects()) == (cause != "FLAG")
+        assert [event.cause for event in heard] == ["FLAG", "APPEND", "COPY"] and events.url == "sieve://a"
+
+    async def test_what_comes_while_it_is_looked_counts_too(self):
+        await self.store.deliver("alice@a.test", mail(82 * _KIB), unique="Q0", arrived=1.0)
+        first = Deferred.fromCoroutine(self.warnings.look("alice@a.test", "Q0"))
+        await self.put(14 * _KIB)
+        await first
+        assert (await self.subjects())[-1] == "Your mailbox is 96 % full"
+
     async def test_the_highest_level_that_is_reached_is_told(self):
         await self.put(99 * _KIB)
         assert await self.subjects() == ["Your mailbox is 99 % full"]
@@ -120,7 +146,7 @@ class WarningTests(TestCase):
     async def test_trouble_is_no_trouble_for_the_delivery(self):
         self.limits = Limits(octets=100 * _KIB)
         await self.store.stop()
-        await self.warnings.look("alice@a.test", "Q1")
+        await self.warnings.look("alice@a.test", "Q0")
         self.flushLoggedErrors()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.transfer.smtp_session import Town, address, full_disk
+from tests.transfer.smtp_session import Intake, Town, address, full_disk
 from twisted_mta.message.address import Address
+from twisted_mta.message.networks import within
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.data import CHUNK
 from twisted_mta.protocol.smtp.extensions import Extension
-from twisted_mta.transfer.mta.reception import within
 from twisted_mta.transfer.session import separator
 
 ENVELOPE = ("EHLO b.test", "MAIL FROM:<x@b.test>", "RCPT TO:<alice@a.test>")
@@ -123,12 +123,13 @@ def test_a_write_that_fails_is_told_at_the_end_of_data():
 def test_large_content_is_handed_on_in_pieces():
     town = Town()
     town.say(*ENVELOPE, "DATA")
+    town.send(b"\r\n")
     for _ in range(100):
         town.send(b"x" * 1400 + b"\r\n")
     town.send(b".\r\n")
     assert len(town.intake.writes) == 9
     assert max(town.intake.writes) < 2 * CHUNK
-    assert len(town.intake.stored[0][2]) == 140_200
+    assert len(town.intake.stored[0][2]) == 140_202
 
 
 # Order
@@ -200,6 +201,15 @@ def test_relaying(host, networks, expected):
     town.say("EHLO b.test", "MAIL FROM:<x@b.test>")
     (answer,) = town.say("RCPT TO:<carol@c.test>")
     assert answer.startswith(str(expected))
+
+
+@pytest.mark.parametrize(("host", "is_relaying"), [("192.0.2.1", False), ("198.51.100.1", True)])
+def test_the_mail_of_those_who_may_relay_has_a_way_of_its_own(host, is_relaying):
+    own = Intake()
+    town = Town(host=host, networks=["198.51.100.0/24"], relaying=own)
+    town.say("EHLO x", "MAIL FROM:<>", "RCPT TO:<alice@a.test>", "DATA")
+    assert town.send(b"Subject: x\r\n\r\nx\r\n.\r\n").startswith(b"250")
+    assert (len(own.stored), len(town.intake.stored)) == ((1, 0) if is_relaying else (0, 1))
 
 
 def test_within_without_networks_asks_nothing():

@@ -12,7 +12,7 @@ from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 from twisted_mta.transfer.mta.relay.verdict import Trouble
 from twisted_mta.transfer.mta.route import Host
-from twisted_mta.transfer.mta.tls.policy import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 
 MINUTE = 60.0
 BOB = Address("bob", "b.test")

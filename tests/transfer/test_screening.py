@@ -9,7 +9,7 @@ from dictionary_resolver import FAILURE, DictionaryResolver
 from twisted.internet.defer import Deferred
 
 from tests.transfer.smtp_session import Town
-from twisted_mta.protocol.smtp.extensions import SmtpLimits
+from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
 from twisted_mta.transfer.screening import hello, screening
 from twisted_mta.transfer.screening.screening import Screening, ScreeningRules
 from twisted_mta.wire.rates import Rate, RateLimits, Rates
@@ -459,6 +459,25 @@ def test_one_stranger_has_a_quarter_of_the_places_for_contents():
         .endswith(b"451 4.3.2 Too many messages are coming in, try again later\r\n")
     )
     assert others[1].transport.value().endswith(b"250 2.1.0 Sender ok\r\n")
+
+
+def test_a_place_is_taken_when_the_content_begins():
+    """Who has come as far as RCPT while there was room, has no place for that."""
+    town = Town(receiving=4, extensions=frozenset({Extension.CHUNKING}))
+    sessions = [enter(town, f"192.0.2.{i}") for i in range(10, 16)]
+    for session in sessions:
+        session.dataReceived(b"EHLO b.test\r\nMAIL FROM:<x@b.test>\r\nRCPT TO:<alice@a.test>\r\n")
+        session.transport.clear()
+    for session in sessions[:5]:
+        session.dataReceived(b"DATA\r\n")
+    assert [session.transport.value()[:3] for session in sessions[:5]] == [b"354"] * 4 + [b"451"]
+    sessions[5].dataReceived(b"BDAT 8 LAST\r\nA: b\r\n\r\nNOOP\r\n")
+    answers = [line[:9] for line in sessions[5].transport.value().splitlines()]
+    assert answers == [b"451 4.3.2", b"250 2.0.0"]
+    sessions[0].connectionLost()
+    sessions[4].transport.clear()
+    sessions[4].dataReceived(b"DATA\r\n")
+    assert sessions[4].transport.value()[:3] == b"354"
 
 
 def test_those_who_hold_a_place_for_nothing_lose_it():

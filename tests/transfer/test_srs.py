@@ -122,7 +122,9 @@ def test_nothing_that_was_not_made_here():
         forged = local[:n] + ("b" if character != "b" else "c") + local[n + 1 :]
         assert refused(house, f"{forged}@a.test"), forged
     for forged in ("SRS0=@a.test", "SRS0==@a.test", "SRS0====@a.test", "SRS0=aaaaaa=aa=far.test=@a.test",
-                   "SRS1=aaaaaa=far.test==x@a.test", "SRS1=@a.test", local[:-1] + "@a.test"):  # fmt: skip
+                   "SRS1=aaaaaa=far.test==x@a.test", "SRS1=@a.test", local[:-1] + "@a.test",
+                   "SRS0=\u017faaaaa=aa=far.test=x@a.test", "SRS0=aaaaaa=a\u017f=far.test=x@a.test",
+                   "SRS1=\u017faaaaa=far.test==x@a.test"):  # fmt: skip
         assert refused(house, forged), forged
     assert refused(House(b"another key"), good)
     assert House(b"new", b"key").back(good) == "eve@far.test"

@@ -61,8 +61,7 @@ class StsCase(TestCase):
         return self.sts
 
     async def restart(self):
-        if self.ledger._pool.started:
-            await self.ledger.stop()
+        await self.ledger.stop()
         self._cleanups = [entry for entry in self._cleanups if entry[0] != self.ledger.stop]
         return await self.client()
 
@@ -175,7 +174,7 @@ class TestDiscovery(StsCase):
         self.path.write_bytes(b"this is no database" * 1000)
         client = await self.client()
         assert (await client.discover("b.test")).policy == ENFORCE
-        assert self.path.with_suffix(".damaged").exists()
+        assert self.path.with_suffix(".sqlite.damaged").exists()
         self.flushLoggedErrors()
 
     async def test_a_file_of_a_later_release_is_left_alone(self):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_mta.message import attached_report
 from twisted_mta.message.address import Address
 from twisted_mta.message.mime import scan
-from twisted_mta.transfer.mta.tls import received_report
 from twisted_mta.transfer.mta.tls.findings import Finding, ReportedPolicy
 from twisted_mta.transfer.mta.tls.received_report import (
     NotAReport,
@@ -235,7 +235,7 @@ def test_texts_of_strangers_are_made_printable():
 
 
 def test_bombs_and_rubbish(monkeypatch):
-    monkeypatch.setattr(received_report, "LARGEST", 1000)
+    monkeypatch.setattr(attached_report, "LARGEST", 1000)
     assert unzip(gzip.compress(b"x" * 999)) == b"x" * 999
     for wrong in (gzip.compress(b"x" * 100_000), b"no gzip", gzip.compress(b"x" * 10)[:-1], b""):
         with pytest.raises(NotAReport):

@@ -21,10 +21,11 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
+from twisted_mta.transfer.mta.report_intake import ReportIntake
 from twisted_mta.transfer.mta.tls.findings import Finding, ReportedPolicy
+from twisted_mta.transfer.mta.tls.incoming_reports import IncomingTlsReports
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
 from twisted_mta.transfer.mta.tls.received_report import find_report, read_report
-from twisted_mta.transfer.mta.tls.report_intake import ReportIntake
 from twisted_mta.transfer.mta.tls.reporting import LATEST, TlsReporting
 from twisted_mta.transfer.mta.tls.tls_report import Maker, as_mail, make_report
 
@@ -202,9 +203,8 @@ class TestReceiving(ReportingCase):
         await super().setUp()
         self.local = Deliverer()
         self.local.always = DELIVERED
-        self.intake = ReportIntake(
-            self.local, address=Address.parse("tls@a.test"), ledger=self.ledger, journey=self.journey
-        )
+        kind = IncomingTlsReports(self.ledger, self.journey)
+        self.intake = ReportIntake(self.local, [(Address.parse("tls@a.test"), kind)])
 
     async def deliver(self, data, *, to=TO, path=None):
         message = QueuedMessage("Q1", None, 0.0, Content(b"Received: x\r\n", data, path))

@@ -196,6 +196,14 @@ def test_a_second_author_that_is_not_signed() -> None:
     assert outcomes(b"From: you@bank.test\r\n" + whole, b"", OUR_TEXTS) == ["policy"]
 
 
+@pytest.mark.parametrize("name", [b"Subject", b"content-type", b"Content-Transfer-Encoding"])
+def test_a_second_field_that_a_reader_sees_instead(name: bytes) -> None:
+    whole = by_hand(name + b": x\r\nFrom: a@a.test\r\n\r\n", b"")
+    assert outcomes(whole, b"", OUR_TEXTS) == ["pass"]
+    (result,) = verify(name + b": you have won\r\n" + whole, b"", OUR_TEXTS)
+    assert result.result == "policy" and "that is not signed" in result.reason
+
+
 def test_text_behind_what_is_signed_is_no_pass() -> None:
     body = b"signed\r\n"
     whole = by_hand(b"From: a@a.test\r\n\r\n", body, f"l={len(body)}")
@@ -232,6 +240,13 @@ def test_a_short_key_proves_nothing() -> None:
     key = rsa.RSAPublicNumbers(65537, 2**767 + 1).public_key()
     octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(KeyFault, match="768 bits"):
+        parse_key("p=" + base64.b64encode(octets).decode())
+
+
+def test_a_key_that_makes_verifying_dear() -> None:
+    key = rsa.RSAPublicNumbers(2**2047 + 1, 2**3071 + 1).public_key()
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(KeyFault, match="exponent"):
         parse_key("p=" + base64.b64encode(octets).decode())
 
 

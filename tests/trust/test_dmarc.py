@@ -91,6 +91,14 @@ def test_trouble_in_the_dns() -> None:
     assert judge("example.com", RELAXED, spf="example.com", dkim="x.test", result="pass").result == "pass"
 
 
+def test_a_name_that_nobody_answers_for_is_not_rid_of_the_policy() -> None:
+    texts = {**RELAXED, "_dmarc.lame.example.com": FAILURE}
+    found = judge("lame.example.com", texts, dkim="evil.test")
+    assert (found.result, found.policy) == ("temperror", "reject")
+    assert judge("lame.example.com", texts, dkim="lame.example.com").policy == "none"
+    assert judge("example.com", {**RELAXED, "_dmarc.com": FAILURE}, dkim="evil.test").policy == "reject"
+
+
 # The walk up the tree
 
 
@@ -133,6 +141,15 @@ def test_a_registry_joins_nobody_together() -> None:
     assert (found.domain, found.organization) == ("", "example.co.uk")
 
 
+def test_a_public_suffix_has_a_policy_for_itself_alone() -> None:
+    texts = {"_dmarc.gov.uk": ["v=DMARC1; p=reject"], "_dmarc.some.gov.uk": ["v=DMARC1; p=none"]}
+    assert judge("gov.uk", texts).policy == "reject"
+    assert judge("gov.uk", texts, dkim="gov.uk").result == "pass"
+    assert judge("gov.uk", texts, dkim="some.gov.uk").result == "fail"
+    assert judge("some.gov.uk", texts, dkim="gov.uk").result == "fail"
+    assert judge("other.gov.uk", texts, dkim="gov.uk").result == "none"
+
+
 def test_two_records_are_none() -> None:
     assert find("example.com", {"_dmarc.example.com": ["v=DMARC1; p=reject"] * 2})[0].record is None
 
@@ -150,6 +167,8 @@ def test_two_records_are_none() -> None:
         ("v=DMARC1; p=reject; sp=odd; adkim=x", "reject"),
         ("v=DMARC1; p=reject; p=none", None),
         ("v=DMARC1; p=odd", None),
+        ("v=DMARC1; p=reject;;", "reject"),
+        ("v=DMARC1; p=reject; ; rua=mailto:a@b.test; sp", "reject"),
     ],
 )
 def test_records(text: str, policy: str | None) -> None:
@@ -162,9 +181,13 @@ def test_other_texts_are_no_records() -> None:
 
 
 def test_who_wants_reports() -> None:
-    record = parse_record("v=DMARC1; p=none; rua=mailto:a@b.test!10m, mailto:c@d.test,https://x.test/")
+    wanted = "rua=mailto:a@b.test!10m, mailto:c%2Bx@d.test?x,https://x.test/"
+    record = parse_record(f"v=DMARC1; p=none; fo=1:d; pct=70; {wanted}")
     assert record is not None
-    assert record.reports == (ReportAddress("a@b.test", 10 * 2**20), ReportAddress("c@d.test"))
+    assert record.reports == (ReportAddress("a@b.test", 10 * 2**20), ReportAddress("c+x@d.test"))
+    assert (record.percent, record.failures) == (70, "1:d")
+    odd = parse_record("v=DMARC1; p=none; fo=x; pct=101")
+    assert odd is not None and (odd.percent, odd.failures) == (100, "0")
 
 
 @given(st.text(max_size=100))
@@ -185,6 +208,8 @@ def test_any_text_is_a_record_or_nothing(text: str) -> None:
         (b"From: A <a@b.test>, C <c@b.test>\r\n", "b.test"),
         ("From: a@bücher.test\r\n".encode(), "xn--bcher-kva.test"),
         (b"from\t: a@b.test\r\n", "b.test"),
+        (b"From: you@bank.test <a@b.test>, (@x) c@b.test\r\n", "b.test"),
+        (b'From: "you@bank.test"@b.test\r\n', "b.test"),
     ],
 )
 def test_authors(header: bytes, domain: str) -> None:
@@ -202,6 +227,9 @@ def test_authors(header: bytes, domain: str) -> None:
         b"From: a@b.test, you@bank.test\r\n",
         b"From: friends: a@b.test;\r\n",
         b"From: undisclosed:;\r\n",
+        b"From: you@bank.test@b.test\r\n",
+        b"From: <you@bank.test@b.test>\r\n",
+        b"From: <a@b.test>you@bank.test\r\n",
         b"From: <@c.test:a@b.test>\r\n",
         b"From: a@[192.0.2.1]\r\n",
         b"From: a@\xff.test\r\n",

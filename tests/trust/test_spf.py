@@ -186,3 +186,25 @@ def test_any_sender_has_a_result(sender: str, text: str) -> None:
     assert (
         judge({"a.test": ["v=spf1 exists:%{l}.%{o} " + text]}, sender=sender + "@a.test")[0].result in RESULTS
     )
+
+
+def test_who_points_at_anothers_record_does_not_become_him() -> None:
+    texts = {"evil.test": ["v=spf1 redirect=bank.test"], "bank.test": ["v=spf1 ip4:192.0.2.3 -all"]}
+    found, _ = judge(texts, sender="x@evil.test")
+    assert (found.result, found.domain) == ("pass", "evil.test")
+
+
+def test_no_record_is_too_long_to_be_read_with_each_mail() -> None:
+    long = "v=spf1 " + "ip4:10.0.0.0/8 " * 1000 + "-all"
+    found, _ = judge({"email.example.com": [long]})
+    assert found.result == "permerror" and "longer than 8192 characters" in found.problem
+
+
+def test_a_name_with_a_thousand_addresses() -> None:
+    many = {"email.example.com": [f"10.0.{number // 250}.{number % 250}" for number in range(1000)]}
+    assert (
+        judge({"email.example.com": ["v=spf1 a -all"]}, hosts=many, address="10.0.0.99")[0].result == "pass"
+    )
+    assert (
+        judge({"email.example.com": ["v=spf1 a -all"]}, hosts=many, address="10.0.0.100")[0].result == "fail"
+    )

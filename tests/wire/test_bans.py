@@ -21,7 +21,7 @@ from twisted_mta.journey.log import NAMESPACE, LogReader
 from twisted_mta.service.log_lines import line_of
 from twisted_mta.wire import ban_store, bans
 from twisted_mta.wire.ban_store import BanDatabase, BanStore
-from twisted_mta.wire.bans import BanLimits, Bans, by_hand
+from twisted_mta.wire.bans import Ban, BanLimits, Bans, by_hand
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOUR, DAY = 3600.0, 86400.0
@@ -148,6 +148,14 @@ def test_the_local_part_is_a_login_too(house):
     assert house.bans.locked("alice", "8.8.8.8") and not house.bans.locked("alice", "192.0.2.1")
 
 
+def test_who_logs_in_by_another_name_is_at_home_under_it(house):
+    """LDAP's accounts have logins of any kind."""
+    house.bans.succeeded("192.0.2.1", "alice@a.test", "Al1")
+    guess_from_everywhere(house, "al1")
+    assert house.bans.locked("al1", "8.8.8.8") and not house.bans.locked("al1", "192.0.2.1")
+    assert not house.bans._is_home("", "192.0.2.1")  # nameless failures count as a whole
+
+
 def test_nobody_can_be_locked_out_for_ever(house):
     """However hard somebody tries: a lock ends, and the owner's next attempt from anywhere is heard."""
     open_for = 0
@@ -181,6 +189,24 @@ def test_logging_in_does_not_pay_for_guesses_at_others(house):
 def test_no_login_at_all_locks_nothing(house):
     guess_from_everywhere(house, "")
     assert not house.bans.locked("", "8.8.8.8")
+
+
+def test_bans_by_hand_outlast_any_number_of_others(tmp_path, house, monkeypatch):
+    monkeypatch.setattr(bans, "MOST_BANS", 10)
+    monkeypatch.setattr(ban_store, "MOST_BANS", 10)
+    house.bans.put(by_hand("198.51.100.0/24", house.clock.seconds(), math.inf, "a guesser"))
+    for number in range(30):
+        house.clock.advance(1)
+        house.fail(f"2001:db8:{number:x}::1", 10)
+    assert house.bans.banned("198.51.100.7") and len(house.bans.all()) == 10
+    database = BanDatabase(tmp_path / "bans.sqlite")
+    by_hand_first = by_hand("198.51.100.0/24", 0.0, math.inf, "a guesser")
+    database.write(
+        [by_hand_first, *(Ban("range", f"10.0.{n}.0/24", n + 1.0, n + 2.0, 1, "") for n in range(20))], []
+    )
+    kept = database.bans()
+    database.close()
+    assert by_hand_first in kept and len(kept) == 10
 
 
 def test_memory_is_bounded(house, monkeypatch):
@@ -267,7 +293,7 @@ def test_a_damaged_file_is_put_aside(tmp_path, monkeypatch):
     house = Kept(path, monkeypatch).start()
     house.fail("198.51.100.1", 10)
     house.stop()
-    assert (tmp_path / "bans.damaged").read_bytes().startswith(b"no database")
+    assert (tmp_path / "bans.sqlite.damaged").read_bytes().startswith(b"no database")
     assert Kept(path, monkeypatch).start().bans.banned("198.51.100.1")
 
 

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from twisted_mta.message.status import MailError
-from twisted_mta.wire.connection import CLOSING_LIMIT, PARTING_LIMIT, Connection
+from twisted_mta.wire.connection import AT_A_STRETCH, CLOSING_LIMIT, PARTING_LIMIT, Connection
 from twisted_mta.wire.listener import (
     COMPLAINT_INTERVAL,
     END_LIMIT,
@@ -342,3 +342,48 @@ def test_clients_sent_away_are_told_of_once_a_minute():
         house.clock.advance(COMPLAINT_INTERVAL)
         house.enter("192.0.2.2")
     assert [event["host"] for event in logged] == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_a_long_burst_lets_others_have_their_turn_and_waits_for_its_peer(house):
+    session, transport = house.enter()
+    transport.clear()
+    slow, quick = AT_A_STRETCH * 0.75, session.handle
+
+    async def handle(event):
+        house.clock.rightNow += slow
+        await quick(event)
+
+    session.handle = handle
+    other, its_transport = house.enter("192.0.2.2")
+    its_transport.clear()
+    session.dataReceived(b"a b c d e f ")
+    assert transport.say() == b"a b "
+    other.dataReceived(b"x ")
+    assert its_transport.say() == b"x "  # in between
+    transport.producer.pauseProducing()  # the peer does not take the answers
+    for _ in range(5):
+        house.clock.advance(0)
+    assert transport.say() == b"c d "
+    transport.producer.resumeProducing()
+    for _ in range(5):
+        house.clock.advance(0)
+    assert transport.say() == b"e f "
+    session.dataReceived(b"g ")
+    assert transport.say() == b"g "
+
+
+def test_an_engine_that_answers_much_by_itself_lets_others_have_their_turn(house):
+    session, transport = house.enter()
+    transport.clear()
+    engine, answers = session.engine, [b"3 ", b"2 ", b"1 "]
+
+    def next_event():
+        house.clock.rightNow += AT_A_STRETCH * 1.5
+        engine.output += answers.pop() if answers else b""
+        engine.behind = bool(answers)
+
+    engine.next_event = next_event
+    session.dataReceived(b"x")
+    assert transport.say() == b"1 "
+    house.clock.advance(0)
+    assert transport.say() == b"2 3 "

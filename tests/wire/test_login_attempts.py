@@ -73,8 +73,8 @@ class Bans:
     def failed(self, service, peer, login):
         self.told.append((service, peer, login))
 
-    def succeeded(self, peer, account):
-        self.told.append((peer, account))
+    def succeeded(self, peer, account, login=""):
+        self.told.append((peer, account, login))
 
 
 class Attempts:
@@ -246,7 +246,7 @@ def test_failures_and_successes_are_told():
     attempts = Attempts(means=LoginMeans(bans=bans))
     attempts.check("alice", "wrong")
     attempts.check("alice", "secret")
-    assert bans.told == [("pop3", "192.0.2.1", "alice"), ("192.0.2.1", "alice@a.test")]
+    assert bans.told == [("pop3", "192.0.2.1", "alice"), ("192.0.2.1", "alice@a.test", "alice")]
 
 
 @pytest.mark.parametrize("locked", ["alice", "alice@a.test"])

@@ -85,7 +85,7 @@ class AddressAdministration:
 
     def list_of(self, text: str) -> MailingList:
         """The list with that address."""
-        key = _parse(text).key
+        key = read_address(text).key
         for found in self._rows.lists():
             if found.address.key == key:
                 return found
@@ -123,7 +123,7 @@ class AddressAdministration:
         """None of them gets what is posted from now on."""
         with self._database.transaction():
             found = self.list_of(text)
-            for member in map(_parse, members):
+            for member in map(read_address, members):
                 if not self._rows.remove_member(found.address.key, member):
                     raise DirectoryError(f"{member} is not a member of {found.address}; see: list show")
             return self.list_of(text)
@@ -175,7 +175,7 @@ class AddressAdministration:
 
     def _known(self, text: str, book: AddressBook) -> Address:
         """An address that mail can be sent to, as far as can be known here."""
-        address = _parse(text)
+        address = read_address(text)
         if address.domain not in self._domains:
             return address
         if book.resolve(address) is None:
@@ -183,7 +183,7 @@ class AddressAdministration:
         return Address(address.local.lower(), address.domain)
 
     def _list_address(self, text: str) -> Address:
-        address = _parse(text)
+        address = read_address(text)
         address = Address(address.local.lower(), self._domain(address.domain))
         if not _LIST_LOCAL.match(address.local):
             raise DirectoryError(
@@ -219,12 +219,13 @@ def refuse_circles(book: AddressBook, starts: Iterable[str | Address], domains: 
     DirectoryError, which tells the way it would go."""
     for start in starts:
         if isinstance(start, str) and not start.startswith("@"):
-            start = _parse(start)
+            start = read_address(start)
         if circle := book.circle(start, domains):
             raise DirectoryError(f"mail would go round: {' → '.join(circle)}")
 
 
-def _parse(text: str) -> Address:
+def read_address(text: str) -> Address:
+    """What somebody has typed. Raises DirectoryError."""
     try:
         return Address.parse(text)
     except MailError as error:

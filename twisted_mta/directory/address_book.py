@@ -94,8 +94,7 @@ class AddressBook:
 
     def _role(self, address: Address) -> Resolution | None:
         """Somebody reads the mail to those names that others rely on (RFC 5321 §4.5.1, RFC 2142 §4, §5)."""
-        local = address.local.lower()
-        heads = {local, *(local[:place] for place in self.places(local))}
+        heads = self._heads(address)
         if POSTMASTER in heads:
             return self._postmaster(address)
         if heads & ROLES:
@@ -108,11 +107,33 @@ class AddressBook:
         chosen = self.postmaster
         if chosen is not None:
             domain = self.domain_aliases.get(chosen.domain, chosen.domain)
-            if Address(chosen.local, domain).key != address.key:
+            if Address(chosen.local, domain).key != address.key and self._reaches_somebody(chosen, address):
                 return Resolution(aliases=(chosen,))
         of_domain = (name for name in self.accounts if name.endswith(f"@{address.domain}"))
         first = next(of_domain, None) or next(iter(self.accounts), None)
         return Resolution(account=first) if first else None
+
+    def _heads(self, address: Address) -> set[str]:
+        """The local part, in lower case, with its detail and without."""
+        local = address.local.lower()
+        return {local, *(local[:place] for place in self.places(local))}
+
+    def _reaches_somebody(self, chosen: Address, role: Address) -> bool:
+        """Whether mail for `chosen` has an end other than the names that are postmaster's in this domain."""
+        ahead, seen = [chosen], {chosen.key}
+        while ahead:
+            address = ahead.pop()
+            found = self.named(address)
+            if found is None:
+                address = self.canonical(address)
+                if address.domain == role.domain and self._heads(address) & {POSTMASTER, *ROLES}:
+                    continue
+                found = self._exactly(f"@{address.domain}")
+            if found is None or not found.aliases:
+                return True
+            ahead += [target for target in found.aliases if target.key not in seen]
+            seen.update(target.key for target in found.aliases)
+        return False
 
     def owns(self, account: str, address: Address, domains: Collection[str]) -> bool:
         """See `IDirectory.owns`; `domains` are the local ones. Aliases of aliases count, lists do not."""

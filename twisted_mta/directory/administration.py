@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
-from twisted_mta.directory.address_administration import book_of, refuse_circles
+from twisted_mta.directory.address_administration import book_of, read_address, refuse_circles
 from twisted_mta.directory.address_book import SEPARATORS
 from twisted_mta.directory.app_passwords import MOST, SERVICES, AppPassword, generate, hash_of
 from twisted_mta.directory.database import DirectoryDatabase
@@ -22,7 +22,6 @@ from twisted_mta.directory.passwords import BadPassword, hash_password, prepare
 from twisted_mta.directory.scram_keys import SECRET, derive
 from twisted_mta.message.address import Address
 from twisted_mta.message.mailing_list import ROLES
-from twisted_mta.message.status import MailError
 
 ACCOUNT_LOCAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'=-]*\Z")
 
@@ -222,7 +221,7 @@ class Administration:
                 raise DirectoryError(f"{name} belongs to the list {each.address}; see: list list")
 
     def _local_address(self, text: str) -> Address:
-        address = self._parse(text)
+        address = read_address(text)
         if address.domain not in self._domains:
             raise DirectoryError(
                 f"{address.domain} is not a domain of this server: add it to `domains` in the configuration, "
@@ -232,22 +231,13 @@ class Administration:
 
     def _target(self, text: str) -> str:
         """As it is to be written in an envelope: the case of a stranger's local part is the stranger's."""
-        address = self._parse(text)
+        address = read_address(text)
         if address.domain in self._domains:
             address = Address(address.local.lower(), address.domain)
         return str(address)
 
-    @staticmethod
-    def _parse(text: str) -> Address:
-        try:
-            return Address.parse(text)
-        except MailError as error:
-            raise DirectoryError(
-                f"{text!r} is not an address such as user@example.org ({error.text})"
-            ) from error
-
     def _key(self, text: str) -> str:
-        return self._parse(text).key
+        return read_address(text).key
 
     def _require_account(self, name: str) -> None:
         if not self.is_account(name):

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from twisted_mta.database import Database, Migrations
 from twisted_mta.directory import address_rows
 from twisted_mta.directory.app_passwords import AppPassword
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.protocol.sasl.scram import Keys
 
 # Only ever appended to: entry N brings a database of version N to N + 1.
-MIGRATIONS: Sequence[Sequence[str]] = (
+MIGRATIONS: Migrations = (
     (
         "CREATE TABLE account"
         " (number INTEGER PRIMARY KEY, address TEXT NOT NULL UNIQUE, password TEXT NOT NULL)",
@@ -44,10 +45,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
 # Address, app password or "", mechanism, and the parts of Keys; there are many, and few are ever looked at.
 ScramRow = tuple[str, str, str, bytes, int, bytes, bytes]
 
-BUSY = 5.0  # seconds to wait for another process that is writing
 
-
-class DirectoryDatabase:
+class DirectoryDatabase(Database):
     """A connection. `path` is created, with its tables, when it is not there.
 
     Raises DirectoryError when the file is no such database or was made by a newer version.
@@ -57,23 +56,10 @@ class DirectoryDatabase:
         self.path = path
         try:
             # Reads and `data_version` come from different threads of one owner, never at the same time.
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY, isolation_level=None, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            super().__init__(path, MIGRATIONS, synchronous="FULL")
             self.addresses = address_rows.AddressRows(self._connection)
         except sqlite3.Error as error:
             raise DirectoryError(f"cannot open the directory {path}: {error}") from error
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def data_version(self) -> int:
-        """A number that changes when another connection has changed the database (a few microseconds)."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def accounts(self) -> list[tuple[str, str]]:
         """(address, password hash) of every account, oldest first."""
@@ -196,32 +182,7 @@ class DirectoryDatabase:
     def transaction(self) -> Iterator[None]:
         """Everything inside happens or nothing does, and no other process writes meanwhile."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with super().transaction():
                 yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise DirectoryError(f"cannot write the directory {self.path}: {error}") from error
-
-    def _migrate(self) -> None:
-        version = self._schema_version()
-        if version > len(MIGRATIONS):
-            raise DirectoryError(
-                f"{self.path} was made by a newer version of twisted_mta "
-                f"(schema {version}, this one knows {len(MIGRATIONS)}): run that version"
-            )
-        if version == len(MIGRATIONS):
-            return
-        with self.transaction():
-            for number in range(
-                self._schema_version(), len(MIGRATIONS)
-            ):  # another process may have been first
-                for statement in MIGRATIONS[number]:
-                    self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    def _schema_version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

@@ -10,11 +10,12 @@ seconds at most (`synchronous = NORMAL`): this is a record of the mail, not the 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from twisted_mta.database import Database
 
 # One entry a version, never changed once released: add another.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -46,10 +47,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _MOST_ROWS = 64  # in one INSERT: a call into SQLite gives up the interpreter, and getting it back costs more
 
 
-class JourneyTooNew(Exception):
-    """The journey was written by a later version of this program."""
-
-
 class Event(NamedTuple):
     """A row of `event`. `facts` is JSON."""
 
@@ -60,52 +57,22 @@ class Event(NamedTuple):
     facts: str
 
 
-class JourneyDatabase:
+class JourneyDatabase(Database):
     """One open connection. Every method raises sqlite3.Error when the disk or the file is at fault."""
 
     def __init__(self, path: Path) -> None:
-        """Opens, and creates or migrates. Raises sqlite3.Error or JourneyTooNew."""
-        self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-        self._execute = self._connection.execute
-        try:
-            for pragma in (
-                "journal_mode = WAL",
-                "synchronous = NORMAL",
+        """Opens, and creates or migrates. Raises sqlite3.Error or SchemaTooNew."""
+        super().__init__(
+            path,
+            MIGRATIONS,
+            pragmas=(
                 "secure_delete = OFF",
                 "wal_autocheckpoint = 4000",  # pages
                 "journal_size_limit = 67108864",  # octets
                 "auto_vacuum = NONE",  # what is pruned makes room for what comes
-            ):
-                self._execute(f"PRAGMA {pragma}").fetchall()
-            self._migrate()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        """Close."""
-        self._connection.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
-
-    def _migrate(self) -> None:
-        version = self._execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise JourneyTooNew(f"{version} is later than {len(MIGRATIONS)}, which this release knows")
-        if version < len(MIGRATIONS):
-            with self._transaction():
-                for statement in chain.from_iterable(MIGRATIONS[version:]):
-                    self._execute(statement)
-                self._execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+                "temp_store = MEMORY",  # a batch would make files, to be able to take back half a statement
+            ),
+        )
 
     def last(self) -> int:
         """The greatest event number, 0 when there is none."""
@@ -120,7 +87,7 @@ class JourneyDatabase:
     ) -> None:
         """Record all of these in one transaction: events, their handles, and requests to be tracked (event,
         envid, certifier, message)."""
-        with self._transaction():
+        with self.transaction():
             self._insert("event", events)
             self._insert("handle", list(dict.fromkeys(handles)))
             self._insert("tracked", tracked)
@@ -142,7 +109,7 @@ class JourneyDatabase:
         old = [number for number, time in oldest if time < before]
         beyond = "SELECT number FROM event WHERE stage = 'refused' ORDER BY number DESC LIMIT ? OFFSET ?"
         many = [number for (number,) in self._execute(beyond, (limit, refusals))]
-        with self._transaction():
+        with self.transaction():
             for table, column in (("handle", "event"), ("tracked", "event"), ("event", "number")):
                 statement = f"DELETE FROM {table} WHERE {column} = ?"
                 self._connection.executemany(statement, [(number,) for number in {*old, *many}])

@@ -43,7 +43,12 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "answered": ("answered for {account}, who is away", ": to {to}", " in {child}"),
     "notified": ("the rules of {account} tell", " {members}", " in {child}"),
     "sieve-failed": ("the rules of {account} could not be followed", ": {reason}"),
-    "delivered": ("delivered to {to}", ": mailbox {mailbox}", " of {account}"),
+    "put-by": ("put by for {account}", " in the mailbox {mailbox}", "; refused because: {reason}"),
+    "junk-learned": ("{account} has taught", " that {messages} messages are {kind}"),
+    "judged": ("looked into: {findings}", "; junk: {junk}"),
+    "dmarc-report": ("a report on mail in the name of {domain}", " for {to}"),
+    "dmarc-reported": ("a report by {by}", " on {messages} messages in the name of {domain}"),
+    "delivered": ("delivered to {to}", ": mailbox {mailbox}", " of {account}", "; junk: {junk}"),
     "kept": ("its sender {account} has it", " in the mailbox {mailbox}"),
     "relayed": (
         "passed on for {to}",
@@ -92,7 +97,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "failed": (
         "failed for {to}",
         ", {status}",
-        "; its sender does not want to know",
+        "; its sender is not told",
         "; reason: {reason}",
     ),
     "double-bounce": ("failed for {to}", ", {status}", "; there is nobody to tell", "; reason: {reason}"),

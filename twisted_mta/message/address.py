@@ -13,6 +13,7 @@ import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -88,10 +89,15 @@ class Address:
 
     def __str__(self) -> str:
         """As it stands in a path, quoted where it must be (RFC 5321 §4.1.2)."""
-        if _UTF8_DOT_STRING.match(self.local):
-            return f"{self.local}@{self.domain}"
-        quoted = re.sub(r'(["\\])', r"\\\1", self.local)
-        return f'"{quoted}"@{self.domain}'
+        return f"{_written(self.local)}@{self.domain}"
+
+
+@lru_cache(4096)
+def _written(local: str) -> str:
+    if _UTF8_DOT_STRING.match(local):
+        return local
+    quoted = re.sub(r'(["\\])', r"\\\1", local)
+    return f'"{quoted}"'
 
 
 def _is_utf8_local(text: str) -> bool:
@@ -99,6 +105,7 @@ def _is_utf8_local(text: str) -> bool:
     return bool(_UTF8_DOT_STRING.match(text)) and text.isprintable()
 
 
+@lru_cache(4096)
 def a_labels(domain: str) -> str:
     """An internationalised domain name as it stands in the DNS (RFC 5891). Raises MailError (553 5.1.2)."""
     try:

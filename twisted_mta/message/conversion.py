@@ -7,7 +7,7 @@ characters.
 
 What must not be changed is refused: what is inside of a signed or encrypted multipart (RFC 1847), header
 fields with raw 8-bit octets, and what the limits of the scan leave unread. A DKIM signature of the body
-does not survive; there is no other way.
+does not survive; whoever can make a new one has to.
 
 Left out on purpose: changing header fields into encoded-words, since what the writer meant cannot be known.
 """

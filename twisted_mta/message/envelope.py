@@ -31,7 +31,8 @@ class DeliverBy:
 class MailParameters:
     """What MAIL asks for. `body` is what the sender declared. `ret` and `envid` (decoded: printable ASCII)
     are DSN's, "" when not given. `priority` is -9 to 9. `hold_until`: seconds since the epoch, 0 for at once.
-    `tracking`: the certifier of MTRK (base64 of a hash), "" when not given."""
+    `tracking`: the certifier of MTRK (base64 of a hash), "" when not given. `junk` is our own word: why the
+    message belongs into the mailbox for junk, "" when it does not."""
 
     body: BodyType = "7BIT"
     smtputf8: bool = False
@@ -42,6 +43,7 @@ class MailParameters:
     hold_until: float = 0.0
     deliver_by: DeliverBy | None = None
     tracking: str = ""
+    junk: str = ""
 
 
 NO_PARAMETERS = MailParameters()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+AT_A_TIME = 20  # commands that an engine answers by itself, at most, before others have their turn
+
 _END_OF_DATA = b"\r\n.\r\n"
 
 

@@ -286,6 +286,19 @@ class QueueDatabase:
         rows = self._execute(f"SELECT number FROM message WHERE number IN ({among})", padded)
         return {number for (number,) in rows.fetchall()}
 
+    def has_envelope(self, envid: str) -> bool:
+        """Whether a message with this envelope id is in the queue. Looks at all that have parameters."""
+        statement = "SELECT EXISTS (SELECT * FROM parameters WHERE envid = ?)"
+        return bool(self._execute(statement, (envid,)).fetchone()[0])
+
+    def has_recipient(self, account: str, orcpt: str) -> bool:
+        """Whether a message that this account submitted has a recipient with that ORCPT."""
+        statement = (
+            "SELECT EXISTS (SELECT * FROM recipient r JOIN parameters p ON p.message = r.message "
+            "WHERE r.orcpt = ? AND p.account = ?)"
+        )
+        return bool(self._execute(statement, (orcpt, account)).fetchone()[0])
+
     def highest(self) -> tuple[int, int]:
         """The greatest message number and the greatest recipient number in the queue; 0 when empty."""
         message, recipient = (

@@ -112,6 +112,17 @@ class Draft:
         if self._pending > (self._intake.threshold if self._file is None else _PIECE):
             await self._in_thread(self._spill)
 
+    async def content(self) -> Content:
+        """What has been written so far; its file, if it has one, is there until commit or abort. Raises
+        MailError (452 or 451)."""
+        if self._refused is not None:
+            raise self._refused
+        if self._file is not None:
+            await self._in_thread(self._spill)
+            return Content(b"", path=self._file.path)
+        self._pieces = [b"".join(self._pieces)]
+        return Content(b"", self._pieces[0])
+
     async def commit(self, envelope: Envelope, head: bytes = b"") -> None:
         """Put it into the queue; returns once it is on disk. Raises MailError (451 or 452)."""
         if self._refused is not None:

@@ -182,6 +182,14 @@ class MailQueue:
             account=stored.account,
         )
 
+    async def has_envelope(self, envid: str) -> bool:
+        """See QueueDatabase.has_envelope."""
+        return await self._writer.run(lambda database: database.has_envelope(envid))
+
+    async def has_recipient(self, account: str, orcpt: str) -> bool:
+        """See QueueDatabase.has_recipient."""
+        return await self._writer.run(lambda database: database.has_recipient(account, orcpt))
+
     async def hold(self, number: int, reason: str) -> None:
         """No more attempts to deliver this message, until somebody looks at it."""
         await self._writer.run(lambda database: database.hold(number, reason))

@@ -15,7 +15,7 @@ from twisted_mta.queue.records import NewMessage, StoredMessage, StoredRecipient
 MESSAGE = "number, reverse_path, body_type, arrived, size, checksum, head, body"
 PARAMETERS = (
     "message, account, smtputf8, ret, envid, require_tls, priority, hold_until, deliver_by, by_notify, "
-    "by_trace, tracking"
+    "by_trace, tracking, junk"
 )
 RECIPIENT = (
     "number, message, forward_path, original_path, domain, state, next_attempt, attempts, last_attempt, "
@@ -28,11 +28,12 @@ NEW_RECIPIENT_VALUES = "'waiting', 0, '', '', ''"
 STORED_MESSAGE = (
     "m.number, m.reverse_path, m.arrived, m.size, m.checksum, m.body_type, p.account, p.smtputf8, p.ret, "
     "p.envid, p.require_tls, p.priority, p.hold_until, p.deliver_by, p.by_notify, p.by_trace, p.tracking, "
+    "p.junk, "
     "m.head, m.body"
 )
 STORED_MESSAGE_FROM = "message m LEFT JOIN parameters p ON p.message = m.number"
 
-_NOTHING = ("", False, "", "", False, 0, 0.0, None, False, False, "")
+_NOTHING = ("", False, "", "", False, 0, 0.0, None, False, False, "", "")
 
 
 def message_row(new: NewMessage) -> tuple[Any, ...]:
@@ -65,6 +66,7 @@ def parameters_row(message: int, account: str, given: MailParameters) -> tuple[A
         by is not None and by.notify,
         by is not None and by.trace,
         given.tracking,
+        given.junk,
     )
     return None if row == _NOTHING else (message, *row)
 
@@ -89,10 +91,10 @@ def stored_message(row: tuple[Any, ...]) -> StoredMessage:
     number, reverse_path, arrived, size, checksum, body_type, account, *rest, head, body = row
     parameters = MailParameters(body=body_type)
     if account is not None:
-        utf8, ret, envid, tls, priority, hold_until, by, by_notify, by_trace, tracking = rest
+        utf8, ret, envid, tls, priority, hold_until, by, by_notify, by_trace, tracking, junk = rest
         deliver_by = None if by is None else DeliverBy(by, bool(by_notify), bool(by_trace))
         parameters = MailParameters(
-            body_type, bool(utf8), ret, envid, bool(tls), priority, hold_until, deliver_by, tracking
+            body_type, bool(utf8), ret, envid, bool(tls), priority, hold_until, deliver_by, tracking, junk
         )
     return StoredMessage(number, reverse_path, arrived, size, checksum, head, body, parameters, account or "")
 

@@ -77,6 +77,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "WHERE state = 'waiting' AND passed_over = 1",
         "ALTER TABLE intervention ADD COLUMN recipient TEXT NOT NULL DEFAULT ''",  # '': the whole message
     ),
+    # Why it belongs into the mailbox for junk; '': it does not.
+    ("ALTER TABLE parameters ADD COLUMN junk TEXT NOT NULL DEFAULT ''",),
 )
 
 

@@ -18,9 +18,9 @@ from twisted_mta.service.config import Config
 Commands = argparse._SubParsersAction  # made by `add_subparsers`
 
 
-def add_commands(groups: Commands[argparse.ArgumentParser]) -> None:
-    """Add the groups `domain` and `list`."""
-    domain = groups.add_parser("domain", help="domains of this server").add_subparsers(required=True)
+def add_domain_commands(parser: argparse.ArgumentParser) -> None:
+    """Fill the parser of `mta domain`."""
+    domain = parser.add_subparsers(required=True)
     alias = domain.add_parser("alias", help="domains that stand for others").add_subparsers(required=True)
     _command(alias, "list", domain_alias_list, "every domain that stands for another", "--json")
     added = _command(alias, "add", domain_alias_add, "all of DOMAIN stands for TARGET")
@@ -30,7 +30,10 @@ def add_commands(groups: Commands[argparse.ArgumentParser]) -> None:
         "domain"
     )
 
-    lists = groups.add_parser("list", help="small mailing lists").add_subparsers(required=True)
+
+def add_list_commands(parser: argparse.ArgumentParser) -> None:
+    """Fill the parser of `mta list`."""
+    lists = parser.add_subparsers(required=True)
     _command(lists, "list", list_list, "every list", "--json")
     _command(lists, "show", list_show, "a list with its members", "--json").add_argument("address")
     made = _command(lists, "add", list_add, "a new list")

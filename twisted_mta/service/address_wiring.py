@@ -13,11 +13,12 @@ from twisted.internet.threads import deferToThreadPool
 from twisted_mta.directory.address_administration import AddressAdministration
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.directory import Directory
-from twisted_mta.interfaces import IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
+from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
+from twisted_mta.service.dkim_wiring import Signing
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.lists import MailingLists
 from twisted_mta.transfer.mda.quota_warnings import QuotaWarnings
@@ -40,7 +41,8 @@ def build_forwarding(
     config: Config,
     *,
     directory: Directory,
-    intake: IIntake,
+    queue: MailQueue,
+    signing: Signing,
     store: MessageStore,
     journey: Journey,
     reactor: Any,
@@ -63,7 +65,9 @@ def build_forwarding(
         )
 
     lists = MailingLists(
-        intake,
+        signing.own,
+        posts=signing.posts,
+        in_queue=queue.has_envelope,
         directory=directory,
         leave=leave,
         key=keys[0],

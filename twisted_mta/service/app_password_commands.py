@@ -14,7 +14,7 @@ from twisted_mta.directory.app_passwords import SERVICES, AppPassword
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_wiring import administration
+from twisted_mta.service.directory_administration import administration
 
 
 def add_commands(account: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,19 +7,16 @@ import argparse
 import ipaddress
 import json
 import math
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 
-from twisted_mta.service import data_dir
+from twisted_mta.message.networks import LOOPBACK, NARROW, Network, address_of, range_of
+from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Duration
 from twisted_mta.service.refused import Refused
 from twisted_mta.wire.ban_store import DATABASE, BanDatabase
 from twisted_mta.wire.bans import Ban, Kind, by_hand
-from twisted_mta.wire.networks import LOOPBACK, NARROW, Network, address_of, range_of
 
 
 def add_commands(bans: argparse.ArgumentParser) -> None:
@@ -41,17 +38,8 @@ def add_commands(bans: argparse.ArgumentParser) -> None:
     lifted.set_defaults(command=lift)
 
 
-@contextmanager
-def _database(config: Config) -> Iterator[BanDatabase]:
-    data_dir.enter(Path(config.data_dir))
-    try:
-        database = BanDatabase(Path(config.data_dir) / DATABASE)
-        try:
-            yield database
-        finally:
-            database.close()
-    except sqlite3.Error as error:
-        raise Refused(f"{DATABASE} cannot be used: {error}") from error
+def _database(config: Config) -> AbstractContextManager[BanDatabase]:
+    return opened(config, BanDatabase, DATABASE)
 
 
 def list_bans(config: Config, options: argparse.Namespace) -> None:

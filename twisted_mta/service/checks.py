@@ -11,8 +11,11 @@ from cryptography import x509
 
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.service import filter_wiring
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.config import Config
+from twisted_mta.service.dkim_commands import unsigned
+from twisted_mta.service.dnsbl_check import dnsbl_findings
 from twisted_mta.service.login_wiring import client_authorities
 from twisted_mta.service.quantities import ListenAddress
 from twisted_mta.transfer.mta.tls.handshake import named
@@ -30,7 +33,11 @@ def findings(config: Config) -> list[str]:
         *_secrets(config),
         *_certificate(config),
         *_mta_sts(config),
+        *unsigned(config),
+        *dnsbl_findings(config),
         *_ports(config),
+        *filter_wiring.unprotected(config),
+        *filter_wiring.silent(config),
         *_people(config),
     ]
 
@@ -82,6 +89,7 @@ def _secrets(config: Config) -> list[str]:
     secrets = {"tls.private_key": config.tls.private_key, **config.relay.files()}
     secrets.pop("relay.tls.authorities", None)
     secrets["auth.oauth.client_secret_file"] = config.auth.oauth.client_secret_file
+    secrets["filters.hook.secret_file"] = config.filters.hook.secret_file
     return [
         f"{key}: everybody on this machine can read {path}; chmod 600 it"
         for key, path in secrets.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct, inspect
@@ -77,8 +77,10 @@ def _fields(table: type[Struct] | None) -> list[str]:
 def _table_at(root: type[Struct], path: str) -> type[Struct] | None:
     """The Struct a path leads to, None when it leads to something else."""
     table: Any = root
-    for key in filter(None, path.split(".")):
-        table = get_type_hints(table).get(key)
+    for key in filter(None, path.replace("[...]", "[]").split(".")):
+        name, inside, _ = key.partition("[")  # "milters[...]": one of a dict
+        table = get_type_hints(table).get(name)
+        table = (get_args(table) or (None,))[-1] if inside else table
         if not (isinstance(table, type) and issubclass(table, Struct)):
             return None
     return table  # type: ignore[no-any-return]

@@ -15,9 +15,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from twisted_mta.service.abuse_options import Abuse, check_abuse
 from twisted_mta.service.address_options import Addresses, Forwarding, check_forwarding
 from twisted_mta.service.auth_options import Auth, check_auth
 from twisted_mta.service.complaint import ConfigError, complaint
+from twisted_mta.service.dkim_options import Dkim, check_dkim
+from twisted_mta.service.dmarc_options import DmarcReports, check_dmarc_reports
+from twisted_mta.service.filter_options import Filters, check_filters
 from twisted_mta.service.ldap_options import Ldap, check_ldap
 from twisted_mta.service.mailbox_options import Pop3, Sieve
 from twisted_mta.service.proxy_options import Proxy, Smtp, check_proxy
@@ -34,6 +38,7 @@ from twisted_mta.service.quantities import (
 from twisted_mta.service.reception_options import Bans, Rates, Reception, check_bans
 from twisted_mta.service.relay_options import Login, MtaSts, Relay, TlsReports, check_relay
 from twisted_mta.service.submission_options import Submission, check_submission
+from twisted_mta.service.trust_options import Trust, check_trust
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -151,7 +156,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     relay: Relay = Relay()
     mta_sts: MtaSts = MtaSts()
     tls_reports: TlsReports = TlsReports()
+    dmarc_reports: DmarcReports = DmarcReports()
     dns: Dns = Dns()
+    dkim: Dkim = Dkim()
     queue: Queue = Queue()
     quota: Quota = Quota()
     addresses: Addresses = Addresses()
@@ -164,6 +171,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     bans: Bans = Bans()
     proxy: Proxy = Proxy()
     smtp: Smtp = Smtp()
+    trust: Trust = Trust()
+    filters: Filters = Filters()
+    abuse: Abuse = Abuse()
     submission: Submission = Submission()
     pop3: Pop3 = Pop3()
     sieve: Sieve = Sieve()
@@ -209,6 +219,8 @@ def _without_empty(table: dict[str, object]) -> dict[str, object]:
         ("relay", "proxy"),
         ("tls_reports", "contact"),
         ("tls_reports", "receive"),
+        ("dmarc_reports", "contact"),
+        ("dmarc_reports", "receive"),
         ("quota", "storage"),
         ("submission", "message_size"),
         ("forwarding", "srs_domain"),
@@ -232,6 +244,7 @@ def _absolute(config: Config, base: Path) -> Config:
         data_dir=resolve(config.data_dir),
         auth=config.auth.absolute(resolve),
         ldap=config.ldap.absolute(resolve),
+        filters=config.filters.absolute(resolve),
         tls=msgspec.structs.replace(
             tls, certificate=resolve(tls.certificate), private_key=resolve(tls.private_key)
         ),
@@ -274,6 +287,11 @@ def _tls(config: Config) -> None:
 def _logins(config: Config) -> None:
     check_auth(config.auth)
     check_bans(config.bans)
+    check_trust(config.trust)
+    check_filters(config.filters)
+    for key, path in config.filters.files().items():
+        _readable(key, path)
+    check_abuse(config.abuse)
     check_ldap(config.ldap, config.postmaster)
     for key, path in {**config.auth.files(), **config.ldap.files()}.items():
         _readable(key, path)
@@ -300,6 +318,7 @@ def _relay(config: Config) -> None:
     receive = config.tls_reports.receive
     if receive is not None and receive.address.domain not in config.domains:
         raise ConfigError(f"tls_reports.receive: {receive} is in none of `domains`")
+    check_dmarc_reports(config.dmarc_reports, config.domains)
 
 
 def _listen(config: Config) -> None:
@@ -324,6 +343,7 @@ def _queue(config: Config) -> None:
         raise ConfigError(
             "queue.lifetime: shorter than the first wait in queue.retry, so nothing is tried twice"
         )
+    check_dkim(config.dkim)
 
 
 def _directory(key: str, path: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_wiring import administration
+from twisted_mta.service.directory_administration import administration
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 

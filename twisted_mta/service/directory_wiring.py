@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.ldap.accounts import LdapAccounts, LdapSearches, resolution
 from twisted_mta.directory.ldap.client import LdapClient, LdapServer, LdapUnavailable
@@ -38,18 +36,9 @@ def build_directory(config: Config, *, reactor: Any) -> Directory:
     return LdapDirectory(path, config.domains, ldap=accounts, lifetime=lifetime, **options)
 
 
-def administration(config: Config, database: DirectoryDatabase) -> Administration:
-    """Accounts of LDAP may have quotas and app passwords, too. Raises ConfigError."""
-    return Administration(
-        database,
-        config.domains,
-        scram=config.auth.keeps_scram_keys,
-        separators="".join(config.addresses.separators),
-        elsewhere=_elsewhere(config) if config.ldap.uri else None,
-    )
+def ldap_accounts(config: Config) -> Callable[[str], bool]:
+    """Whether LDAP has an account of that name; the answer blocks and raises Refused. Raises ConfigError."""
 
-
-def _elsewhere(config: Config) -> Callable[[str], bool]:
     def is_account(name: str) -> bool:
         if Address.parse(name).domain not in config.domains:
             return False

@@ -2,20 +2,30 @@
 
 Twisted's own announcements (ports, factories) are left out, as the server says `ready` with what listens
 where; its warnings and errors stay. What an exception adds stands on indented lines below its event.
+
+What the journey tells is a line or more for each message. Those of a moment leave in one write: each write
+costs more than the command that it tells of, and lets another thread have the interpreter.
 """
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
+from collections import deque
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, LogLevel, eventAsText
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from twisted.python.logfile import LogFile
+from zope.interface import implementer
 
 from twisted_mta.journey import log as journey
+
+MOMENT = 0.02  # seconds that a line of the journey may wait for others
 
 _LEVELS = {
     LogLevel.info: "INFO",
@@ -23,7 +33,7 @@ _LEVELS = {
     LogLevel.error: "ERROR",
     LogLevel.critical: "CRITICAL",
 }
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), 127)}
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))}
 
 
 def line_of(event: LogEvent) -> str | None:
@@ -52,7 +62,46 @@ def _date(second: int) -> tuple[str, str]:
     return time.strftime("%Y-%m-%dT%H:%M:%S", now), time.strftime("%z", now)
 
 
-def observer(options: dict[str, Any]) -> ILogObserver | None:
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes lines to `file`: what the journey tells within a MOMENT, all else at once. The journey speaks in
+    the reactor's thread only, the others in any."""
+
+    def __init__(self, file: TextIO, reactor: IReactorTime) -> None:
+        self._file = file
+        self._reactor = reactor
+        self._waiting: deque[str] = deque()
+        self._due = False
+        atexit.register(self.flush)
+
+    def __call__(self, event: LogEvent) -> None:
+        """See ILogObserver."""
+        line = line_of(event)
+        if line is None:
+            return
+        self._waiting.append(line)
+        if event.get("log_namespace") != journey.NAMESPACE:
+            self.flush()
+        elif not self._due:
+            self._due = True
+            self._reactor.callLater(MOMENT, self._end_of_moment)
+
+    def _end_of_moment(self) -> None:
+        self._due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines = []
+        with suppress(IndexError):  # none is left; another thread may be writing, too
+            while True:
+                lines.append(self._waiting.popleft())
+        if lines:
+            self._file.write("".join(lines))
+            self._file.flush()
+
+
+def observer(options: dict[str, Any], reactor: Any) -> ILogObserver | None:
     """For twistd's options; None when they ask for another kind of log (syslog, an observer of their own)."""
     if options.get("logger") or options.get("syslog"):
         return None
@@ -61,4 +110,7 @@ def observer(options: dict[str, Any]) -> ILogObserver | None:
     file: TextIO = (
         sys.stdout if to_stdout else LogFile.fromFullPath(str(Path(name or "twistd.log").absolute()))
     )
-    return FileLogObserver(file, line_of)
+    found = LineObserver(file, reactor)
+    # twistd ends by the signal that stopped it, and nothing is done at the exit then.
+    reactor.addSystemEventTrigger("after", "shutdown", found.flush)
+    return found

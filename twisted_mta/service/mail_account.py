@@ -15,7 +15,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.service import data_dir, quota_commands
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_wiring import administration
+from twisted_mta.service.directory_administration import administration
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.errors import BadMailboxName, StoreError
 from twisted_mta.store.names import account_directory

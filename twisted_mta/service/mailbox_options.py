@@ -11,10 +11,11 @@ from twisted_mta.service.quantities import DurationOrNever
 
 class Pop3(Struct, frozen=True, forbid_unknown_fields=True):
     """`login_delay`: the time that has to lie between two logins of a user (RFC 2449 §6.5). `unique_ids`: the
-    form of what UIDL tells; "dovecot" is Dovecot's, for mail that was taken over from there."""
+    form of what UIDL tells: the name of the message's file, UIDVALIDITY and UID, or these as Dovecot writes
+    them, for mail that was taken over from there."""
 
     login_delay: DurationOrNever = DurationOrNever(0)
-    unique_ids: Literal["plain", "dovecot"] = "plain"
+    unique_ids: Literal["name", "plain", "dovecot"] = "name"
 
 
 class Sieve(Struct, frozen=True, forbid_unknown_fields=True):

@@ -262,6 +262,24 @@ class NextHop(_HostPort):
         return cls(f"{kind}:{hop}")
 
 
+class DaemonServer(_HostPort):
+    """Where a daemon listens: `host:port`, or the absolute path of a Unix socket; "" for nowhere."""
+
+    EXAMPLE = '"127.0.0.1:11333"'
+    NAMES = True
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        if value == "" or (isinstance(value, str) and value.startswith("/")):
+            return cls(value)
+        return super().read(value)
+
+    @property
+    def path(self) -> str:
+        """Of the Unix socket, or ""."""
+        return str(self) if self.startswith("/") else ""
+
+
 class IpAddress(str):
     """An IP address."""
 
@@ -313,6 +331,7 @@ KINDS = (
     ListenAddress,
     NextHop,
     Nameserver,
+    DaemonServer,
     IpAddress,
     TlsDemanded,
 )

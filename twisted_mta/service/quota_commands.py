@@ -11,7 +11,7 @@ from twisted_mta.directory.administration import RESOURCES
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_wiring import administration
+from twisted_mta.service.directory_administration import administration
 from twisted_mta.service.quantities import Size
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.quota import Limits, Usage, stored_usage

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted_mta.journey.bus import Journey
+from twisted_mta.message.networks import LOOPBACK, Network
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Frequency
@@ -16,11 +17,12 @@ from twisted_mta.wire.admission import Admission
 from twisted_mta.wire.ban_store import DATABASE, BanStore
 from twisted_mta.wire.bans import BanLimits, Bans
 from twisted_mta.wire.load import Load
-from twisted_mta.wire.networks import LOOPBACK, Network
 from twisted_mta.wire.rates import Rate, RateLimits, Rates
 
 WITH_LOGINS = frozenset(("submission", "submissions", "imap", "imaps", "pop3", "pop3s", "managesieve"))
 DNS_TRY = 2.0  # seconds for one name server
+DNS_THREADS = 100  # questions at the same time: slow name servers of one must not hold up the others
+DNS_ABSENT = 30.0  # seconds that a record is known not to be there
 
 
 class Gate:
@@ -48,18 +50,20 @@ class Gate:
         )
         self._load = Load(reactor=reactor, limit=config.limits.lag)
         # Of its own: what strangers make us ask must not keep the relay waiting.
-        self._resolver = DnsResolver(
+        self.resolver = DnsResolver(
             config.dns.nameservers,
             reactor=reactor,
             trusted=config.dns.trusted,
+            absent=DNS_ABSENT,
             timeout=DNS_TRY,
             lifetime=config.reception.dns,
+            threads=DNS_THREADS,
         )
         store = BanStore(self.bans, Path(config.data_dir) / DATABASE, reactor=reactor)
         self.parts: list[tuple[str, BanStore | Load | DnsResolver]] = [
             ("bans", store),
             ("load", self._load),
-            ("screening", self._resolver),
+            ("screening", self.resolver),
         ]
         rates = {
             "smtp": self._rates(config.rates.smtp, reactor),
@@ -67,7 +71,7 @@ class Gate:
         }
         self._rates_of = {**rates, "submissions": rates["submission"]}
         self._screenings = {
-            "smtp": Screening(self._reception_rules(), resolver=self._resolver, rates=rates["smtp"]),
+            "smtp": Screening(self._reception_rules(), resolver=self.resolver, rates=rates["smtp"]),
             "submission": Screening(self._common_rules(), rates=rates["submission"]),
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted_mta.directory.snapshot import POSTMASTER
 from twisted_mta.https import HttpsClient
-from twisted_mta.interfaces import IDeliverer, IIntake, IResolver
+from twisted_mta.interfaces import IIntake, IResolver
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.service.config import Config
@@ -20,11 +20,12 @@ from twisted_mta.service.own_policy import own_policy
 from twisted_mta.service.quantities import Domain, MailAddress, NextHop
 from twisted_mta.service.relay_options import Login
 from twisted_mta.service.web import Pages, Text
+from twisted_mta.transfer.mta.report_intake import ReportKind
 from twisted_mta.transfer.mta.routing import Credentials, Proxy, Routing
 from twisted_mta.transfer.mta.tls.database import DATABASE
+from twisted_mta.transfer.mta.tls.incoming_reports import IncomingTlsReports
 from twisted_mta.transfer.mta.tls.ledger import TlsLedger
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
-from twisted_mta.transfer.mta.tls.report_intake import ReportIntake
 from twisted_mta.transfer.mta.tls.reporting import TlsReporting
 from twisted_mta.transfer.mta.tls.sts_client import StsClient
 from twisted_mta.transfer.mta.tls.tls_report import Maker
@@ -87,19 +88,11 @@ def _proxy(config: Config) -> Proxy | None:
 
 @dataclass
 class OutgoingTls:
-    """`parts` in the order to start them."""
+    """`parts` in the order to start them. `expected`: which reports of others come in where."""
 
     policy: TlsPolicy
-    ledger: TlsLedger
-    journey: Journey
-    receive: Address | None
     parts: list[tuple[str, Any]] = field(default_factory=list)
-
-    def watch_for_reports(self, deliverer: IDeliverer) -> IDeliverer:
-        """The same deliverer, or one before it that takes the reports of others from the mail."""
-        if self.receive is None:
-            return deliverer
-        return ReportIntake(deliverer, address=self.receive, ledger=self.ledger, journey=self.journey)
+    expected: list[tuple[Address, ReportKind]] = field(default_factory=list)
 
 
 def build_tls(
@@ -120,8 +113,9 @@ def build_tls(
         rules={_domain(domain): demanded.rule for domain, demanded in options.domains.items()},
         default=options.default.rule,
     )
-    receive = reports.receive.address if reports.receive is not None else None
-    tls = OutgoingTls(policy, ledger, journey, receive, [("memory of TLS", ledger), ("MTA-STS", sts)])
+    tls = OutgoingTls(policy, [("memory of TLS", ledger), ("MTA-STS", sts)])
+    if reports.receive is not None:
+        tls.expected.append((reports.receive.address, IncomingTlsReports(ledger, journey)))
     if reports.send:
         contact = reports.contact.address if reports.contact else Address(POSTMASTER, config.domains[0])
         reporting = TlsReporting(

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -193,7 +194,7 @@ class MailServer(Service):
         """Wait for the end of something, but not for ever, and go on whatever becomes of it."""
         try:
             await done.addTimeout(seconds, self._reactor)
-        except (TimeoutError, CancelledError):
+        except (TookTooLong, CancelledError):
             self.log.warn(
                 "{name}: still busy after {seconds:g} s, stopping anyway", name=name, seconds=seconds
             )

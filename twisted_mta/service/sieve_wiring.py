@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
-from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.config import Config
+from twisted_mta.service.dkim_wiring import Signing
+from twisted_mta.service.sending_commands import ALLOWANCES
 from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.answers import Answers
@@ -17,7 +19,10 @@ from twisted_mta.transfer.mda.sieve.filtering import Filters
 from twisted_mta.transfer.mda.sieve.imap_events import ImapEvents
 from twisted_mta.transfer.mda.sieve.notifying import Notifying
 from twisted_mta.transfer.mda.sieve.onward import Onward
+from twisted_mta.transfer.mda.sieve.troubles import Troubles
+from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 from twisted_mta.transfer.mda.srs import ReversePaths
+from twisted_mta.transfer.msa.allowances import stored_acquaintance
 
 
 def build_filters(
@@ -26,7 +31,7 @@ def build_filters(
     data: Path,
     directory: IDirectory,
     store: MessageStore,
-    queue: MailQueue,
+    signing: Signing,
     journey: Journey,
     reactor: Any,
     returns: ReversePaths | None,
@@ -40,14 +45,17 @@ def build_filters(
     }
     return Filters(
         store,
-        answers=Answers(queue, **common),
+        answers=Answers(signing.own, **common),
         hostname=config.hostname,
         journey=journey,
         reactor=reactor,
-        notifying=Notifying(queue, **common),
+        notifying=Notifying(signing.own, **common),
         common=Scripts(data),
+        verdicts=Verdicts(service=config.hostname),
         separators="".join(config.addresses.separators),
-        onward=Onward(queue, journey=journey, returns=returns),
+        onward=Onward(signing.onward, journey=journey, returns=returns),
+        troubles=Troubles(store, hostname=config.hostname, reactor=reactor),
+        acquaintance=partial(stored_acquaintance, data / ALLOWANCES),
     )
 
 
@@ -57,7 +65,7 @@ def build_events(
     *,
     data: Path,
     store: MessageStore,
-    queue: MailQueue,
+    signing: Signing,
     journey: Journey,
     reactor: Any,
 ) -> ImapEvents:
@@ -68,7 +76,7 @@ def build_events(
         carrying_out=CarryingOut(
             store,
             filters=filters,
-            onward=Onward(queue, journey=journey),
+            onward=Onward(signing.onward, journey=journey),
             journey=journey,
             seconds=reactor.seconds,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
-from twisted_mta.interfaces import IDeliverer
+from twisted_mta.interfaces import IDeliverer, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
@@ -35,8 +35,9 @@ def submission_limits(config: Config) -> SmtpLimits:
 
 
 class Submissions:
-    """`local`: who delivers what is not for Sent; `deliverer` stands in front of it. `options` are for the
-    sessions, `outbox` for those who read their mail. `parts` are started when queue and store are."""
+    """`local`: who delivers what is not for Sent; `deliverer` stands in front of it. `intake`: where what is
+    sent goes. `options` are for the sessions, `outbox` for those who read their mail. `anybody_knows` tells
+    whether an account has written to an address before. `parts` are started when queue and store are."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Submissions:
         directory: Directory,
         store: MessageStore,
         queue: MailQueue,
+        intake: IIntake,
         returns: Returns | None,
         journey: Journey,
         reactor: Any,
@@ -57,6 +59,7 @@ class Submissions:
             limits_of=lambda account: sending_limits(config, directory.quota(account)),
             renew_limits=directory.refresh,
         )
+        self.anybody_knows = counting.anybody_knows
         self.deliverer = SentCopies(
             local, store=store, journey=journey, reactor=reactor, outbox=config.submission.outbox
         )
@@ -75,8 +78,9 @@ class Submissions:
             ),
             store=store,
             directory=directory,
-            intake=queue,
+            intake=intake,
             in_queue=_in(queue),
+            has_recipient=queue.has_recipient,
             counting=counting,
             sent=self.deliverer,
             is_full=store.is_full,

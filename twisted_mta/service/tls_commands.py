@@ -6,17 +6,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from twisted_mta.service import data_dir
+from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 from twisted_mta.service.own_policy import own_policy, policy_id
 from twisted_mta.service.quantities import Domain
@@ -51,17 +49,8 @@ def add_commands(tls: argparse.ArgumentParser) -> None:
         each.add_argument("--json", action="store_true")
 
 
-@contextmanager
-def _database(config: Config) -> Iterator[TlsDatabase]:
-    data_dir.enter(Path(config.data_dir))
-    try:
-        database = TlsDatabase(Path(config.data_dir) / DATABASE)
-        try:
-            yield database
-        finally:
-            database.close()
-    except sqlite3.Error as error:
-        raise Refused(f"{DATABASE} cannot be read: {error}") from error
+def _database(config: Config) -> AbstractContextManager[TlsDatabase]:
+    return opened(config, TlsDatabase, DATABASE)
 
 
 def policy(config: Config, options: argparse.Namespace) -> None:
@@ -102,7 +91,7 @@ def _theirs(config: Config, domain: str) -> tuple[dict[str, Any], list[str]]:
         kept = [each for each in database.policies(time.time(), _MOST) if each.domain == domain]
     rules = {name: demanded.rule for name, demanded in config.relay.tls.domains.items()}
     rule = rule_for(rules, domain, "")
-    words = "" if rule is None else f"{rule.level.value} {rule.version.name}"
+    words = "" if rule is None else f"{rule.level.value} {rule.version.value}"
     text = [f"The configuration says: {words}."] if rule is not None else []
     text += _kept_lines(kept[0]) if kept else [f"No MTA-STS policy of {domain} is kept."]
     policy = StsPolicy.parse(kept[0].body).lines() if kept else []

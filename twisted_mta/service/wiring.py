@@ -5,71 +5,54 @@ Nothing is started here. `Parts.in_order` is the order to start in; each part fi
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from twisted.internet.ssl import CertificateOptions
 
-from twisted_mta.access.imap4.access import ImapAccess, ImapLimits
-from twisted_mta.access.managesieve.session import OVERLOAD as SIEVE_OVERLOAD
-from twisted_mta.access.managesieve.session import ManageSieveSession, ManageSieveSettings
-from twisted_mta.access.pop3.login_delay import LoginDelay
-from twisted_mta.access.pop3.session import OVERLOAD as POP3_OVERLOAD
-from twisted_mta.access.pop3.session import Pop3Session, Pop3Settings
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
-from twisted_mta.interfaces import IMailboxEvents, ISubmitter
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import LogReader
 from twisted_mta.journey.store import DATABASE, JourneyStore
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.imap4.bodystructure import render_structures
-from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service import quota_commands
+from twisted_mta.service.abuse_wiring import AgainstAbuse
 from twisted_mta.service.address_wiring import build_forwarding
 from twisted_mta.service.config import Config
 from twisted_mta.service.directory_wiring import build_directory
+from twisted_mta.service.dkim_wiring import Signing
+from twisted_mta.service.dmarc_wiring import build_dmarc
+from twisted_mta.service.filter_wiring import ContentFilters
 from twisted_mta.service.login_wiring import build_means, login_context
-from twisted_mta.service.proxy_wiring import with_manners
 from twisted_mta.service.reception_wiring import WITH_LOGINS, Gate
 from twisted_mta.service.reindexing import ReindexRequests
 from twisted_mta.service.relay_wiring import build_tls, pages, routing
+from twisted_mta.service.session_wiring import Sessions, access_sessions, transfer_sessions
 from twisted_mta.service.sieve_wiring import build_events, build_filters
-from twisted_mta.service.submission_wiring import Submissions, submission_limits
+from twisted_mta.service.submission_wiring import Submissions
+from twisted_mta.service.trust_wiring import Suffixes, build_judge
 from twisted_mta.service.web import WebListener
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
-from twisted_mta.transfer.mda.lmtp import Lmtp
-from twisted_mta.transfer.mda.srs import ReversePaths
-from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
+from twisted_mta.transfer.mda.quota_warnings import WarningEvents
 from twisted_mta.transfer.mta.active import ActiveLimits
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.dispatch import Dispatcher
-from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
 from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
 from twisted_mta.transfer.mta.relay.relay import Relay
-from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
-from twisted_mta.transfer.mtqp.session import MtqpSession
-from twisted_mta.transfer.screening.screening import UNSCREENED, Screening
-from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
-from twisted_mta.wire.connection import Connection
+from twisted_mta.transfer.mta.report_intake import ReportIntake
+from twisted_mta.trust.bimi import BimiCheck
 from twisted_mta.wire.listener import Listener
-from twisted_mta.wire.login import LoginMeans
 
-IMAP_OVERLOAD = b"* BYE [UNAVAILABLE] Too many connections, try again later\r\n"  # RFC 5530
 IMPLICIT_TLS = frozenset(("submissions", "imaps", "pop3s"))
 CONNECTIONS_KEPT = 100  # to other servers, while there is nothing to send
 LONGEST_REST = 300.0  # seconds that a host which cannot be reached is left alone
-
-Make = Callable[[], Connection[Any]]
 
 
 class Part(Protocol):
@@ -91,6 +74,13 @@ class Parts:
     listeners: dict[str, Listener | WebListener] = field(default_factory=dict)
 
 
+class _Told(TypedDict):
+    """What tells of mail, and when it is: nearly every part has these."""
+
+    journey: Journey
+    reactor: Any
+
+
 def build(
     config: Config, *, reactor: Any, tls_context: CertificateOptions | None, max_connections: int
 ) -> Parts:
@@ -106,9 +96,135 @@ def build(
     resolver = DnsResolver(config.dns.nameservers, reactor=reactor, trusted=config.dns.trusted)
     gate = Gate(config, journey=journey, reactor=reactor)
     means = build_means(config, bans=gate.bans, directory=directory, resolver=resolver, reactor=reactor)
-    for_logins = login_context(config, tls_context)
-    store = MessageStore(
-        data / "mail",
+    store = _store(config, directory, reactor)
+    queue = MailQueue(data / "queue", reactor=reactor)
+    told: _Told = {"journey": journey, "reactor": reactor}
+
+    signing = Signing(config, queue=queue, is_ours=directory.is_local, resolver=resolver, reactor=reactor)
+    tls = build_tls(config, resolver=resolver, queue=signing.own, **told)
+    dmarc = build_dmarc(config, resolver=resolver, queue=queue, intake=signing.own, **told)
+    forwarding = build_forwarding(
+        config, directory=directory, queue=queue, signing=signing, store=store, **told
+    )
+    returns = forwarding.returns
+    around: dict[str, Any] = {"data": data, "store": store, "signing": signing, **told}
+    filters = build_filters(config, directory=directory, returns=returns, **around)
+    content_filters = ContentFilters(config, resolver=resolver, reactor=reactor)
+    abuse = AgainstAbuse(
+        config,
+        resolver=gate.resolver,
+        directory=directory,
+        store=store,
+        known_sender=lambda address: submissions.anybody_knows(address),
+        **told,
+    )
+    local = LocalDelivery(
+        directory=directory,
+        store=store,
+        filters=filters,
+        lists=forwarding.lists,
+        returns=returns,
+        warnings=forwarding.warnings,
+        personal=abuse.personal,
+        **told,
+    )
+    submissions = Submissions(
+        config,
+        local=ReportIntake(local, [*tls.expected, *dmarc.expected]),
+        directory=directory,
+        store=store,
+        queue=queue,
+        intake=signing.own,
+        returns=returns,
+        **told,
+    )
+    ways = routing(config, resolver)
+    relay = Relay(
+        hostname=config.hostname,
+        routing=ways,
+        tls=tls.policy,
+        limits=_relay_limits(config),
+        mx_port=config.relay.port,
+        rewrite=returns.forward if returns else None,
+        seal=signing.seal,
+        renew=signing.renew,
+        **told,
+    )
+    dispatcher = Dispatcher(
+        queue,
+        directory=directory,
+        local=submissions.deliverer,
+        remote=relay,
+        bounces=_bounces(config, queue, signing),
+        journey=journey,
+        clock=reactor,
+        schedule=RetrySchedule(config.queue.retry, config.queue.lifetime, config.queue.delay_warning),
+        limits=_active_limits(config),
+        next_hop=ways.next_hop,
+    )
+    judge = build_judge(
+        config,
+        resolver=gate.resolver,
+        reactor=reactor,
+        any_recipient=abuse.any_recipient,
+        recipient=abuse.recipient,
+        content=[*abuse.content, *content_filters.checks, BimiCheck(gate.resolver)],
+        hear=dmarc.hear,
+        keep=abuse.keep,
+    )
+    sessions = transfer_sessions(
+        config,
+        directory=directory,
+        queue=queue,
+        signing=signing,
+        store=store,
+        gate=gate,
+        judge=judge,
+        means=means,
+        returns=returns,
+        submissions=submissions,
+        **told,
+    ) | access_sessions(
+        config,
+        directory=directory,
+        store=store,
+        means=means,
+        submitter=submissions.outbox,
+        events=abuse.events(WarningEvents(forwarding.warnings, build_events(config, filters, **around))),
+        **told,
+    )
+    in_order: list[tuple[str, Part]] = [
+        *([("journey", kept)] if config.journey.keep else []),
+        ("directory", directory),
+        ("resolver", resolver),
+        *gate.parts,
+        ("filters", content_filters),
+        ("public suffixes", Suffixes()),
+        ("store", store),
+        ("reindexing", ReindexRequests(data, store, reactor=reactor)),
+        *signing.parts,
+        ("queue", queue),
+        *tls.parts,
+        *dmarc.parts,
+        ("relay", relay),
+        *submissions.parts,
+        *abuse.parts,
+        ("dispatcher", dispatcher),
+    ]
+    listeners = _listeners(
+        config,
+        sessions,
+        gate=gate,
+        reactor=reactor,
+        tls_context=tls_context,
+        max_connections=max_connections,
+    )
+    return Parts(journey, in_order, listeners)
+
+
+def _store(config: Config, directory: Directory, reactor: Any) -> MessageStore:
+    return MessageStore(
+        Path(config.data_dir) / "mail",
         reactor=reactor,
         hostname=config.hostname,
         render=render_structures,
@@ -116,131 +232,24 @@ def build(
         renew_limits=directory.refresh,
         server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
     )
-    queue = MailQueue(data / "queue", reactor=reactor)
-    tls = build_tls(config, resolver=resolver, queue=queue, journey=journey, reactor=reactor)
-    ways = routing(config, resolver)
-    forwarding = build_forwarding(
-        config, directory=directory, intake=queue, store=store, journey=journey, reactor=reactor
-    )
-    relay = Relay(
-        reactor=reactor,
-        hostname=config.hostname,
-        routing=ways,
-        journey=journey,
-        tls=tls.policy,
-        limits=_relay_limits(config),
-        mx_port=config.relay.port,
-        rewrite=forwarding.returns.forward if forwarding.returns else None,
-    )
-    around = {"data": data, "store": store, "queue": queue, "journey": journey, "reactor": reactor}
-    filters = build_filters(config, directory=directory, returns=forwarding.returns, **around)
-    submissions = Submissions(
-        config,
-        local=tls.watch_for_reports(
-            LocalDelivery(
-                directory=directory,
-                store=store,
-                journey=journey,
-                reactor=reactor,
-                filters=filters,
-                lists=forwarding.lists,
-                returns=forwarding.returns,
-                warnings=forwarding.warnings,
-            )
-        ),
-        directory=directory,
-        store=store,
-        queue=queue,
-        returns=forwarding.returns,
-        journey=journey,
-        reactor=reactor,
-    )
-    dispatcher = Dispatcher(
+
+
+def _bounces(config: Config, queue: MailQueue, signing: Signing) -> Bounces:
+    return Bounces(
         queue,
-        directory=directory,
-        local=submissions.deliverer,
-        remote=relay,
-        bounces=Bounces(
-            queue,
-            hostname=config.hostname,
-            postmaster=Address(POSTMASTER, config.domains[0]),
-            confidential=[alias.address for alias in config.reports.confidential_aliases],
-        ),
-        journey=journey,
-        clock=reactor,
-        schedule=RetrySchedule(config.queue.retry, config.queue.lifetime, config.queue.delay_warning),
-        limits=ActiveLimits(
-            remote=config.queue.deliveries,
-            per_domain=config.queue.deliveries_per_domain,
-            rest=min(LONGEST_REST, config.queue.retry[0]),
-        ),
-        next_hop=ways.next_hop,
+        hostname=config.hostname,
+        postmaster=Address(POSTMASTER, config.domains[0]),
+        confidential=[alias.address for alias in config.reports.confidential_aliases],
+        sign=signing.sign,
     )
-    parts = Parts(journey)
-    if config.journey.keep:
-        parts.in_order.append(("journey", kept))
-    parts.in_order += [
-        ("directory", directory),
-        ("resolver", resolver),
-        *gate.parts,
-        ("store", store),
-        ("reindexing", ReindexRequests(data, store, reactor=reactor)),
-        ("queue", queue),
-        *tls.parts,
-        ("relay", relay),
-        *submissions.parts,
-        ("dispatcher", dispatcher),
-    ]
-    makers = {
-        **_transfer(
-            config,
-            directory=directory,
-            queue=queue,
-            store=store,
-            journey=journey,
-            reactor=reactor,
-            gate=gate,
-            means=means,
-            returns=forwarding.returns,
-            submissions=submissions,
-        ),
-        **_access(
-            config,
-            directory=directory,
-            store=store,
-            journey=journey,
-            reactor=reactor,
-            means=means,
-            submitter=submissions.outbox,
-            events=build_events(config, filters, **around),
-        ),
-        "mtqp": (
-            lambda: MtqpSession(hostname=config.hostname, journey=data / DATABASE, reactor=reactor),
-            MTQP_OVERLOAD,
-        ),
-    }
-    for name in config.listen.services():
-        if name == "https":
-            parts.listeners[name] = WebListener(
-                pages(config),
-                tls_context=tls_context,
-                max_connections=max_connections,
-                max_connections_per_host=config.limits.connections_per_host,
-            )
-            continue
-        make, overload = makers[name]
-        parts.listeners[name] = Listener(
-            make,
-            reactor=reactor,
-            tls_context=for_logins if name in WITH_LOGINS else tls_context,
-            implicit_tls=name in IMPLICIT_TLS,
-            max_connections=max_connections,
-            max_connections_per_host=config.limits.connections_per_host,
-            overload=overload,
-            admission=gate.admission(name),
-            spared=gate.spared,
-        )
-    return parts
+
+
+def _active_limits(config: Config) -> ActiveLimits:
+    return ActiveLimits(
+        remote=config.queue.deliveries,
+        per_domain=config.queue.deliveries_per_domain,
+        rest=min(LONGEST_REST, config.queue.retry[0]),
+    )
 
 
 def _relay_limits(config: Config) -> RelayLimits:
@@ -253,148 +262,36 @@ def _relay_limits(config: Config) -> RelayLimits:
     )
 
 
-def _transfer(
+def _listeners(
     config: Config,
+    sessions: Sessions,
     *,
-    directory: Directory,
-    queue: MailQueue,
-    store: MessageStore,
-    journey: Journey,
-    reactor: Any,
     gate: Gate,
-    means: LoginMeans,
-    returns: ReversePaths | None,
-    submissions: Submissions,
-) -> dict[str, tuple[Make, bytes]]:
-    """The sessions of the SMTP services, by service, with what a client hears that is one too many."""
-    limits = SmtpLimits(message=config.limits.message_size, recipients=config.limits.recipients)
-    postmaster_domain = config.domains[0]
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = tuple(
-        network.network for network in config.relay.allow_networks
-    )
-    reception = ReceptionPolicy(
-        hostname=config.hostname,
-        postmaster_domain=postmaster_domain,
-        limits=limits,
-        allow_networks=networks,
-        receiving=config.limits.receiving,
-        extensions=_offered(config),
-    )
-    lmtp = TransferPolicy(
-        hostname=config.hostname,
-        postmaster_domain=postmaster_domain,
-        limits=limits,
-        extensions=frozenset({Extension.SMTPUTF8, Extension.CHUNKING, Extension.DSN}),
-    )
-    submission = SubmissionPolicy(
-        hostname=config.hostname,
-        postmaster_domain=postmaster_domain,
-        limits=submission_limits(config),
-        allow_cleartext=config.auth.allow_cleartext,
-        means=means,
-        receiving=config.limits.receiving,
-        extensions=_offered(config) | _FOR_SUBMISSION,
-    )
-
-    def sessions(
-        kind: Callable[..., TransferSession[Any]],
-        policy: TransferPolicy,
-        screening: Screening = UNSCREENED,
-        **options: Any,
-    ) -> Make:
-        policy = with_manners(policy, config.smtp, strangers=kind is not Submission)
-        return partial(
-            kind,
-            directory=directory,
-            intake=queue,
-            journey=journey,
-            reactor=reactor,
-            policy=policy,
-            is_full=store.is_full,
-            returns=returns,
-            screening=screening,
-            **options,
-        )
-
-    submit = sessions(Submission, submission, gate.screening("submission"), **submissions.options)
-    return {
-        "smtp": (sessions(Reception, reception, gate.screening("smtp")), SMTP_OVERLOAD),
-        "lmtp": (sessions(Lmtp, lmtp), SMTP_OVERLOAD),
-        "submission": (submit, SMTP_OVERLOAD),
-        "submissions": (submit, SMTP_OVERLOAD),
-    }
-
-
-# What the whole house keeps to, and not the dialog alone; a Maildir could not hold BINARYMIME.
-_EXTENSIONS = frozenset(
-    {
-        Extension.SMTPUTF8,
-        Extension.CHUNKING,
-        Extension.DSN,
-        Extension.REQUIRETLS,
-        Extension.DELIVERBY,
-        Extension.LIMITS,
-    }
-)
-_FOR_SUBMISSION = frozenset({Extension.BURL, Extension.FUTURERELEASE, Extension.PRIORITY})
-
-
-def _offered(config: Config) -> frozenset[Extension]:
-    """To everybody. To be tracked needs somebody to ask."""
-    tracked = config.listen.mtqp and config.journey.keep
-    return _EXTENSIONS | {Extension.TRACKING} if tracked else _EXTENSIONS
-
-
-def _access(
-    config: Config,
-    *,
-    directory: Directory,
-    store: MessageStore,
-    journey: Journey,
     reactor: Any,
-    means: LoginMeans,
-    submitter: ISubmitter,
-    events: IMailboxEvents,
-) -> dict[str, tuple[Make, bytes]]:
-    """The sessions of IMAP and POP3, by service, with what a client hears that is one too many."""
-    imap = ImapAccess(
-        directory=directory,
-        store=store,
-        journey=journey,
-        reactor=reactor,
-        allow_cleartext=config.auth.allow_cleartext,
-        limits=ImapLimits(message=config.limits.message_size),
-        submitter=submitter,
-        events=events,
-        means=means,
-    )
-    common: dict[str, Any] = {
-        "hostname": config.hostname,
-        "allow_cleartext": config.auth.allow_cleartext,
-        "means": means,
-    }
-    settings = Pop3Settings(**common, unique_ids=config.pop3.unique_ids)
-    delay = LoginDelay(reactor.seconds, round(config.pop3.login_delay))
-
-    def pop3() -> Pop3Session:
-        return Pop3Session(
-            settings,
-            directory=directory,
-            store=store,
-            journey=journey,
+    tls_context: CertificateOptions | None,
+    max_connections: int,
+) -> dict[str, Listener | WebListener]:
+    listeners: dict[str, Listener | WebListener] = {}
+    for_logins = login_context(config, tls_context)
+    for name in config.listen.services():
+        if name == "https":
+            listeners[name] = WebListener(
+                pages(config),
+                tls_context=tls_context,
+                max_connections=max_connections,
+                max_connections_per_host=config.limits.connections_per_host,
+            )
+            continue
+        make, overload = sessions[name]
+        listeners[name] = Listener(
+            make,
             reactor=reactor,
-            login_delay=delay,
+            tls_context=for_logins if name in WITH_LOGINS else tls_context,
+            implicit_tls=name in IMPLICIT_TLS,
+            max_connections=max_connections,
+            max_connections_per_host=config.limits.connections_per_host,
+            overload=overload,
+            admission=gate.admission(name),
+            spared=gate.spared,
         )
-
-    scripts = ManageSieveSettings(**common)
-
-    def managesieve() -> ManageSieveSession:
-        return ManageSieveSession(scripts, directory=directory, store=store, journey=journey, reactor=reactor)
-
-    return {
-        "managesieve": (managesieve, SIEVE_OVERLOAD),
-        "imap": (imap.session, IMAP_OVERLOAD),
-        "imaps": (imap.session, IMAP_OVERLOAD),
-        "pop3": (pop3, POP3_OVERLOAD),
-        "pop3s": (pop3, POP3_OVERLOAD),
-    }
+    return listeners

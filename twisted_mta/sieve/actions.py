@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Into the INBOX, with these IMAP flags (RFC 5232)."""
+    """Into the INBOX, with these IMAP flags (RFC 5232). `implicit`: no script asked for it (RFC 5228
+    §2.10.2), which makes no other action of it."""
 
     flags: tuple[str, ...] = ()
+    implicit: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

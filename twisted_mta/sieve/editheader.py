@@ -15,12 +15,13 @@ from twisted_mta.sieve.strings import Text
 MAX_ADDED = 100_000  # octets that one run may add
 _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
 _LINE_END = re.compile(r"[\r\n\0]+")
+_OURS = "authentication-results"  # adding it would speak in our name (RFC 8601 §5)
 # RFC 5293 §6: deleting these would hide where mail has been, or let answers go round in circles; the
 # originals are what `replace` has left of a message (RFC 5703 §5).
 _KEPT = frozenset(
     (
         *("received", "auto-submitted", "return-path", "delivered-to"),
-        *("authentication-results", "dkim-signature", "original-subject", "original-from"),
+        *(_OURS, "dkim-signature", "original-subject", "original-from"),
     )
 )
 
@@ -30,6 +31,8 @@ def _add(bound: Bound) -> Command:
 
     def execute(run: Run) -> None:
         field_name = _checked(name.value(run), bound)
+        if field_name.lower() == _OURS:
+            return
         # A line end would begin another field.
         text = encode(_LINE_END.sub(" ", value.value(run)).strip())
         field = HeaderField(field_name.encode("ascii"), b" " + text)

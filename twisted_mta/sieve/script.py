@@ -53,12 +53,12 @@ class Script:
         except (Stop, Return):
             pass
         except RunError as error:
-            return Result((Keep(),), error)
+            return Result((Keep(implicit=True),), error)
         except RecursionError:  # scripts in each other, each of them as deep as it may be
-            return Result((Keep(),), RunError("the scripts are nested too deeply"))
+            return Result((Keep(implicit=True),), RunError("the scripts are nested too deeply"))
         actions = run.actions
         if run.implicit_keep:
-            actions = [*actions, Keep(run.flags)]
+            actions = [*actions, Keep(run.flags, implicit=True)]
         return Result(tuple(actions))
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LOOKS = 3  # times a message whose file is not where it should be is looked for
 SLICE = 500  # messages that are learned in one go; they are kept in one visit to the lane
-LOOKED_UP = 4000  # overviews that are looked up in one go
+LOOKED_UP = 4000  # overviews, or names of files, that are looked up in one go
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -98,6 +98,24 @@ class Contents:
         wanted = list(uids)
         found = await self._over_files(wanted, predicate)
         return [uid for uid in wanted if found.get(uid)]
+
+    async def base_names(self, uids: Sequence[int], see: Callable[[list[str | None]], T]) -> T:
+        """What `see` makes, in a thread, of the base names of the messages' files, in the order of `uids`,
+        which ascend; None for a message that is gone."""
+        wanted = uids[:]
+
+        def look() -> tuple[T, bool]:
+            names: list[str | None] = []
+            for start in range(0, len(wanted), LOOKED_UP):
+                some = wanted[start : start + LOOKED_UP]
+                found = self._account.home.reader.names(self.number, some[0], some[-1])
+                names += [found.get(uid) for uid in some]
+            return see(names), None in names
+
+        seen, lacking = await self._beside(look)
+        if lacking:  # expunged, or the index is another one by now: the lane knows, and says so
+            await self._visit(lambda folder: None)
+        return seen
 
     # The full text
 

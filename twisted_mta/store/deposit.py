@@ -137,8 +137,13 @@ def _deposit_into(
     folder.index.reserve(folder.id, len(numbers))
     pending: list[_Pending] = []
     try:
+        there = _find(folder, [deposits[number] for number in numbers if not deposits[number].fresh])
         for number in numbers:
-            result = results[number] = _write(home, folder, number, deposits[number], pending, room)
+            wanted = deposits[number]
+            if (uid := there.get(wanted.name)) is not None:
+                results[number] = Deposited(folder.uid_validity, uid)
+                continue
+            result = results[number] = _write(home, folder, number, wanted, pending, room)
             if together and isinstance(result, StoreError):
                 raise result
         for each in pending:
@@ -159,15 +164,17 @@ def _deposit_into(
             results[each.number] = Deposited(folder.uid_validity, message.uid)
 
 
+def _find(folder: Folder, deposits: Sequence[Deposit]) -> dict[str, int]:
+    """Those that were done before, by name: the UIDs. The name of this host may have been another one."""
+    prefixes = {each.name: ".".join(each.name.split(".", 2)[:2]) for each in deposits}
+    uids = folder.index.find(folder.id, list(prefixes.values()))
+    return {name: uids[prefix] for name, prefix in prefixes.items() if prefix in uids}
+
+
 def _write(
     home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending], room: Room
-) -> Result | None:
-    """Write one message to `tmp`; None when that went well, else what became of it."""
-    if not each.fresh:
-        seconds, unique, _ = each.name.split(".", 2)
-        uid = folder.index.find(folder.id, f"{seconds}.{unique}")
-        if uid is not None:
-            return Deposited(folder.uid_validity, uid)
+) -> StoreError | None:
+    """Write one message to `tmp`; None when that went well."""
     written = each.source
     try:
         if not each.beyond_quota:

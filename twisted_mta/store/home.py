@@ -2,15 +2,11 @@
 
     <account>/Maildir/            INBOX, with the other mailboxes as .Name inside
     <account>/index.sqlite        see index.py
-    <account>/numbers             the last number given to a mailbox, as text
+    <account>/numbers             see numbers.py
     <account>/columns/            see snapshot.py
     <account>/reached             see high_water.py
     <account>/removed.*           deleted mailboxes on their way out
     <account>/removal.*           messages on their way out, see removal.py
-
-A mailbox's number is its UIDVALIDITY, unless that was taken over from another server. Numbers come from the
-clock, only ever grow, and are remembered beside the index, so that an index that was lost and built anew
-never gives a number twice.
 
 Everything here runs in the account's lane.
 """
@@ -35,7 +31,8 @@ from twisted_mta.store.folder import SETTLING, Folder
 from twisted_mta.store.index.index import Index
 from twisted_mta.store.index.reader import Reader
 from twisted_mta.store.index.rows import MailboxRow, is_corruption
-from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory, write_all
+from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory
+from twisted_mta.store.numbers import last_number, take_numbers
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
 from twisted_mta.store.take_over import (
     BadList,
@@ -59,7 +56,6 @@ SPECIAL_USES = {  # the mailboxes of a new account besides INBOX (RFC 6154)
 }
 
 _UNKNOWN = -1
-_TAKING_OVER = "take-over"  # in the file of numbers
 
 
 class Home:
@@ -268,7 +264,7 @@ class Home:
         for row in lost:  # their numbers mean nothing any more
             self.tell(Step(row.id, name=row.name, deleted=True))
         begun = self.index.fact("begun") is None  # by this opening, or one that a crash cut short
-        taking_over = begun and not new_account and self._last_number()[1]
+        taking_over = begun and not new_account and last_number(self.path)[1]
         self.notice(new=begun, taking_over=taking_over)
         if taking_over:
             self._take_over()
@@ -281,7 +277,7 @@ class Home:
                 self.index.subscribe(sorted(subscribed))
                 self.index.set_fact("begun", str(int(self.names.seconds())))
         if taking_over:
-            self._take_numbers(0)
+            take_numbers(self.path, 0, now=self.names.seconds())
         for row in self.index.mailboxes():
             with suppress(OSError):
                 Maildir(f"{self.root}/{row.directory}").sweep(self.names.seconds())
@@ -445,7 +441,8 @@ class Home:
         """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably.
         uid_lists: by directory, those whose UIDVALIDITY and UIDs are to be taken over."""
         above = max((each.uid_validity for each in uid_lists.values()), default=0)
-        first = self._take_numbers(len(mailboxes), above, taking_over=bool(uid_lists))
+        now = self.names.seconds()
+        first = take_numbers(self.path, len(mailboxes), now=now, above=above, taking_over=bool(uid_lists))
         with self.index.transaction(durable=True):
             for number, mailbox in enumerate(mailboxes, first):
                 uid_list = uid_lists.get(mailbox[1])
@@ -469,32 +466,3 @@ class Home:
         """A mailbox, until now as in `row`, bears another name."""
         self._folders.pop(row.id, None)
         self.tell(Step(row.id, renamed=(name, directory, row.name)))
-
-    def _last_number(self) -> tuple[int, bool]:
-        """The last number given, 0 for none, and whether what other servers have given may be taken over:
-        nobody has been told of any number of ours."""
-        try:
-            number, _, rest = Path(f"{self.path}/numbers").read_text("ascii").partition(" ")
-            return int(number), rest.strip() == _TAKING_OVER
-        except FileNotFoundError:
-            return 0, True
-        except ValueError:
-            return 0, False
-
-    def _take_numbers(self, count: int, above: int = 0, *, taking_over: bool = False) -> int:
-        """The first of `count` numbers, greater than `above`, that no mailbox of this account has ever had.
-        taking_over: another opening may still take over what there is."""
-        path = f"{self.path}/numbers"
-        last, _ = self._last_number()
-        first = max(last + 1, above + 1, int(self.names.seconds()))
-        unfinished = f"{path}.new"
-        file = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            mark = f" {_TAKING_OVER}" if taking_over else ""
-            write_all(file, f"{first + count - 1}{mark}\n".encode("ascii"))
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(unfinished, path)
-        sync_directory(self.path)
-        return first

@@ -86,6 +86,7 @@ def parents(name: str) -> list[str]:
     return [SEPARATOR.join(levels[:depth]) for depth in range(1, len(levels))]
 
 
+@lru_cache(10_000)
 def account_directory(account: str) -> tuple[str, str]:
     """The directories (domain, local part) of an account name. Whatever is unusual is percent-encoded, so
     that no name leaves the root and no two names meet. Raises BadMailboxName for what is no account name."""

@@ -127,7 +127,7 @@ class Scripts:
     def stamp(self) -> Stamp | None:
         """What changes when another script is in use, or another text of it; None while none is. One stat."""
         try:
-            found = os.stat(self.directory / _ACTIVE)
+            found = os.stat(f"{self.directory}/{_ACTIVE}")
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size

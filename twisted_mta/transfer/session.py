@@ -12,7 +12,6 @@ Who the client is, what it may ask for and how long it is kept waiting, `screeni
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -25,8 +24,8 @@ from twisted_mta.interfaces import IDirectory, IDraft, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Envelope
-from twisted_mta.message.headers import HeaderCollector, first_value, values
-from twisted_mta.message.received import count_received, protocol_keyword, received_field
+from twisted_mta.message.networks import Network, within
+from twisted_mta.message.received import protocol_keyword, received_field
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
 from twisted_mta.protocol.sasl.offer import Offer
@@ -47,20 +46,23 @@ from twisted_mta.protocol.smtp.events import (
     Xclient,
 )
 from twisted_mta.protocol.smtp.extensions import Extension, SmtpLimits
-from twisted_mta.protocol.smtp.parameters import refuse_solicitation, solicitation_classes
 from twisted_mta.protocol.smtp.replies import reply
 from twisted_mta.protocol.smtp.server import SmtpServer
 from twisted_mta.protocol.smtp.xclient import Client
 from twisted_mta.transfer.client_identity import ClientIdentity, named_by_proxy
+from twisted_mta.transfer.content import (
+    ContentReader,
+    IncomingContent,
+    Unclaimed,
+    check_header,
+    message_id,
+    separator,
+)
 from twisted_mta.transfer.recipient import IsFull, Returns, check_recipient, never_full, require_room
 from twisted_mta.transfer.screening.crowd import SHARE, crowded
 from twisted_mta.transfer.screening.screening import UNSCREENED, Screening, Visit
 from twisted_mta.wire.connection import STRANGERS_PATIENCE, Connection
-from twisted_mta.wire.networks import Network, within
 
-# One search: a megabyte of lines that are no fields must not cost a step of ours for each.
-_FIELD = re.compile(rb"(?:\A|\n)[^\x00-\x20:]++[ \t]*+:")
-_LONGEST_ID = 250  # octets of a Message-ID that the journey keeps
 OVERLOAD = reply(421, "4.3.2", "Too many connections, try again later")  # for `Listener(overload=…)`
 
 
@@ -120,8 +122,7 @@ class TransferSession(Connection[Event], Generic[P]):
         self._is_full = is_full
         self._returns = returns
         self._announced = 0  # octets, by MAIL
-        self._draft: IDraft | None = None
-        self._headers = HeaderCollector(policy.header)
+        self.content: IncomingContent | None = None
         self._tls = ""
         self._screening = screening
         self._greeting: IDelayedCall | None = None  # until a stranger is greeted
@@ -141,6 +142,10 @@ class TransferSession(Connection[Event], Generic[P]):
         """May this client send to a domain that is not ours? Raises MailError."""
         raise NotImplementedError
 
+    def intake(self) -> IIntake:
+        """Where this client's messages enter the queue."""
+        return self._intake
+
     async def check_credentials(self, credentials: Credentials) -> None:
         """Answer an authentication."""
         raise NotImplementedError
@@ -148,6 +153,10 @@ class TransferSession(Connection[Event], Generic[P]):
     async def find_keys(self, wanted: KeysWanted) -> Sequence[Keys]:
         """What SCRAM is to be spoken with."""
         raise NotImplementedError
+
+    def read_content(self) -> ContentReader:
+        """Who reads the next content as it comes in."""
+        return Unclaimed(self.policy.hostname)
 
     async def fields_to_add(self, queue_id: str, header: bytes) -> bytes:
         """What stands between Received and the message's own header. Raises MailError when the message
@@ -202,17 +211,15 @@ class TransferSession(Connection[Event], Generic[P]):
                 await self.check_recipient(event.forward_path)
                 self.engine.accept()
             case DataChunk():
-                await self.take_content(event.content)
+                await self._take_content(event.content)
             case Mail():
-                share = 1 if self._visit.trusted else SHARE
-                if crowded(self, self.listener.connections, self.policy.receiving, share=share):
-                    raise MailError(451, "4.3.2", "Too many messages are coming in, try again later")
+                self._require_place()
                 self._visit.mail(event.reverse_path, authenticated=bool(self.account))
                 self._announced = event.size
                 await self.check_sender(event.reverse_path)
                 self.engine.accept()
             case DataStart():
-                self._begin_draft()
+                self._begin_content()
                 self.engine.accept()
             case Burl():
                 await self._include(event)
@@ -221,7 +228,7 @@ class TransferSession(Connection[Event], Generic[P]):
             case DataSpoiled():
                 raise event.error
             case Hello():
-                self._forget_draft()
+                self._forget_content()
                 self._visit.hello(self.client.helo or event.name)
                 self.engine.accept()
             case StartTls():
@@ -234,16 +241,16 @@ class TransferSession(Connection[Event], Generic[P]):
                 self.engine.provide(await self.find_keys(event))
             case Answered(verb):
                 if verb == "RSET":  # perhaps between two chunks of a content
-                    self._forget_draft()
+                    self._forget_content()
                 elif not verb:
                     await self._visit.slow_down(self._hold_back)
 
     def refuse(self, event: Event, error: MailError) -> None:
-        if isinstance(event, DataChunk) and self._draft is not None:
-            self._draft.abort()  # what it holds is of no use; its id is still
+        if isinstance(event, DataChunk) and self.content is not None:
+            self.content.draft.abort()  # what it holds is of no use; its id is still
         elif isinstance(event, DataEnd | DataSpoiled | Burl):
             self._tell_refusal(error, self.engine.reverse_path, self.engine.forward_paths)
-            self._forget_draft()
+            self._forget_content()
         elif isinstance(event, Recipient):
             self._tell_refusal(error, self.engine.reverse_path, (event.forward_path,))
         elif isinstance(event, Mail):
@@ -257,7 +264,7 @@ class TransferSession(Connection[Event], Generic[P]):
         self.engine.shut(MailError(421, "4.3.2", f"{self.policy.hostname} Shutting down, closing"))
 
     def closed(self) -> None:
-        self._forget_draft()
+        self._forget_content()
         self._visit.leave()
         self._hurry()
 
@@ -276,7 +283,12 @@ class TransferSession(Connection[Event], Generic[P]):
     @property
     def receiving(self) -> bool:
         """Is content on its way?"""
-        return self._draft is not None
+        return self.content is not None
+
+    @property
+    def trusted(self) -> bool:
+        """Is this a client that is neither screened nor judged?"""
+        return self._visit.trusted
 
     def _meet(self, client: ClientIdentity) -> None:
         """This is the client from now on."""
@@ -310,7 +322,7 @@ class TransferSession(Connection[Event], Generic[P]):
 
     def _start_tls(self) -> None:
         self.engine.accept()
-        self._forget_draft()  # perhaps between two chunks of a content
+        self._forget_content()  # perhaps between two chunks of a content
         if not self.engine.finished:
             self.account = ""
             self.start_tls()
@@ -328,20 +340,28 @@ class TransferSession(Connection[Event], Generic[P]):
         self._meet(named_by_proxy(client, self.peer_host))
         self.engine.accept()
 
-    def _begin_draft(self) -> None:
-        self._draft = self._intake.draft()
-        self._headers = HeaderCollector(self.policy.header)
+    def _require_place(self) -> None:
+        """For a content: asked at MAIL, before anything is done, and when it begins, when it counts."""
+        share = 1 if self._visit.trusted else SHARE
+        if crowded(self, self.listener.connections, self.policy.receiving, share=share):
+            raise MailError(451, "4.3.2", "Too many messages are coming in, try again later")
+
+    def _begin_content(self) -> None:
+        self._require_place()
+        self.content = IncomingContent(
+            self.intake().draft(), limit=self.policy.header, reader=self.read_content()
+        )
 
     async def _include(self, chunk: Burl) -> None:
         """BURL: a chunk that is not sent but fetched (RFC 4468 §3.2)."""
-        if self._draft is None:
-            self._begin_draft()
+        if self.content is None:
+            self._begin_content()
         async with aclosing(self.fetch(chunk.url)) as pieces:
             async for piece in pieces:
                 if self.gone:  # and the draft with it
                     return
                 self.engine.include(piece)
-                await self.take_content(piece)
+                await self._take_content(piece)
         if chunk.last:
             self.engine.complete()
             await self._take_over()
@@ -360,46 +380,40 @@ class TransferSession(Connection[Event], Generic[P]):
             returns=self._returns,
         )
 
-    async def take_content(self, content: bytes) -> None:
-        """Put a piece of the content into the draft. Raises MailError."""
-        if not content:  # skipped by the engine
-            return
-        assert self._draft is not None
-        self._headers.feed(content)
-        await self._draft.write(content)
+    async def _take_content(self, octets: bytes) -> None:
+        """A piece of the content, nothing when the engine skips it. Raises MailError."""
+        assert self.content is not None or not octets
+        if self.content is not None:
+            await self.content.take(octets)
 
     async def _take_over(self) -> None:
-        draft = self._draft
-        assert draft is not None
-        header = self._headers.block
-        if count_received(header) >= self.policy.max_received:
-            raise MailError(554, "5.4.6", "Too many Received fields, the message is in a loop")
-        if self.policy.limits.no_soliciting:
-            for value in values(header, b"Solicitation"):
-                classes = solicitation_classes(b"".join(value.split()).decode("latin-1"))
-                refuse_solicitation(classes, self.policy.limits)
+        content = self.content
+        assert content is not None
+        await content.complete()
+        draft, header = content.draft, content.header
+        check_header(header, max_received=self.policy.max_received, limits=self.policy.limits)
         if draft.size > self._announced:
             await require_room(
                 self.engine.forward_paths, draft.size, directory=self.directory, is_full=self._is_full
             )
         added = await self.fields_to_add(draft.queue_id, header)
         if self.gone:  # nobody would hear the 250: the client will send it again
-            self._forget_draft()
+            self._forget_content()
             return
         envelope = Envelope(
             self.engine.reverse_path, self.engine.recipients, self.engine.parameters, self.account
         )
         head = self._received(draft.queue_id) + added + separator(header)
-        self._draft = None
+        self.content = None
         await self.put_into_queue(draft, envelope, head)
         self.engine.accept(f"Ok, queued as {draft.queue_id}")
         self._visit.accepted()
         self._tell_acceptance(draft, envelope, message_id(added) or message_id(header))
 
-    def _forget_draft(self) -> None:
-        draft, self._draft = self._draft, None
-        if draft is not None:
-            draft.abort()
+    def _forget_content(self) -> None:
+        content, self.content = self.content, None
+        if content is not None:
+            content.draft.abort()
 
     def _received(self, queue_id: str) -> bytes:
         hello = self.engine.hello
@@ -420,10 +434,12 @@ class TransferSession(Connection[Event], Generic[P]):
             queue_id=queue_id,
             for_path=forward_paths[0] if len(forward_paths) == 1 else None,
             date=self.reactor.seconds(),
-            tls=self._tls_once(),
+            tls=self.tls_once,
         )
 
-    def _tls_once(self) -> str:
+    @property
+    def tls_once(self) -> str:
+        """How the connection is encrypted, found out once."""
         if not self._tls:
             self._tls = self.tls_description
         return self._tls
@@ -453,29 +469,13 @@ class TransferSession(Connection[Event], Generic[P]):
     ) -> None:
         self.journey.tell(
             "refused",
-            self._draft.queue_id if self._draft else "",
+            self.content.draft.queue_id if self.content else "",
             client=self.client.address,
             reverse_path=_path(reverse_path),
             forward_path=f"<{forward_paths[0]}>" if len(forward_paths) == 1 else "",
             reply=str(error),
             account=self.account,
         )
-
-
-def separator(header: bytes) -> bytes:
-    """The empty line that a message without any header needs behind the fields put in front of it, so that
-    its text does not become a part of them; else b""."""
-    if header.startswith((b" ", b"\t")):
-        return b"\r\n"
-    if not header or header.startswith(b"\r\n") or _FIELD.search(header):
-        return b""
-    return b"\r\n"
-
-
-def message_id(header: bytes) -> str:
-    """The Message-ID as it stands in a header, for the journey; "" when there is none or a monstrous one."""
-    value = first_value(header, b"Message-ID") if header else None
-    return value.decode("utf-8", "replace") if value and len(value) <= _LONGEST_ID else ""
 
 
 def _path(address: Address | None) -> str:

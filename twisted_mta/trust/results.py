@@ -13,22 +13,26 @@ from twisted_mta.message.headers import Field, fields, unfold, without_comments
 from twisted_mta.trust.finding import Finding
 
 NAME = b"authentication-results"
+WIDTH = 200  # characters of a line, but for one long value; a thousand are forbidden (RFC 5322 §2.1.1)
 LONGEST_VALUE = 300  # characters of a stranger's that stand in a property or reason
 
+_HAS_RESULTS = re.compile(rb"(?:\A|\n)authentication-results[ \t]*+:", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?\Z", re.ASCII)
 _TOKEN = re.compile(r"[^\s()<>@,;:\\\"/\[\]?=\x00-\x1f\x7f-\uffff]+\Z")
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]*@[\w.-]+\Z", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SERVICE = re.compile(rb'[ \t\r\n]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.DOTALL)
 
 
 def service_of(value: bytes) -> str:
-    """Who says so: the authserv-id, in lower case; "" when there is none."""
+    """Who says so: the authserv-id, in lower case and without a dot at its end; "" when there is none."""
     found = _SERVICE.match(without_comments(value))
     if found is None:
         return ""
     quoted, token = found.groups()
-    return (token if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)).decode("utf-8", "replace").lower()
+    name = token if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
+    return name.decode("utf-8", "replace").lower().removesuffix(".")
 
 
 def claimed(header: bytes, service: str) -> list[Field]:
@@ -43,13 +47,45 @@ def of_service(header: bytes, service: str) -> list[Field]:
 
 def result_of(header: bytes, service: str, method: str) -> str:
     """What `service` has found out by a method, in lower case; "" when nothing is said of it."""
+    words = _words_of(header, service, method)
+    return words[0].lower() if words else ""
+
+
+def number_of(header: bytes, service: str, method: str, name: str) -> float | None:
+    """A property of what `service` has found out by a method, which is a number; None when it is none."""
+    for word in _words_of(header, service, method)[1:]:
+        key, _, value = word.partition("=")
+        if key.lower() == name and _NUMBER.match(value):
+            return float(value)
+    return None
+
+
+def _words_of(header: bytes, service: str, method: str) -> list[str]:
+    """The result and what follows it, with empty quotes in place of all that is quoted."""
     for field in of_service(header, service):
         text = unfold(field.value).decode("utf-8", "replace")
-        for part in _QUOTED.sub('""', text).split(";")[1:]:
+        for part in without_quotes(text).split(";")[1:]:
             name, _, result = part.strip().partition("=")
             if name.strip().lower() == method and result.split():
-                return result.split()[0].lower()
-    return ""
+                return result.split()
+    return []
+
+
+def without_quotes(text: str) -> str:
+    """The value with empty quotes in place of all that is quoted: strangers choose what stands in there. One
+    that is not ended runs to the end."""
+    return _QUOTED.sub('""', text)
+
+
+def without_claimed(header: bytes, service: str) -> bytes:
+    """The header without those; it is returned as it is when there are none."""
+    if not _HAS_RESULTS.search(header):
+        return header
+    kept, behind = [], 0
+    for field in claimed(header, service):
+        kept.append(header[behind : field.start])
+        behind = field.end
+    return b"".join([*kept, header[behind:]])
 
 
 def merged(header: bytes, service: str) -> str:
@@ -75,7 +111,13 @@ def _written(finding: Finding) -> str:
     if finding.reason:
         parts.append("reason=" + _quoted(finding.reason))
     parts += [f"{name}={_pvalue(value)}" for name, value in finding.properties.items() if value]
-    return " ".join(parts)
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(part) < WIDTH:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    return "\r\n\t".join(lines)
 
 
 def _pvalue(text: str) -> str:

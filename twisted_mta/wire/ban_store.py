@@ -9,10 +9,8 @@ without bans then.
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet import task
@@ -22,11 +20,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_mta.database import Database
 from twisted_mta.wire.bans import MOST_BANS, MOST_HOMES, Ban, Bans, Home, Kind
 
 DATABASE = "bans.sqlite"  # in the data directory
 INTERVAL = 2.0  # seconds between two looks
-BUSY = 5.0  # seconds to wait for another process that is writing
 FORGETTING = 3600.0  # seconds between two removals of what is long over
 HOMES_KEPT = 60 * 86400.0  # seconds since the last login
 KEPT = 7 * 86400.0  # seconds that a ban is remembered when it is over: the next one is longer
@@ -39,31 +37,19 @@ _TABLES = (
 )
 
 
-class BanDatabase:
+class BanDatabase(Database):
     """A connection; blocks. Raises sqlite3.Error."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            for table in _TABLES:
-                self._connection.execute(table)
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def data_version(self) -> int:
-        """A number that changes when another connection has changed the database."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+    def __init__(self, path: Path, *, damaged: Callable[[Path], None] | None = None) -> None:
+        """See `Database`."""
+        super().__init__(path, (_TABLES,), damaged=damaged)
 
     def bans(self) -> list[Ban]:
-        """The latest, oldest first."""
-        rows = "SELECT kind, subject, since, until, grade, reason FROM ban ORDER BY since DESC LIMIT ?"
+        """Those by hand and the latest, oldest first."""
+        rows = (
+            "SELECT kind, subject, since, until, grade, reason FROM ban"
+            " ORDER BY grade = 0 DESC, since DESC LIMIT ?"
+        )
         return [Ban(*row) for row in self._connection.execute(rows, (MOST_BANS,))][::-1]
 
     def homes(self) -> list[Home]:
@@ -73,13 +59,13 @@ class BanDatabase:
 
     def write(self, bans: Sequence[Ban], homes: Sequence[Home]) -> None:
         """Add these, or replace what is known of the same."""
-        with self._transaction():
+        with self.transaction():
             self._connection.executemany("INSERT OR REPLACE INTO ban VALUES (?, ?, ?, ?, ?, ?)", bans)
             self._connection.executemany("INSERT OR REPLACE INTO home VALUES (?, ?, ?)", homes)
 
     def remove(self, kind: Kind, subject: str) -> bool:
         """True when there was such a ban."""
-        with self._transaction():
+        with self.transaction():
             row = (kind, subject)
             return bool(
                 self._connection.execute("DELETE FROM ban WHERE kind = ? AND subject = ?", row).rowcount
@@ -87,19 +73,9 @@ class BanDatabase:
 
     def forget(self, bans_over: float, homes_before: float) -> None:
         """Remove bans that were over before that moment, and homes that were last used before that one."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute("DELETE FROM ban WHERE until < ?", (bans_over,))
             self._connection.execute("DELETE FROM home WHERE last < ?", (homes_before,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
 
 class BanStore:
@@ -132,17 +108,10 @@ class BanStore:
             await deferToThread(self._write_last)
 
     def _open(self) -> list[Home]:
-        try:
-            self._database = BanDatabase(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = self._path.with_suffix(".damaged")
-            os.replace(self._path, aside)
-            self.log.error(
-                "{path} is damaged ({error}), it is now {aside}", path=self._path, error=error, aside=aside
-            )
-            self._database = BanDatabase(self._path)
+        def damaged(aside: Path) -> None:
+            self.log.error("{path} was damaged and is now {aside}", path=self._path, aside=aside)
+
+        self._database = BanDatabase(self._path, damaged=damaged)
         self._forget(self._database)
         return self._database.homes()
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from twisted_mta.journey.bus import Journey
-from twisted_mta.wire.networks import LOOPBACK, NARROW, WIDE, Network, address_of, range_of, within
+from twisted_mta.message.networks import LOOPBACK, NARROW, WIDE, Network, address_of, range_of, within
 
 MOST_SUSPECTS = 20_000  # ranges and logins with failures
 MOST_BANS = 20_000
@@ -69,7 +69,8 @@ class Ban(NamedTuple):
 
 
 class Home(NamedTuple):
-    """This account logged in from this address (a range of NARROW size) at `last`, epoch seconds."""
+    """This account, or whom this login names, logged in from this address (a range of NARROW size) at `last`,
+    epoch seconds."""
 
     account: str
     range: str
@@ -148,16 +149,17 @@ class Bans:
         if is_open and self._count("login", name, weight, "").level > limits.login_failures - HALF:
             self._ban("login", name, limits.longest_lock, service)
 
-    def succeeded(self, peer: str, account: str) -> None:
-        """A login succeeded: this address is one of the account's homes from now on."""
-        narrow = range_of(peer, *NARROW)
+    def succeeded(self, peer: str, account: str, login: str = "") -> None:
+        """A login succeeded: this address is one of the account's homes from now on, under the name, too, by
+        which it was called."""
+        narrow, now = range_of(peer, *NARROW), self._seconds()
         if not narrow:
             return
-        now = self._seconds()
-        known = self._homes.get(account, {}).get(narrow, -math.inf)
-        if now - known >= RENEWED:
-            self._settle(Home(account, narrow, now))
-            self._changed_homes[account, narrow] = Home(account, narrow, now)
+        for name in {account, _login(login) or account} - {_local_part(account)}:
+            known = self._homes.get(name, {}).get(narrow, -math.inf)
+            if now - known >= RENEWED:
+                self._settle(Home(name, narrow, now))
+                self._changed_homes[name, narrow] = Home(name, narrow, now)
 
     # Asked by administration and by what keeps bans
 
@@ -169,7 +171,8 @@ class Bans:
         """A ban that was made elsewhere: by hand, or before a restart."""
         self._bans.pop((ban.kind, ban.subject), None)
         if len(self._bans) >= MOST_BANS:
-            del self._bans[next(iter(self._bans))]
+            earned = (key for key, kept in self._bans.items() if kept.grade)  # rather than those by hand
+            del self._bans[next(earned, next(iter(self._bans)))]
         self._bans[ban.kind, ban.subject] = ban
         if ban.kind == "range":
             bits = int(ban.subject.rpartition("/")[2])
@@ -241,7 +244,7 @@ class Bans:
     # Homes
 
     def _settle(self, home: Home) -> None:
-        for login in (home.account, home.account.rpartition("@")[0]):  # both are logins
+        for login in {home.account, _local_part(home.account)}:  # both are logins
             homes = self._homes.pop(login, {})
             homes.pop(home.range, None)
             if len(homes) >= MOST_HOMES_OF_ONE:
@@ -282,3 +285,7 @@ def by_hand(subject: str, now: float, seconds: float, reason: str) -> Ban:
 
 def _login(text: str) -> str:
     return text[:LONGEST_LOGIN].strip().lower()
+
+
+def _local_part(login: str) -> str:
+    return login.rpartition("@")[0] or login

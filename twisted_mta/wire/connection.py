@@ -4,7 +4,8 @@ The discipline is the same for SMTP, IMAP and POP3. The engine buffers and frame
 for one event at a time, so a pipelined command never overtakes a pending one; while it is pending, and
 while the peer does not take what it is sent, the transport is paused, so input is bounded by what one
 read brought and output by what it can provoke. Replies to a burst of pipelined commands leave in one
-write. Time is counted per event, not per octet: a peer that drips makes no progress.
+write. Time is counted per event, not per octet: a peer that drips makes no progress. A burst that takes
+long is handled a little at a time, between others, and no faster than its answers are taken.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ CLOSING_LIMIT = 10.0  # seconds a peer has to take the last words of a connectio
 STRANGERS_PATIENCE = 10.0  # seconds without progress that a client who has not logged in has in a crowd
 STALL_LIMIT = 300.0  # seconds a peer has to take a piece of a large answer, which occupies memory until then
 QUIET_PIECES = 32  # of inflated input without a whole command, until the others have their turn
+AT_A_STRETCH = 0.001  # seconds that a client's commands are handled for, until the others have their turn
 AT_ONCE = 64 * 1024  # octets of answers that are sent between two readings without the reactor's help
 _BINDING_LABEL = b"EXPORTER-Channel-Binding"  # RFC 9266 §4.2
 _BINDING_OCTETS = 32
@@ -51,7 +53,8 @@ class Engine(Protocol[Event_co]):
         """Octets from the peer. Never raises."""
 
     def next_event(self) -> Event_co | None:
-        """The next thing the session must decide, or None when more octets are needed."""
+        """The next thing the session must decide, or None when more octets are needed. An engine that answers
+        much by itself returns None now and then and is `behind`: call it again."""
 
     def take_output(self) -> bytes:
         """Octets that are ready for the peer; empties the engine's own output."""
@@ -243,6 +246,7 @@ class Connection(TwistedProtocol, Generic[Event]):
     _heard = False  # something has been received: whatever handshake there was is over
     _peer_host = ""
     _compression: Compression | None = None
+    _stretch = 0.0  # when the events began that are handled without a pause
     _inflating = False  # something of what has been received was inflated already
     _socket: TcpConnection | None = None  # when there is nothing between it and this connection
     _queued = False  # the transport may have something that is still to be sent
@@ -293,6 +297,7 @@ class Connection(TwistedProtocol, Generic[Event]):
         if self._busy or self._gone:
             return
         self._busy = True
+        self._stretch = self.listener.seconds()
         running = self._run()
         try:
             awaited = running.send(None)
@@ -302,28 +307,52 @@ class Connection(TwistedProtocol, Generic[Event]):
             self._crashed(Failure())
             return
         self.flush()
-        Deferred.fromCoroutine(_continued(running, awaited)).addErrback(self._crashed)
+        Deferred.fromCoroutine(self._continued(running, awaited)).addErrback(self._crashed)
 
     async def _run(self) -> None:
         try:
             while not (self._closing or self._gone or self._ending):
                 event = await self._next_event()
-                if event is None:
+                if event is not None:
+                    await self._handle(event)
+                elif not getattr(self.engine, "behind", False):
                     break
-                try:
-                    await self.handle(event)
-                except MailError as error:
-                    self.refuse(event, error)
-                except Exception:
-                    self.log.failure("unexpected error in a session")
-                    self.refuse(event, unexpected())
-                self.touch()
+                if self.listener.seconds() - self._stretch > AT_A_STRETCH:
+                    await self.drain()
+                    await self.listener.breathe()
         finally:
             self._busy = False
             self.flush()
             if self._ending:
                 self._say_goodbye()
             self._settle_input()
+
+    async def _handle(self, event: Event) -> None:
+        try:
+            await self.handle(event)
+        except MailError as error:
+            self.refuse(event, error)
+        except Exception:
+            self.log.failure("unexpected error in a session")
+            self.refuse(event, unexpected())
+        self.touch()
+
+    def _continued(
+        self, running: Coroutine[Deferred[Any], Any, None], awaited: Deferred[Any]
+    ) -> Generator[Deferred[Any], Any, None]:
+        """The rest of a coroutine that has come to `awaited`."""
+        try:
+            while True:
+                try:
+                    result = yield awaited
+                except Exception as error:
+                    self._stretch = self.listener.seconds()
+                    awaited = running.throw(error)
+                else:
+                    self._stretch = self.listener.seconds()
+                    awaited = running.send(result)
+        except StopIteration:
+            return
 
     async def _next_event(self) -> Event | None:
         """What the engine has; compressed input is inflated as it is needed, and not all in one breath."""
@@ -444,19 +473,3 @@ class Connection(TwistedProtocol, Generic[Event]):
     def _require_transport(self) -> Any:
         assert self.transport is not None
         return self.transport
-
-
-def _continued(
-    running: Coroutine[Deferred[Any], Any, None], awaited: Deferred[Any]
-) -> Generator[Deferred[Any], Any, None]:
-    """The rest of a coroutine that has come to `awaited`."""
-    try:
-        while True:
-            try:
-                result = yield awaited
-            except Exception as error:
-                awaited = running.throw(error)
-            else:
-                awaited = running.send(result)
-    except StopIteration:
-        return

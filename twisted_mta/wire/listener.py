@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from twisted_mta.message.networks import NARROW, Network, range_of, within
 from twisted_mta.wire.admission import Verdict, everybody
-from twisted_mta.wire.networks import NARROW, Network, range_of, within
 from twisted_mta.wire.turn import breathe
 
 if TYPE_CHECKING:

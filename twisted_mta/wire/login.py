@@ -146,7 +146,7 @@ class LoginAttempts:
         """
         account = await self._account(credentials)
         if account is not None and await self._may_act(account, credentials):
-            self._succeeded(account)
+            self._succeeded(account, credentials.login)
             return account
         name = credentials.login or credentials.authorization_id
         self._failures += 1
@@ -209,9 +209,9 @@ class LoginAttempts:
         bans, peer = self._means.bans, self._channel.peer_host
         return bans is not None and (bans.banned(peer) or bans.locked(login, peer))
 
-    def _succeeded(self, account: str) -> None:
+    def _succeeded(self, account: str, login: str) -> None:
         if self._means.bans is not None:
-            self._means.bans.succeeded(self._channel.peer_host, account)
+            self._means.bans.succeeded(self._channel.peer_host, account, login)
         self._journey.tell("login", service=self._service, peer=self._channel.peer_host, account=account)
 
     async def _pause(self, seconds: float) -> None:

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_mta.message.networks import Network, within
 from twisted_mta.protocol.proxy import NoProxyHeader, ProxiedPeer, ProxyHeader
-from twisted_mta.wire.networks import Network, within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall

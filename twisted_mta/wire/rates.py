@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from twisted_mta.wire.networks import LOOPBACK, Network, range_of, within
+from twisted_mta.message.networks import LOOPBACK, Network, range_of, within
 
 MOST_BUCKETS = 50_000
 

@@ -267,12 +267,13 @@ async def end(session: ImapSession, event: AppendEnd) -> None:
 
 async def _commit(session: ImapSession, incoming: Incoming) -> None:
     place, command = incoming.place, incoming.command
-    try:
-        uid_validity, uids = await incoming.draft.commit(place.name, incoming.replaced)
-    except NoSuchMailbox as error:
-        session.refuse_command(command, error.text, "TRYCREATE")
-        return
-    await outbox.appended(session, place, uid_validity, uids, replacing=incoming.replaced is not None)
+    async with outbox.expecting_append(session, place):
+        try:
+            uid_validity, uids = await incoming.draft.commit(place.name, incoming.replaced)
+        except NoSuchMailbox as error:
+            session.refuse_command(command, error.text, "TRYCREATE")
+            return
+        await outbox.appended(session, place, uid_validity, uids, replacing=incoming.replaced is not None)
     if session.notifications is not None:
         session.notifications.stored(place.account, place.name, uids)
     events.came(session, events.APPEND, place, uids)

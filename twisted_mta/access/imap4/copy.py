@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 async def copy(session: ImapSession, command: Copy) -> None:
     """COPY."""
-    result = await _transfer(session, command, move=False)
+    async with outbox.expecting(session, command.mailbox):
+        result = await _transfer(session, command, move=False)
+        if result is not None:
+            await outbox.copied(session, command.mailbox, result[0])
     if result is not None:
-        await outbox.copied(session, command.mailbox, result[0])
         session.complete(command, "COPY completed", await _copy_uid(session, command, result[0]))
 
 
@@ -35,11 +37,12 @@ async def move(session: ImapSession, command: Move) -> None:
     if not (view.may("t") and view.may("e")):
         session.refuse_command(command, "No right to remove messages", "NOPERM")
         return
-    moved = await _transfer(session, command, move=True)
-    if moved is None:
-        return
-    result, limited = moved
-    await outbox.copied(session, command.mailbox, result)
+    async with outbox.expecting(session, command.mailbox):
+        moved = await _transfer(session, command, move=True)
+        if moved is None:
+            return
+        result, limited = moved
+        await outbox.copied(session, command.mailbox, result)
     code = await _copy_uid(session, command, result)
     if code:
         session.engine.respond("*", "OK", "Moved", code)
@@ -68,7 +71,7 @@ async def _transfer(session: ImapSession, command: Copy | Move, move: bool) -> t
     work = session.viewpoint.copy(view.mailbox, there, command.mailbox, move)
     try:
         result = await Progress(session, command.tag).during(work)
-        await events.copied(session, command.mailbox, result.target_uids)
+        await events.copied(session, view, command.mailbox, result.target_uids)
         return result, limited
     except NoSuchMailbox as error:
         session.refuse_command(command, error.text, "TRYCREATE")

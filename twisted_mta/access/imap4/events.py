@@ -22,10 +22,12 @@ def came(session: ImapSession, cause: str, place: Place, uids: Sequence[int]) ->
     _tell(session, cause, place.account.name, place.name, uids)
 
 
-async def copied(session: ImapSession, mailbox: str, uids: Sequence[int]) -> None:
-    """Messages were copied, or moved, to the mailbox that the user calls so."""
+async def copied(session: ImapSession, view: View, mailbox: str, uids: Sequence[int]) -> None:
+    """Messages in view were copied, or moved, to the mailbox that the user calls so: these, there."""
     if session.access.events is not None and uids:
-        came(session, COPY, await session.viewpoint.place(mailbox, "i"), uids)
+        place, source = await session.viewpoint.place(mailbox, "i"), view.mailbox
+        own = source.account is place.account
+        _tell(session, COPY, place.account.name, place.name, uids, source=source.name if own else "")
 
 
 def touched(session: ImapSession, view: View, uids: Sequence[int], flags: frozenset[str]) -> frozenset[str]:
@@ -49,8 +51,9 @@ def _tell(
     mailbox: str,
     uids: Sequence[int],
     flags: tuple[str, ...] = (),
+    source: str = "",
 ) -> None:
     events = session.access.events
     if events is not None and uids:
         user = session.viewpoint.name
-        events.happened(MailboxEvent(cause, account, mailbox, tuple(uids), user, flags))
+        events.happened(MailboxEvent(cause, account, mailbox, tuple(uids), user, flags, source))

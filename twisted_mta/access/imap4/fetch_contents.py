@@ -158,7 +158,7 @@ class HeaderReader:
                 missing.append(uid)
             else:
                 found[uid] = text
-        self._room -= sum(map(weight, found.values()))
+        self._room -= weight(*found.values())
         if missing:
             read = await self._mailbox.examine_headers(missing, self._see)
             found.update(read)

@@ -17,9 +17,9 @@ _OVERHEAD = 400  # octets that a message takes besides its own
 T = TypeVar("T", bound=Sized)
 
 
-def weight(message: Sized) -> int:
-    """Octets that it takes in a cache."""
-    return len(message) + _OVERHEAD
+def weight(*messages: Sized) -> int:
+    """Octets that they take in a cache."""
+    return sum(map(len, messages)) + len(messages) * _OVERHEAD
 
 
 class MessageCache(Generic[T]):

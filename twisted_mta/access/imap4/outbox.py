@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.interfaces import ISubmitter
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.imap4.grammar import CommandError
-from twisted_mta.store.errors import StoreError
+from twisted_mta.store.errors import BadMailboxName, StoreError
 from twisted_mta.store.mailbox import CopyResult
 from twisted_mta.store.names import canonical_name
 from twisted_mta.store.viewpoint import PREFIX, Place
@@ -76,6 +76,34 @@ def refuse_many(session: ImapSession, target: str, messages: int) -> None:
     CommandError, BadMailboxName."""
     if messages > MOST and _at(session, target):
         raise CommandError(f"No more than {MOST} messages are sent at a time", condition="NO", code="LIMIT")
+
+
+@asynccontextmanager
+async def expecting(session: ImapSession, target: str) -> AsyncIterator[None]:
+    """While messages are copied or moved, until they are submitted. Raises MailError."""
+    try:
+        submitter = _at(session, target)
+    except BadMailboxName:
+        submitter = None
+    async with _expecting(submitter, session.viewpoint.name):
+        yield
+
+
+@asynccontextmanager
+async def expecting_append(session: ImapSession, place: Place) -> AsyncIterator[None]:
+    """While messages are appended, until they are submitted. Raises MailError."""
+    async with _expecting(_submitter(session, place), place.account.name):
+        yield
+
+
+@asynccontextmanager
+async def _expecting(submitter: ISubmitter | None, account: str) -> AsyncIterator[None]:
+    token = await submitter.expect(account) if submitter is not None else 0
+    try:
+        yield
+    finally:
+        if submitter is not None:
+            await submitter.came(token)
 
 
 async def copied(session: ImapSession, target: str, result: CopyResult) -> None:

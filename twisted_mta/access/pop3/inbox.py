@@ -6,7 +6,8 @@ used again, and IMAP sessions work on the same mailbox anyway, so a lock would p
 answer [IN-USE] for minutes to the phone whose last connection died in a tunnel. What vanishes meanwhile is
 told as such when it is asked for. Two clients that both download and delete may both get a message.
 
-The snapshot costs nothing: it is the mailbox's own columns, and how much of them there was at login.
+The snapshot costs nothing: it is the mailbox's own columns, and how much of them there was at login. The
+names of files are not among them, and are looked up when UIDL asks for the first time.
 
 Flags stay as they are: a message that a POP3 client has fetched is not one that its owner has seen.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twisted_mta.protocol.pop3.maildrop import Maildrop, UniqueIds
+from twisted_mta.protocol.pop3.unique_ids import UniqueIdColumn, from_names
 from twisted_mta.store import removal
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.store import MessageStore
@@ -70,6 +72,11 @@ class Inbox:
                 break
             numbers.append(following)
         return numbers
+
+    async def unique_ids(self) -> UniqueIdColumn:
+        """Those of all messages, made of the names of their files. Raises MailError."""
+        uids, uid_validity = self.maildrop.uids, self._mailbox.uid_validity
+        return await self._mailbox.base_names(uids, lambda names: from_names(names, uid_validity, uids))
 
     def is_long(self, number: int) -> bool:
         """True for a message to be read with `stream` and `more`."""

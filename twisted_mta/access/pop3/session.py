@@ -18,7 +18,15 @@ from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.status import MailError
 from twisted_mta.message.surrogate import surrogate
-from twisted_mta.protocol.pop3.events import Event, Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.events import (
+    Event,
+    Listing,
+    Login,
+    Retrieve,
+    StartTls,
+    UniqueIdsWanted,
+    Update,
+)
 from twisted_mta.protocol.pop3.maildrop import UniqueIds
 from twisted_mta.protocol.pop3.multiline import LongMessage
 from twisted_mta.protocol.pop3.server import Pop3Limits, Pop3Server
@@ -42,7 +50,7 @@ class Pop3Settings:
     allow_cleartext: bool = False
     idle_limit: float = 600.0
     login_limit: float = 60.0
-    unique_ids: UniqueIds = "plain"
+    unique_ids: UniqueIds = "name"
     limits: Pop3Limits = field(default_factory=Pop3Limits)
     login: LoginLimits = field(default_factory=LoginLimits)
     means: LoginMeans = field(default_factory=LoginMeans)
@@ -118,6 +126,9 @@ class Pop3Session(Connection[Event]):
                 self.engine.secured()
             case Retrieve():
                 await self._retrieve(event)
+            case UniqueIdsWanted():
+                assert self._inbox is not None
+                await self._send(self.engine.identified(event, await self._inbox.unique_ids()))
             case Listing():
                 await self._send(self.engine.listing(event))
             case Update():

@@ -19,10 +19,10 @@ from twisted.python.threadpool import ThreadPool
 from twisted_mta.directory.administration import ACCOUNT_LOCAL
 from twisted_mta.directory.ldap.client import Entry, LdapClient, LdapUnavailable, UnusableEntry, escaped
 from twisted_mta.directory.notebook import Reactor
-from twisted_mta.directory.shared_questions import SharedQuestions, TooManyQuestions
 from twisted_mta.interfaces import Resolution
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
+from twisted_mta.shared_questions import SharedQuestions, TooManyQuestions
 
 THREADS = 4
 MOST_ASKED = 200  # questions at the same time

@@ -18,8 +18,8 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from twisted_mta.directory.oauth.jwt import Claims
-from twisted_mta.directory.shared_questions import SharedQuestions, TooManyQuestions
 from twisted_mta.https import FetchError, HttpsClient
+from twisted_mta.shared_questions import SharedQuestions, TooManyQuestions
 
 MAX_ANSWER = 32 * 1024  # octets
 MOST_ASKED = 50  # questions at the same time

@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from twisted_mta.directory.oauth.jwt import VerificationKey, read_key_set
-from twisted_mta.directory.shared_questions import SharedQuestions
 from twisted_mta.https import FetchError, HttpsClient
+from twisted_mta.shared_questions import SharedQuestions
 
 MAX_OCTETS = 256 * 1024
 OLD = 3600.0  # seconds after which keys are read anew, without a sign

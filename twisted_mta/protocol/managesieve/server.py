@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from twisted_mta.protocol.framing import AT_A_TIME
 from twisted_mta.protocol.managesieve.events import (
     CheckScript,
     DeleteScript,
@@ -73,6 +74,7 @@ class ManageSieveServer:
         self._owner = ""  # the account, after the login
         self._errors = 0
         self.commands = 0  # that have come
+        self.behind = False  # there is more to do without more octets
         self.finished = False
 
     # The engine as a connection sees it
@@ -83,8 +85,11 @@ class ManageSieveServer:
             self._reader.receive(data)
 
     def next_event(self) -> Event | None:
-        """What the session must do next; None when more octets are needed."""
-        while not self.finished:
+        """What the session must do next; None when more octets are needed, or it is `behind`."""
+        self.behind = False
+        for _ in range(AT_A_TIME):
+            if self.finished:
+                return None
             try:
                 if self._exchange is not None:
                     line = self._reader.next_string()
@@ -103,6 +108,7 @@ class ManageSieveServer:
                 continue
             if event is not None:
                 return event
+        self.behind = True
         return None
 
     def take_output(self) -> bytes:

@@ -15,7 +15,7 @@ import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted_mta.protocol.framing import BareLineEnd, LineBuffer, LineTooLong, dot_stuff
+from twisted_mta.protocol.framing import AT_A_TIME, BareLineEnd, LineBuffer, LineTooLong, dot_stuff
 
 _LONGEST_ENVID = 255  # characters; RFC 3461 §5.4 wants 100
 _LONGEST_SECRET = 256  # octets; RFC 3885 has 128 bits in mind
@@ -59,6 +59,7 @@ class MtqpServer:
         self._lines = LineBuffer(limits.line)
         self._output = bytearray()
         self._errors = 0
+        self.behind = False  # there is more to do without more octets
         self.finished = False
 
     # The engine as a connection sees it
@@ -69,8 +70,11 @@ class MtqpServer:
             self._lines.receive(data)
 
     def next_event(self) -> Event | None:
-        """What the session must do next; None when more octets are needed."""
-        while not self.finished:
+        """What the session must do next; None when more octets are needed, or it is `behind`."""
+        self.behind = False
+        for _ in range(AT_A_TIME):
+            if self.finished:
+                return None
             try:
                 line = self._lines.next_line()
                 if line is None:
@@ -83,6 +87,7 @@ class MtqpServer:
             else:
                 if event is not None:
                     return event
+        self.behind = True
         return None
 
     def take_output(self) -> bytes:

@@ -32,6 +32,14 @@ class Retrieve:
 
 
 @dataclass(frozen=True, slots=True)
+class UniqueIdsWanted:
+    """UIDL, the first one of the session: find the unique ids, in the order of the numbers; answer with
+    `identified`. `number`: of the message that is asked about; None for all."""
+
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A long answer: send it through `listing`, as fast as the peer takes it."""
 
@@ -45,4 +53,4 @@ class Update:
     deleted: tuple[int, ...]
 
 
-Event = Login | KeysWanted | StartTls | Retrieve | Listing | Update
+Event = Login | KeysWanted | StartTls | Retrieve | UniqueIdsWanted | Listing | Update

@@ -18,9 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from twisted_mta.protocol.framing import BareLineEnd, LineBuffer, LineTooLong, dot_stuff
+from twisted_mta.protocol.framing import AT_A_TIME, BareLineEnd, LineBuffer, LineTooLong, dot_stuff
 from twisted_mta.protocol.pop3.commands import BadCommand, State, number, parse
-from twisted_mta.protocol.pop3.events import Event, Listing, Login, Retrieve, StartTls, Update
+from twisted_mta.protocol.pop3.events import (
+    Event,
+    Listing,
+    Login,
+    Retrieve,
+    StartTls,
+    UniqueIdsWanted,
+    Update,
+)
 from twisted_mta.protocol.pop3.languages import LANGUAGES, choose
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
 from twisted_mta.protocol.pop3.multiline import END, PIECE, LongMessage, pieces, top_end
@@ -70,6 +78,7 @@ class Pop3Server:
         self._utf8 = False
         self._errors = 0
         self.commands = 0
+        self.behind = False  # there is more to do without more octets
         self.finished = False
 
     # The engine as a connection sees it
@@ -80,8 +89,11 @@ class Pop3Server:
             self._lines.receive(data)
 
     def next_event(self) -> Event | None:
-        """What the session must do next; None when more octets are needed."""
-        while not self.finished:
+        """What the session must do next; None when more octets are needed, or it is `behind`."""
+        self.behind = False
+        for _ in range(AT_A_TIME):
+            if self.finished:
+                return None
             try:
                 line = self._lines.next_line()
                 if line is None:
@@ -99,6 +111,7 @@ class Pop3Server:
             else:
                 if event is not None:
                     return event
+        self.behind = True
         return None
 
     def take_output(self) -> bytes:
@@ -167,6 +180,12 @@ class Pop3Server:
     def listing(self, event: Listing) -> Iterator[None]:
         """The answer to Listing, as `message`."""
         return self._multiline(event.pieces)
+
+    def identified(self, event: UniqueIdsWanted, unique_ids: Sequence[str]) -> Iterator[None]:
+        """The answer to UniqueIdsWanted, as `message`: the unique ids of all messages, gone or not."""
+        self._maildrop.identify(unique_ids)
+        listing = self._unique_ids(event.number)
+        return iter(()) if listing is None else self.listing(listing)
 
     def _multiline(self, pieces: Iterator[bytes]) -> Iterator[None]:
         for piece in pieces:
@@ -331,10 +350,13 @@ class Pop3Server:
         return None
 
     def _uidl(self, argument: bytes = b"") -> Event | None:
-        if not argument:
+        which = self._which(argument) if argument else None
+        return self._unique_ids(which) if self._maildrop.is_identified else UniqueIdsWanted(which)
+
+    def _unique_ids(self, which: int | None) -> Listing | None:
+        if which is None:
             self._accept("Unique ids follow")
             return self._listing(self._maildrop.unique_id_listing())
-        which = self._which(argument)
         self._accept(f"{which} {self._maildrop.unique_id(which)}")
         return None
 

@@ -15,6 +15,7 @@ from twisted_mta.protocol.sasl.exchange import Exchange, SaslCancelled, SaslRefu
 from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.sasl.scram import Keys
 from twisted_mta.protocol.smtp.events import Authenticate
+from twisted_mta.protocol.smtp.parameters import syntax_error
 
 NOT_LET_IN = MailError(535, "5.7.8", "Authentication credentials invalid")
 
@@ -45,6 +46,8 @@ class AuthDialog:
         offer = self._offer()
         if not offer.private:
             raise MailError(538, "5.7.11", "Encryption required for authentication, use STARTTLS")
+        if not argument:
+            raise syntax_error("AUTH mechanism [response]")
         if not argument.isascii():
             raise MailError(501, "5.5.2", "AUTH is ASCII")
         name, _, initial = argument.partition(" ")

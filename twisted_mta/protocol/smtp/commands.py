@@ -16,7 +16,12 @@ from twisted_mta.message.envelope import NO_PARAMETERS
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.smtp.events import Burl, Hello, Mail, Recipient
 from twisted_mta.protocol.smtp.extensions import Circumstances
-from twisted_mta.protocol.smtp.parameters import mail_parameters, recipient_parameters
+from twisted_mta.protocol.smtp.parameters import mail_parameters, recipient_parameters, syntax_error
+
+# Where they are not obeyed they are known, but not here or not to this client.
+NOT_IMPLEMENTED = frozenset(
+    ("AUTH", "BDAT", "BURL", "ETRN", "SAML", "SEND", "SOML", "STARTTLS", "TURN", "XCLIENT")
+)
 
 _MAIL = re.compile(r"FROM:[ \t]*(?=<)", re.IGNORECASE)
 _RCPT = re.compile(r"TO:[ \t]*(?=<)", re.IGNORECASE)
@@ -35,11 +40,6 @@ class Path(NamedTuple):
     mailbox: str
     routed: bool
     parameters: str
-
-
-def syntax_error(usage: str) -> MailError:
-    """A command that is known but not well-formed (RFC 5321 §4.2.2)."""
-    return MailError(501, "5.5.4", f"Syntax: {usage}")
 
 
 def split_line(line: bytes, *, utf8: bool = False) -> tuple[str, str]:

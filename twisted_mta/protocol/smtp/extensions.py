@@ -32,8 +32,9 @@ class Extension(enum.Enum):
 class SmtpLimits:
     """Lines in octets with CRLF, the message in octets of content; `recipients` per message; `errors` are
     commands that were malformed or out of order, `refusals` those the session refused, both since the
-    last message that was accepted; the last of them ends the connection. `hold`: seconds that a message may
-    be held for its sender (RFC 4865). `no_soliciting`: classes of solicitation that nobody here wants (RFC
+    last message that was accepted; the last of them ends the connection, and so does what comes after `idle`
+    commands that bring no message any further, such as NOOP and EHLO. `hold`: seconds that a message may be
+    held for its sender (RFC 4865). `no_soliciting`: classes of solicitation that nobody here wants (RFC
     3865 §2.2).
 
     Command lines may be longer than the 512 octets of RFC 5321 §4.5.3.1.4, which extensions outgrow.
@@ -45,6 +46,7 @@ class SmtpLimits:
     recipients: int = 1000
     errors: int = 20
     refusals: int = 100
+    idle: int = 100
     hold: int = 30 * 86400
     no_soliciting: tuple[str, ...] = ()
 

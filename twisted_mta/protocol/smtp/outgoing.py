@@ -1,10 +1,11 @@
 """What leaves for another server, made safe: paths and content (RFC 5321 §2.3.8, §4.1.1.4, §4.1.2, §4.5.2).
 
 Wherever addresses and content came from, neither becomes a command of ours, and no two readers of the
-content can disagree about where it ends: every CR and LF that stands alone becomes a CRLF. Refusing such
-content would lose mail that is here already (what comes in with them was refused at the door), and passing
-it on would leave it to the next reader what a line is. Only BINARYMIME (RFC 3030 §3), whose octets are
-counted and not searched for their end, is left as it is.
+content can disagree about where it ends: every CR and LF that stands alone becomes a CRLF, and a NUL goes,
+which some readers drop, and then there may be a dot alone on its line. Refusing such content would lose mail
+that is here already (what comes in with bare line ends was refused at the door), and passing it on would
+leave it to the next reader what a line is. Only BINARYMIME (RFC 3030 §3), whose octets are counted and not
+searched for their end, is left as it is.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def path(address: Address | None, *, utf8: bool = False) -> bytes:
 
 
 def data(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Content as it travels behind DATA, whatever line ends it holds: every CR and LF that stands alone
-    becomes a CRLF, dots are stuffed, a missing final CRLF is added; the last piece is the end of data."""
+    """Content as it travels behind DATA, whatever it holds: every CR and LF that stands alone becomes a CRLF,
+    every NUL goes, dots are stuffed, a missing final CRLF is added; the last piece is the end of data."""
     return dot_stuff(_canonical(chunks))
 
 
@@ -58,7 +59,7 @@ def binary(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _canonical(chunks: Iterable[bytes]) -> Iterator[bytes]:
     held = b""  # a CR whose LF may open the next chunk
     for chunk in chunks:
-        octets = held + chunk
+        octets = held + chunk.replace(b"\0", b"")
         held = b""
         if octets.endswith(b"\r"):
             octets, held = octets[:-1], b"\r"

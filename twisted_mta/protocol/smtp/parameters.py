@@ -100,13 +100,14 @@ def _forbid_contradictions(given: set[str], fields: dict[str, Any], here: Circum
     if "MTRK" in given and "ENVID" not in given:
         raise MailError(501, "5.5.4", "MTRK needs ENVID")  # RFC 3885 §3
     if fields.get("body") == "BINARYMIME" and Extension.CHUNKING not in here.offered:
-        raise _syntax("BODY=7BIT or BODY=8BITMIME")
+        raise syntax_error("BODY=7BIT or BODY=8BITMIME")
     by: DeliverBy | None = fields.get("deliver_by")
     if by is not None and by.when <= fields.get("hold_until", 0.0):
         raise MailError(501, "5.5.4", "BY ends before the message may be released")  # RFC 4865 §5
 
 
-def _syntax(usage: str) -> MailError:
+def syntax_error(usage: str) -> MailError:
+    """A command or parameter that is known but not well-formed (RFC 5321 §4.2.2)."""
     return MailError(501, "5.5.4", f"Syntax: {usage}")
 
 
@@ -119,7 +120,7 @@ def _unknown(verb: str, keyword: str) -> MailError:
 
 def _size(value: str | None, here: Circumstances) -> dict[str, Any]:
     if value is None or not _SIZE.match(value):
-        raise _syntax("SIZE=octets")
+        raise syntax_error("SIZE=octets")
     return {"size": int(value)}
 
 
@@ -127,25 +128,25 @@ def _body(value: str | None, here: Circumstances) -> dict[str, Any]:
     body = (value or "").upper()
     if body in ("7BIT", "8BITMIME") or (body == "BINARYMIME" and Extension.BINARYMIME in here.offered):
         return {"body": body}
-    raise _syntax("BODY=7BIT or BODY=8BITMIME")
+    raise syntax_error("BODY=7BIT or BODY=8BITMIME")
 
 
 def _auth(value: str | None, here: Circumstances) -> dict[str, Any]:
     """Nobody is believed who first submitted the message (RFC 4954 §5): as if it were <>."""
     if value is None or not _XTEXT.match(value):
-        raise _syntax("AUTH=xtext")
+        raise syntax_error("AUTH=xtext")
     return {}
 
 
 def _smtputf8(value: str | None, here: Circumstances) -> dict[str, Any]:
     if value is not None:
-        raise _syntax("SMTPUTF8 without a value")
+        raise syntax_error("SMTPUTF8 without a value")
     return {"smtputf8": True}
 
 
 def _ret(value: str | None, here: Circumstances) -> dict[str, Any]:
     if (ret := (value or "").upper()) not in ("FULL", "HDRS"):
-        raise _syntax("RET=FULL or RET=HDRS")
+        raise syntax_error("RET=FULL or RET=HDRS")
     return {"ret": ret}
 
 
@@ -158,7 +159,7 @@ def _envid(value: str | None, here: Circumstances) -> dict[str, Any]:
 
 def _require_tls(value: str | None, here: Circumstances) -> dict[str, Any]:
     if value is not None:
-        raise _syntax("REQUIRETLS without a value")
+        raise syntax_error("REQUIRETLS without a value")
     if not here.secure:
         raise MailError(530, "5.7.10", "REQUIRETLS is for connections inside TLS")  # RFC 8689 §3
     return {"require_tls": True}
@@ -168,7 +169,7 @@ def _by(value: str | None, here: Circumstances) -> dict[str, Any]:
     """RFC 2852 §4. A message that may only be returned in time must have some time."""
     match = _BY.match(value or "")
     if not match:
-        raise _syntax("BY=seconds;R or BY=seconds;N")
+        raise syntax_error("BY=seconds;R or BY=seconds;N")
     seconds, notify = int(match[1]), match[2].upper() == "N"
     if seconds <= 0 and not notify:
         raise MailError(501, "5.5.4", "BY leaves no time")
@@ -177,7 +178,7 @@ def _by(value: str | None, here: Circumstances) -> dict[str, Any]:
 
 def _hold_for(value: str | None, here: Circumstances) -> dict[str, Any]:
     if value is None or not _SECONDS.match(value):
-        raise _syntax("HOLDFOR=seconds")
+        raise syntax_error("HOLDFOR=seconds")
     return _held(here.now + int(value), here)
 
 
@@ -188,7 +189,7 @@ def _hold_until(value: str | None, here: Circumstances) -> dict[str, Any]:
             raise ValueError
         return _held(until.astimezone(UTC).timestamp(), here)
     except (ValueError, OverflowError):  # in the first or the last hours that a date can name
-        raise _syntax("HOLDUNTIL=2030-12-31T23:59:59Z") from None
+        raise syntax_error("HOLDUNTIL=2030-12-31T23:59:59Z") from None
 
 
 def _held(until: float, here: Circumstances) -> dict[str, Any]:
@@ -199,14 +200,14 @@ def _held(until: float, here: Circumstances) -> dict[str, Any]:
 
 def _priority(value: str | None, here: Circumstances) -> dict[str, Any]:
     if value is None or not _PRIORITY.match(value):
-        raise _syntax("MT-PRIORITY=-9 to MT-PRIORITY=9")
+        raise syntax_error("MT-PRIORITY=-9 to MT-PRIORITY=9")
     return {"priority": int(value)}
 
 
 def _tracking(value: str | None, here: Circumstances) -> dict[str, Any]:
     match = _CERTIFIER.match(value or "")
     if not match:
-        raise _syntax("MTRK=certifier")
+        raise syntax_error("MTRK=certifier")
     return {"tracking": match[1]}
 
 
@@ -214,7 +215,7 @@ def _solicit(value: str | None, here: Circumstances) -> dict[str, Any]:
     """RFC 3865 §2.3. It is for hosts that speak with each other, and stays in the header of the message."""
     classes = solicitation_classes(value or "")
     if not classes:
-        raise _syntax("SOLICIT=class,class")
+        raise syntax_error("SOLICIT=class,class")
     refuse_solicitation(classes, here.limits)
     return {}
 
@@ -239,14 +240,14 @@ def _notify(value: str | None) -> frozenset[str]:
     wanted = frozenset(words)
     if wanted == {"NEVER"} or (wanted <= _NOTIFY and len(words) == len(wanted)):
         return wanted
-    raise _syntax("NOTIFY=NEVER, or some of SUCCESS,FAILURE,DELAY")
+    raise syntax_error("NOTIFY=NEVER, or some of SUCCESS,FAILURE,DELAY")
 
 
 def _orcpt(value: str | None) -> str:
     """RFC 3461 §4.2; for the address type utf-8, RFC 6533 §3."""
     match = _ORCPT.match(value or "")
     if value is None or not match or len(value) > _ORCPT_LIMIT:
-        raise _syntax("ORCPT=type;address")
+        raise syntax_error("ORCPT=type;address")
     kind, encoded = match[1].lower(), match[2]
     if kind != "utf-8":
         return f"{kind};{_from_xtext(encoded, 'ORCPT=type;xtext')}"
@@ -254,19 +255,19 @@ def _orcpt(value: str | None) -> str:
         address = _UTF8_CHAR.sub(lambda char: chr(int(char[1], 16)), encoded)
         address.encode()
     except (ValueError, UnicodeEncodeError):
-        raise _syntax("ORCPT=utf-8;address") from None
+        raise syntax_error("ORCPT=utf-8;address") from None
     if not address.isprintable():
-        raise _syntax("ORCPT=utf-8;address")
+        raise syntax_error("ORCPT=utf-8;address")
     return f"{kind};{address}"
 
 
 def _from_xtext(value: str | None, usage: str) -> str:
     """RFC 3461 §4. What is decoded must be printable: it comes back in header fields of reports."""
     if value is None or not _XTEXT.match(value):
-        raise _syntax(usage)
+        raise syntax_error(usage)
     text = _XCHAR.sub(lambda char: chr(int(char[1], 16)), value)
     if not (text.isascii() and text.isprintable()):
-        raise _syntax(usage)
+        raise syntax_error(usage)
     return text
 
 

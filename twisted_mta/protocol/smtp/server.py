@@ -47,13 +47,9 @@ from twisted_mta.protocol.smtp.events import (
     Xclient,
 )
 from twisted_mta.protocol.smtp.extensions import Circumstances, Extension, SmtpLimits, keywords
+from twisted_mta.protocol.smtp.nuisance import Nuisance
 from twisted_mta.protocol.smtp.replies import OK, multiline, refusal, reply
 from twisted_mta.protocol.smtp.states import AFTER, OUT_OF_ORDER, State
-
-# Known, but not here or not to this client.
-_NOT_IMPLEMENTED = frozenset(
-    ("AUTH", "BDAT", "BURL", "ETRN", "SAML", "SEND", "SOML", "STARTTLS", "TURN", "XCLIENT")
-)
 
 _SENDER_OK = reply(250, "2.1.0", "Sender ok")
 _RECIPIENT_OK = reply(250, "2.1.5", "Recipient ok")
@@ -100,8 +96,7 @@ class SmtpServer:
         self._pending: Event | None = None  # waits for a verdict
         self._content = Content(self._lines, limits.message, normalise=normalise)
         self._auth = AuthDialog(offer)
-        self._errors = 0
-        self._refusals = 0
+        self._nuisance = Nuisance(limits)
         self.state = State.GREETED
         self.secure = secure
         self.authenticated = False
@@ -146,11 +141,6 @@ class SmtpServer:
         """What the session must decide next, or None when more octets are needed."""
         assert self._pending is None or self.finished, "the last event has had no verdict"
         while not self.finished:
-            if self._content.hopeless:
-                self.shut(
-                    MailError(552, "5.3.4", f"Messages may have {self._limits.message} octets; closing")
-                )
-                return None
             if self._content.reading:
                 return self._content_event()
             try:
@@ -214,7 +204,7 @@ class SmtpServer:
             case DataEnd() | Burl():
                 self._output += (reply(250, "2.0.0", text) if text else OK) * self._verdicts
                 self._reset()
-                self._errors = self._refusals = 0
+                self._nuisance.forget()
                 return
             case Hello():
                 self._reset()
@@ -261,11 +251,10 @@ class SmtpServer:
             self._content.open_chunk()
             return
         self._leave_exchange()
-        self._refusals += 1
         if isinstance(event, DataEnd | DataSpoiled | Burl):
             self._output += refusal(error) * (self._verdicts - 1)
             self._reset()
-        self._answer_error(error, self._refusals >= self._limits.refusals)
+        self._answer_error(error, self._nuisance.refusal())
 
     def shut(self, error: MailError) -> None:
         """Say why and close: 421 for time-outs, shutdown, too many errors (RFC 5321 §3.8)."""
@@ -305,12 +294,15 @@ class SmtpServer:
             raise LineTooLong
         obey = self._obey.get(verb)
         if obey is None:
-            if verb in _NOT_IMPLEMENTED:
+            if verb in commands.NOT_IMPLEMENTED:
                 raise MailError(502, "5.5.1", "Command not implemented")
             raise MailError(500, "5.5.2", "Command not recognized")
         out_of_order = OUT_OF_ORDER.get((verb, self.state))
         if out_of_order and verb != "BDAT":  # which brings octets along
             raise MailError(*out_of_order)
+        if self._nuisance.idle(verb):
+            self.shut(MailError(421, "4.7.0", f"{self._hostname} Too many idle commands, closing"))
+            return None
         return obey(argument)
 
     def _complain(self, error: MailError | LineTooLong | BareLineEnd) -> None:
@@ -324,8 +316,7 @@ class SmtpServer:
                 return
             error = MailError(500, "5.5.2", "Bare CR in a line")
         self._leave_exchange()
-        self._errors += 1
-        self._answer_error(error, self._errors >= self._limits.errors)
+        self._answer_error(error, self._nuisance.error())
 
     def _answer_error(self, error: MailError, last: bool) -> None:
         if last:
@@ -429,6 +420,9 @@ class SmtpServer:
         return None
 
     def _content_event(self) -> Event | None:
+        if self._content.hopeless:
+            self.shut(MailError(552, "5.3.4", f"Messages may have {self._limits.message} octets; closing"))
+            return None
         event = self._content.next_event()
         if event is None or isinstance(event, DataChunk):
             return event

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.commands import syntax_error
+from twisted_mta.protocol.smtp.parameters import syntax_error
 from twisted_mta.protocol.smtp.replies import OK, multiline, reply
 
 VERBS = ("NOOP", "VRFY", "EXPN", "HELP")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from twisted_mta.store.index.annotations import AnnotationRows
@@ -32,6 +33,7 @@ LEAP = 1_000_000  # more steps, and more emails, than ever wait for a checkpoint
 TOMBSTONES = 10_000  # ranges of expunged UIDs that a mailbox remembers
 MOST_VANISHED = 100_000  # UIDs that are told of them at once
 _TOMBSTONES_MORE = 1000  # that come together before the oldest are forgotten
+_ROWS = 64  # in one INSERT: with each call SQLite gives up the interpreter, and getting it back costs more
 
 _MAILBOX = (
     "SELECT id, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, object_id,"
@@ -307,13 +309,18 @@ class Index:
             (mailbox,),
         )
 
-    def find(self, mailbox: int, prefix: str) -> int | None:
-        """The UID of the message whose base name begins with `prefix` and a "."; or None."""
-        row = self._one(
-            "SELECT uid FROM messages WHERE mailbox = ? AND name > ? AND name < ?",
-            *(mailbox, prefix + ".", prefix + "/"),
+    def find(self, mailbox: int, prefixes: Sequence[str]) -> dict[str, int]:
+        """The UIDs of messages whose base names begin with one of these and a ".", by that; of those there
+        are."""
+        if not prefixes:
+            return {}
+        wanted = ",".join(["(?)"] * len(prefixes))
+        rows = self._db.execute(
+            f"WITH wanted (prefix) AS (VALUES {wanted}) SELECT prefix, uid FROM wanted CROSS JOIN messages"
+            " WHERE mailbox = ? AND name > prefix || '.' AND name < prefix || '/'",
+            (*prefixes, mailbox),
         )
-        return None if row is None else int(row[0])
+        return dict(rows)
 
     def messages_between(self, mailbox: int, first: int, last: int, most: int) -> list[Message]:
         """The first `most` of the messages with UIDs from `first` to `last`."""
@@ -341,11 +348,13 @@ class Index:
         sql = "SELECT count(*) FROM messages WHERE mailbox = ? AND uid BETWEEN ? AND ?"
         return int(self._one(sql, mailbox, first, last)[0])
 
-    def add(self, mailbox: int, messages: Iterable[Message]) -> None:
+    def add(self, mailbox: int, messages: Sequence[Message]) -> None:
         """New messages, with UIDs from `take_uids`."""
-        self._db.executemany(
-            f"INSERT INTO messages VALUES ({mailbox}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", messages
-        )
+        row = f"({mailbox}, {', '.join('?' * len(Message._fields))})"
+        for start in range(0, len(messages), _ROWS):
+            some = messages[start : start + _ROWS]
+            rows = ", ".join([row] * len(some))
+            self._db.execute(f"INSERT INTO messages VALUES {rows}", list(chain.from_iterable(some)))
 
     def mark(
         self, mailbox: int, marked: Marked, modseq: int, among: tuple[int, str, int] | None = None

@@ -12,6 +12,10 @@ from twisted_mta.message.overview import Overview
 from twisted_mta.store.index.rows import FileRow, connect, is_corruption, is_emptied, rows_of_uids
 
 _FILE = "SELECT uid, name, directory, tail, size, email FROM messages WHERE mailbox = ?"
+_NAMES = (
+    "SELECT group_concat(uid), group_concat(name, '/') FROM messages"  # no file's name has a "/"
+    " WHERE mailbox = ? AND uid BETWEEN ? AND ?"
+)
 _CONTENT = (
     "SELECT email, mailbox, mailboxes.directory, messages.directory, messages.name, tail, size,"
     " EXISTS (SELECT 1 FROM emails WHERE emails.id = email)"
@@ -53,6 +57,15 @@ class Reader:
     def files(self, mailbox: int, uids: Sequence[int]) -> list[FileRow]:
         """Where these messages are, in ascending order of UIDs."""
         return list(map(FileRow._make, self._rows(_FILE, (mailbox,), uids, "uid")))
+
+    def names(self, mailbox: int, first: int, last: int) -> dict[int, str]:
+        """UID -> base name, of the messages with UIDs from `first` to `last`. They come as one row: for each
+        row SQLite gives up the interpreter, and getting it back may take longer than all of this."""
+        found = self._ask(lambda db: db.execute(_NAMES, (mailbox, first, last)))
+        if not found or found[0][0] is None:
+            return {}
+        uids, names = found[0]
+        return dict(zip(map(int, uids.split(",")), names.split("/"), strict=True))
 
     def structures(self, emails: Sequence[int]) -> dict[int, bytes]:
         """Email -> what was rendered of its structure."""

@@ -19,6 +19,8 @@ posts to its members (`lists.py`), and what is sent to a rewritten sender of our
 
 An account's Sieve script decides where its copy goes (`sieve/filtering.py`). Other addresses it names take
 the recipient's place through the queue, as the members of an alias do; its own among them is the INBOX.
+Where no script decides, what was judged to be junk goes to the account's mailbox for that, which is made when
+it is missing; the account itself may think otherwise (`trust/check.py`, PersonalCheck).
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.aliases import AliasLimits, expand, local_address
 from twisted_mta.transfer.mda.lists import MailingLists
 from twisted_mta.transfer.mda.quota_warnings import QuotaWarnings
-from twisted_mta.transfer.mda.sieve.decision import INBOX, KEEP, Decision, Filing
+from twisted_mta.transfer.mda.sieve.decision import INBOX, JUNK, KEEP, Decision, Filing
 from twisted_mta.transfer.mda.sieve.filing import mailbox_for
 from twisted_mta.transfer.mda.sieve.filtering import Filters
 from twisted_mta.transfer.mda.srs import ReversePaths
+from twisted_mta.trust.check import PersonalCheck
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class LocalDelivery:
         returns: ReversePaths | None = None,
         warnings: QuotaWarnings | None = None,
         alias_limits: AliasLimits = AliasLimits(),
+        personal: Sequence[PersonalCheck] = (),
     ) -> None:
         self._directory = directory
         self._store = store
@@ -93,6 +97,7 @@ class LocalDelivery:
         self._returns = returns
         self._warnings = warnings
         self._alias_limits = alias_limits
+        self._personal = personal
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
         """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
@@ -158,16 +163,14 @@ class LocalDelivery:
         self, message: QueuedMessage, recipients: Sequence[QueuedRecipient], copies: Sequence[_Copy]
     ) -> dict[int, Outcome]:
         """Outcomes by place."""
-        results = await gatherResults(
-            [
-                Deferred.fromCoroutine(
-                    self._deliver_copy(
-                        message, copy, [recipients[place].forward_path for place in copy.places]
-                    )
-                )
-                for copy in copies
-            ]
-        )
+        deliveries = [
+            self._deliver_copy(message, copy, [recipients[place].forward_path for place in copy.places])
+            for copy in copies
+        ]
+        if len(deliveries) == 1:  # as most often
+            results = [await deliveries[0]]
+        else:
+            results = await gatherResults(map(Deferred.fromCoroutine, deliveries))
         outcomes: dict[int, Outcome] = {}
         for copy, outcome in zip(copies, results, strict=True):
             outcomes.update(dict.fromkeys(copy.places, outcome))
@@ -177,14 +180,16 @@ class LocalDelivery:
         self, message: QueuedMessage, copy: _Copy, forward_paths: Sequence[Address]
     ) -> Outcome:
         try:
-            decided = await self._without_circle(copy, await self._decide(message, copy))
+            junk = await self._why_junk(message, copy.account)
+            decided = await self._without_circle(copy, await self._decide(message, copy, junk))
             if decided.refusal:
                 return Outcome(Action.FAILED, "5.7.1", decided.refusal)
             head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
             content = (decided.content or message.content).with_head(head.encode())
             for filing in decided.filings:
                 mailbox = await self._file(message, copy, content, filing)
-                self._tell(message, forward_paths, "delivered", account=copy.account, mailbox=mailbox)
+                facts = {"mailbox": mailbox, "junk": junk} if junk else {"mailbox": mailbox}
+                self._tell(message, forward_paths, "delivered", account=copy.account, **facts)
             if decided.filings and self._warnings is not None:
                 await self._warnings.look(copy.account, message.queue_id)
             changed = False
@@ -212,11 +217,29 @@ class LocalDelivery:
         for forward_path in forward_paths:
             self._journey.tell(stage, message.queue_id, to=forward_path, **facts)
 
-    async def _decide(self, message: QueuedMessage, copy: _Copy) -> Decision:
+    async def _why_junk(self, message: QueuedMessage, account: str) -> str:
+        """Why the message is junk for this account, "" when it is not."""
+        why = message.parameters.junk
+        for check in self._personal:
+            try:
+                verdict = await check.judge(account, message)
+            except Exception:
+                self.log.failure("{queue_id}: {name} failed", queue_id=message.queue_id, name=check.name)
+                continue
+            if verdict.action == "allow":
+                return ""
+            if verdict.action == "junk":
+                why = why or verdict.why or check.name
+        return why
+
+    async def _decide(self, message: QueuedMessage, copy: _Copy, junk: str) -> Decision:
+        default = JUNK if junk else KEEP
         if self._filters is None:
-            return KEEP
+            return default
         envelope = SieveEnvelope(str(message.reverse_path or ""), str(copy.address), message.account)
-        return await self._filters.decide(copy.account, message.content, envelope, message.queue_id)
+        return await self._filters.decide(
+            copy.account, message.content, envelope, message.queue_id, default=default
+        )
 
     async def _without_circle(self, copy: _Copy, decided: Decision) -> Decision:
         """Who sends mail on to himself keeps it: in the queue it has been there already, and would end."""
@@ -247,9 +270,11 @@ class LocalDelivery:
         except (NoSuchMailbox, BadMailboxName, CannotDo) as error:
             if filing.mailbox == INBOX:
                 raise
-            self._journey.tell(
-                "sieve-failed", message.queue_id, account=copy.account, reason=f"{filing.mailbox}: {error}"
-            )
+            reason = f"{filing.mailbox}: {error}"
+            if self._filters is not None:
+                await self._filters.failed(copy.account, message.queue_id, reason)
+            else:
+                self._journey.tell("sieve-failed", message.queue_id, account=copy.account, reason=reason)
         await self._store_copy(message, copy, content, INBOX, frozenset())
         return INBOX
 

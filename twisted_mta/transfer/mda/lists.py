@@ -2,7 +2,8 @@
 
 The post is a message of its own, under a reverse-path by which what cannot be delivered reaches the list's
 owner. For its author the list is where the mail has arrived (RFC 3461 §5.2.7.3). It is in the queue before
-the mail that brought it is done with: a crash between may post it twice, and never not at all.
+the mail that brought it is done with, under an envelope id that is made of both: what a crash between has
+left is found there, and not posted again.
 
 Whoever wants to leave writes to list-leave@ and is asked whether that is so; the answer to that question
 ends the membership. The question goes to the member and to nobody else, at most once an hour.
@@ -42,16 +43,20 @@ _TOKEN = 12  # letters
 
 T = TypeVar("T")
 Leave = Callable[[Address, Address], Awaitable[None]]  # the list, and who is a member no more
+InQueue = Callable[[str], Awaitable[bool]]  # whether there is a message with that envelope id
 
 
 class MailingLists:
-    """`leave`: makes somebody a member no more, in the directory. `key`: a secret of the server. `seconds`:
-    the wall clock. `reactor` is asked for its thread pool, to read what is in a file."""
+    """`posts`: where what others have written goes, when not where all does. `leave`: makes somebody a
+    member no more, in the directory. `key`: a secret of the server. `seconds`: the wall clock. `reactor` is
+    asked for its thread pool, to read what is in a file."""
 
     def __init__(
         self,
         intake: IIntake,
         *,
+        posts: IIntake | None = None,
+        in_queue: InQueue,
         directory: IDirectory,
         leave: Leave,
         key: bytes,
@@ -61,6 +66,8 @@ class MailingLists:
         seconds: Callable[[], float],
     ) -> None:
         self._intake = intake
+        self._posts = posts or intake
+        self._in_queue = in_queue
         self._directory = directory
         self._remove = leave
         self._key = key
@@ -76,7 +83,7 @@ class MailingLists:
         mailing_list = found.mailing_list
         assert mailing_list is not None
         sender = message.reverse_path
-        await refuse_stranger(self._directory, mailing_list, sender, leaving=found.leaving)
+        await refuse_stranger(self._directory, mailing_list, sender, leaving=found.leaving, queued=True)
         assert sender is not None
         header = await self._in_thread_if(message.content, message.content.header)
         if loops(header, mailing_list):
@@ -95,9 +102,12 @@ class MailingLists:
         self, message: QueuedMessage, to: Address, mailing_list: MailingList, header: bytes
     ) -> Outcome:
         posted = Outcome(Action.DELIVERED, "2.0.0", "Posted to the mailing list")
-        if not mailing_list.members:
+        envid = _envid(message, mailing_list)
+        if not mailing_list.members or (message.recovered and await self._in_queue(envid)):
             return posted
-        draft = self._intake.draft()
+        # Whose name it bears has been made sure of when it was submitted here, or is that of the list.
+        known = bool(message.account) or mailing_list.rewrite_from
+        draft = (self._intake if known else self._posts).draft()
         try:
             await draft.write(mailing_list.post(header))
             rest = _behind(message.content, len(header))
@@ -107,7 +117,9 @@ class MailingLists:
             draft.abort()
             raise
         asked = message.parameters
-        parameters = MailParameters(body=asked.body, smtputf8=asked.smtputf8, require_tls=asked.require_tls)
+        parameters = MailParameters(
+            body=asked.body, smtputf8=asked.smtputf8, require_tls=asked.require_tls, envid=envid
+        )
         recipients = tuple(map(EnvelopeRecipient, mailing_list.members))
         await draft.commit(Envelope(mailing_list.role(BOUNCES), recipients, parameters))
         self._tell_made(draft.queue_id, message, mailing_list.members, draft.size)
@@ -126,6 +138,10 @@ class MailingLists:
         key, now = f"{mailing_list.address.key} {who.key}", self._seconds()
         if now - self._asked.get(key, float("-inf")) < _PAUSE:
             return asked
+        self._asked[key] = now  # others may come while this one is written
+        self._asked.move_to_end(key)
+        if len(self._asked) > _MOST_ASKED:
+            self._asked.popitem(last=False)
         token = self._token(mailing_list, who, int(now // DAY))
         confirm = Address(f"{mailing_list.role(LEAVE).local}={token}", mailing_list.address.domain)
         text = (
@@ -134,11 +150,11 @@ class MailingLists:
             f"The answer may be empty; it has to come from <{who}>.\n\n"
             f"If you want to stay, do nothing.\n\nQuestions reach <{mailing_list.role(OWNER)}>.\n"
         )
-        await self._send(message, confirm, who, f"Leave the list {mailing_list.address}?", text)
-        self._asked[key] = now
-        self._asked.move_to_end(key)
-        if len(self._asked) > _MOST_ASKED:
-            self._asked.popitem(last=False)
+        try:
+            await self._send(message, confirm, who, f"Leave the list {mailing_list.address}?", text)
+        except BaseException:
+            self._asked.pop(key, None)
+            raise
         return asked
 
     async def _leave(
@@ -180,6 +196,11 @@ class MailingLists:
         if content.path is None:
             return function()
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
+
+
+def _envid(message: QueuedMessage, mailing_list: MailingList) -> str:
+    """Of the post that the message is to this list."""
+    return f"{message.queue_id}.{sha256(mailing_list.address.key.encode()).hexdigest()[:16]}"
 
 
 def _behind(content: Content, skipped: int) -> Iterator[bytes]:

@@ -1,21 +1,26 @@
 """Tells the owner of an account in time that it is getting full: one mail each time a level is reached.
 
-Looked at after each delivery. What was told is remembered beside the mail, and forgotten when there is room
-again: filling up once more is worth another mail. The warning itself is small, and has room in any account.
+Looked at after each delivery, and when messages come by IMAP. What was told is remembered beside the mail,
+and forgotten when there is room again: filling up once more is worth another mail. The warning itself is
+small, and has room in any account.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from zope.interface import implementer
 
+from twisted_mta.interfaces import IMailboxEvents, MailboxEvent
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
@@ -51,22 +56,27 @@ class QuotaWarnings:
         self._reactor = reactor
         self._seconds = seconds
         self._told: OrderedDict[str, int] = OrderedDict()  # the last level, by account
-        self._looking: set[str] = set()
+        self._looking: dict[str, bool] = {}  # by account: whether another message has come meanwhile
 
     async def look(self, account: str, queue_id: str) -> None:
         """The account has got a message. Trouble is logged; it is no trouble for the delivery."""
         limits = self._store.limits_of(account)
-        if limits == UNLIMITED or not self._levels or account in self._looking:
+        if limits == UNLIMITED or not self._levels:
             return
-        self._looking.add(account)
+        again = account in self._looking
+        self._looking[account] = True
+        if again:
+            return
         try:
-            await self._look(account, limits, queue_id)
+            while self._looking[account]:
+                self._looking[account] = False
+                await self._look(account, limits, queue_id)
         except Exception as error:
             self.log.error(
                 "{account}: cannot be told how full it is: {error!r}", account=account, error=error
             )
         finally:
-            self._looking.discard(account)
+            del self._looking[account]
 
     async def _look(self, account: str, limits: Limits, queue_id: str) -> None:
         usage = await (await self._store.account(account)).usage()
@@ -79,13 +89,13 @@ class QuotaWarnings:
             await self._store.deliver(
                 account,
                 Content(b"", self._note(account, percent, usage, limits, queue_id).render()),
-                unique=f"{queue_id}-quota",
+                unique=f"{queue_id}-quota{level}",
                 arrived=self._seconds(),
                 beyond_quota=True,
             )
             self._journey.tell("quota-warned", queue_id, account=account, percent=percent)
-        await self._in_thread(lambda: _write(self._store.home(account), level))
         self._remember(account, level)
+        await self._in_thread(lambda: _write(self._store.home(account), level))
 
     async def _told_before(self, account: str) -> int:
         if account not in self._told:
@@ -112,6 +122,23 @@ class QuotaWarnings:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
+
+
+@implementer(IMailboxEvents)
+class WarningEvents:
+    """Looks at accounts into which messages come by IMAP. `following` hears of everything, too."""
+
+    def __init__(self, warnings: QuotaWarnings, following: IMailboxEvents) -> None:
+        self.url = following.url
+        self._warnings = warnings
+        self._following = following
+
+    def happened(self, event: MailboxEvent) -> None:
+        """See IMailboxEvents."""
+        self._following.happened(event)
+        if event.cause != "FLAG":
+            unique = f"{event.cause}-{secrets.token_hex(8)}"
+            Deferred.fromCoroutine(self._warnings.look(event.account, unique))
 
 
 def used_percent(usage: Usage, limits: Limits) -> int:

@@ -30,8 +30,9 @@ _DAYS = 1024  # what two letters can tell apart
 _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _HASH = 6  # letters, 30 bits: each guess costs a RCPT
 _REWRITTEN = re.compile(r"SRS([01])[=+-](.*)\Z", re.IGNORECASE | re.DOTALL)
-_FIRST = re.compile(r"([a-z2-7]{6})=([a-z2-7]{2})=([^=]*)=(.+)\Z", re.IGNORECASE | re.DOTALL)
-_FURTHER = re.compile(r"([a-z2-7]{6})=([^=]+)=([=+-].+)\Z", re.IGNORECASE | re.DOTALL)
+_EITHER_CASE = re.IGNORECASE | re.ASCII | re.DOTALL  # of these letters alone: a long s is no s
+_FIRST = re.compile(r"([a-z2-7]{6})=([a-z2-7]{2})=([^=]*)=(.+)\Z", _EITHER_CASE)
+_FURTHER = re.compile(r"([a-z2-7]{6})=([^=]+)=([=+-].+)\Z", _EITHER_CASE)
 _CHANGING = tuple(
     re.compile(pattern + r"\Z", re.IGNORECASE | re.DOTALL)
     for pattern in (

@@ -46,6 +46,7 @@ _SCHEMA = (
         PRIMARY KEY (account, person)
     ) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS known_hour ON known (account, hour)",
+    "CREATE INDEX IF NOT EXISTS known_person ON known (person)",
 )
 
 T = TypeVar("T")
@@ -150,6 +151,10 @@ class Allowances:
         """True when the account has written to that person before."""
         return await self._ask(partial(_knows, account=account, person=person), True)
 
+    async def anybody_knows(self, address: Address) -> bool:
+        """True when some account has written to that address before."""
+        return await self._ask(partial(_anybody_knows, person=_person(address)), False)
+
     async def record(self, account: str, people: Sequence[bytes], limits: SendingLimits) -> Sent:
         """Count a message to these people; what it added. Raises MailError (450, 452)."""
         return await self._ask(partial(_record, account=account, people=people, limits=limits), Sent())
@@ -216,6 +221,18 @@ def stored_usage(path: Path, account: str, now: float) -> Sent:
         database.close()
 
 
+def stored_acquaintance(path: Path, account: str, address: Address) -> bool:
+    """Whether an account has written to that address before; False when that cannot be read. Blocking."""
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            return _knows(database, 0, account=account, person=_person(address))
+        finally:
+            database.close()
+    except sqlite3.Error:
+        return False
+
+
 def _person(address: Address) -> bytes:
     return blake2b(address.key.encode(), digest_size=16).digest()
 
@@ -258,6 +275,11 @@ def _sent(database: sqlite3.Connection, hour: int, *, account: str) -> Sent:
 def _knows(database: sqlite3.Connection, hour: int, *, account: str, person: bytes) -> bool:
     query = "SELECT 1 FROM known WHERE account = ? AND person = ?"
     return database.execute(query, (account, person)).fetchone() is not None
+
+
+def _anybody_knows(database: sqlite3.Connection, hour: int, *, person: bytes) -> bool:
+    query = "SELECT 1 FROM known WHERE person = ? LIMIT 1"
+    return database.execute(query, (person,)).fetchone() is not None
 
 
 def _record(

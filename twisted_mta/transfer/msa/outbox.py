@@ -7,6 +7,7 @@ filed, other programs have put there, or others to whom the mailbox is shared.
 
 APPEND waits for the queue and fails at once when the message cannot be sent. Of messages that were copied or
 moved there, each stays that cannot be sent, with the keyword $SubmitFailed, and a mail in the INBOX says why.
+So it is with what a crash leaves there before anybody was promised that it will be sent.
 
 A message is sent once, whatever crashes: see `intents.py`, and `sent.py` for how it leaves the Outbox. Who
 deletes or moves a message away in the moment between may be late. Losing the account's index numbers the
@@ -16,7 +17,7 @@ messages anew; those that wait to be sent then stay where they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,21 +37,22 @@ from twisted_mta.message.headers import first_value, header_end
 from twisted_mta.message.received import count_received
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
-from twisted_mta.store.errors import NoSuchMessage
+from twisted_mta.store.errors import NoSuchMailbox, NoSuchMessage
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.names import canonical_name
 from twisted_mta.store.portions import examined
 from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.content import separator
 from twisted_mta.transfer.msa.allowances import Counting
 from twisted_mta.transfer.msa.composition import compose
 from twisted_mta.transfer.msa.database import DatabaseReactor
-from twisted_mta.transfer.msa.intents import Intent, Intents
+from twisted_mta.transfer.msa.intents import Expected, Intent, Intents
 from twisted_mta.transfer.msa.ownership import check_originators
 from twisted_mta.transfer.msa.repair import missing_fields, without_blind_copies
-from twisted_mta.transfer.msa.sent import SentCopies, with_move
+from twisted_mta.transfer.msa.sent import SentCopies, move_mark, with_move
 from twisted_mta.transfer.msa.unsent import unsent_note
 from twisted_mta.transfer.recipient import IsFull, Returns, check_recipient
-from twisted_mta.transfer.session import separator
+from twisted_mta.trust.results import without_claimed
 
 FAILED = "$SubmitFailed"
 MAX_HEADER = 256 * 1024  # octets
@@ -90,7 +92,7 @@ def _see(data: bytes) -> _Message:
 @implementer(ISubmitter)
 class Outbox:
     """`path` is the database of what is about to be sent. in_queue: whether the queue holds a message, by its
-    queue id."""
+    queue id. has_recipient: whether it holds one of an account's that has a recipient with that ORCPT."""
 
     log = Logger(namespace="twisted_mta.submission")
 
@@ -103,6 +105,7 @@ class Outbox:
         directory: IDirectory,
         intake: IIntake,
         in_queue: Callable[[str], Awaitable[bool]],
+        has_recipient: Callable[[str, str], Awaitable[bool]],
         counting: Counting,
         sent: SentCopies,
         is_full: IsFull,
@@ -116,6 +119,7 @@ class Outbox:
         self._directory = directory
         self._intake = intake
         self._in_queue = in_queue
+        self._has_recipient = has_recipient
         self._counting = counting
         self._sent = sent
         self._is_full = is_full
@@ -136,6 +140,9 @@ class Outbox:
                     await self._intents.strike_out(intent)
                 else:
                     self._enlist(intent)
+            written = {intent[:3] for intent in left}
+            for expected in await self._intents.expected():
+                await self._look_for(expected, written)
         except BaseException:
             await self.stop()
             raise
@@ -158,6 +165,23 @@ class Outbox:
         """See ISubmitter."""
         await self._counting.tally(account)
 
+    async def expect(self, account: str) -> int:
+        """See ISubmitter."""
+        try:
+            mailbox = await (await self._store.account(account)).open(self._name)
+        except NoSuchMailbox:
+            return 0
+        try:
+            return await self._intents.expect(account, mailbox.uid_validity, mailbox.uid_next)
+        finally:
+            await mailbox.close()
+
+    async def came(self, token: int) -> None:
+        """See ISubmitter."""
+        if token:
+            with suppress(MailError):  # in the log already; the next start will look
+                await self._intents.came(token)
+
     async def submit(self, account: str, uid_validity: int, uid: int) -> None:
         """See ISubmitter."""
         intent = Intent(account, uid_validity, uid)
@@ -178,6 +202,32 @@ class Outbox:
     async def appended(self, account: str, mailbox: str, uids: Sequence[int]) -> None:
         """See ISubmitter."""
         await self._sent.appended(account, mailbox, uids)
+
+    # What a crash has left
+
+    async def _look_for(self, expected: Expected, written: Container[tuple[str, int, int]]) -> None:
+        """Tell of what came and was not `written` down. What the queue has is on its way."""
+        error = MailError(451, "4.3.0", "The server was interrupted before it could take the message")
+        try:
+            for intent in await self._unmarked(expected):
+                mark = move_mark(intent.uid_validity, intent.uid)
+                if intent[:3] not in written and not await self._has_recipient(intent.account, mark):
+                    await self._tell_unsent(intent, error)
+            await self._intents.came(expected.token)
+        except MailError as trouble:  # the next start will look again
+            self.log.error("{account}: the Outbox: {error}", account=expected.account, error=trouble)
+
+    async def _unmarked(self, expected: Expected) -> list[Intent]:
+        intent = Intent(expected.account, expected.uid_validity, expected.uid)
+        try:
+            mailbox = await self._open(intent)
+        except (NoSuchMessage, NoSuchMailbox):
+            return []
+        try:
+            uids = [uid for uid in mailbox.uids if uid >= expected.uid and FAILED not in mailbox.flags(uid)]
+            return [intent._replace(uid=uid) for uid in uids]
+        finally:
+            await mailbox.close()
 
     # One after the other
 
@@ -302,7 +352,7 @@ class Outbox:
         )
 
     async def _fill(self, draft: IDraft, header: bytes, data: bytes) -> None:
-        kept = without_blind_copies(header)
+        kept = without_claimed(without_blind_copies(header), self._policy.hostname)
         if kept:
             await draft.write(kept)
         for start in range(len(header), len(data), _PIECE):

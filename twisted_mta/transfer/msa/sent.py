@@ -68,17 +68,22 @@ class _Copy:
 
 def with_copy(envelope: Envelope) -> Envelope:
     """The envelope of a message of which its account is to have a copy."""
-    return _marked(envelope, _COPY)
+    return _marked(envelope, f"x-sent;{_COPY}")
 
 
 def with_move(envelope: Envelope, uid_validity: int, uid: int) -> Envelope:
     """The envelope of the message with that UID in the Outbox, from where it is to be moved."""
-    return _marked(envelope, f"{_MOVE}.{uid_validity}.{uid}")
+    return _marked(envelope, move_mark(uid_validity, uid))
+
+
+def move_mark(uid_validity: int, uid: int) -> str:
+    """The ORCPT of the recipient that stands for moving that message out of the Outbox."""
+    return f"x-sent;{_MOVE}.{uid_validity}.{uid}"
 
 
 def _marked(envelope: Envelope, mark: str) -> Envelope:
     address = Address(_LOCAL, envelope.account.rpartition("@")[2])
-    copy = EnvelopeRecipient(address, frozenset(("NEVER",)), f"x-sent;{mark}")
+    copy = EnvelopeRecipient(address, frozenset(("NEVER",)), mark)
     return replace(envelope, recipients=(*envelope.recipients, copy))
 
 

@@ -20,12 +20,13 @@ from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
 from twisted_mta.protocol.sasl.scram import Keys
+from twisted_mta.transfer.content import ContentReader, Unclaimed, separator
 from twisted_mta.transfer.msa.allowances import UNCOUNTED, Counting, Tally
 from twisted_mta.transfer.msa.burl import MailboxContents
 from twisted_mta.transfer.msa.ownership import check_originators, check_owned
 from twisted_mta.transfer.msa.repair import missing_fields, without_blind_copies
 from twisted_mta.transfer.msa.sent import with_copy
-from twisted_mta.transfer.session import TransferPolicy, TransferSession, separator
+from twisted_mta.transfer.session import TransferPolicy, TransferSession
 from twisted_mta.wire.login import LoginAttempts, LoginLimits, LoginMeans
 
 
@@ -56,7 +57,6 @@ class Submission(TransferSession[SubmissionPolicy]):
         self._keeps_copy = keeps_copy
         self._contents = contents
         self._tally: Tally
-        self._held = bytearray()  # the header block, while it comes in
 
     def opened(self) -> None:
         self._attempts = LoginAttempts(
@@ -91,7 +91,6 @@ class Submission(TransferSession[SubmissionPolicy]):
         if reverse_path is not None:
             await check_owned(self.directory, self.account, reverse_path)
         self._tally = await self._counting.tally(self.account)
-        self._held.clear()
 
     def fetch(self, url: str) -> AsyncGenerator[bytes, None]:
         return super().fetch(url) if self._contents is None else self._contents.fetch(self.account, url)
@@ -103,29 +102,10 @@ class Submission(TransferSession[SubmissionPolicy]):
         await super().check_recipient(forward_path)
         await self._tally.add(forward_path)
 
-    async def take_content(self, content: bytes) -> None:
-        """The header block is held back until it is complete, and goes on without Bcc."""
-        if self._headers.complete or not content:
-            await super().take_content(content)
-            return
-        self._held += content
-        self._headers.feed(content)
-        if self._headers.complete:
-            await self._let_go()
-
-    async def _let_go(self) -> None:
-        held, self._held = bytes(self._held), bytearray()
-        block = self._headers.block
-        draft = self._draft
-        assert draft is not None
-        if kept := block if separator(block) else without_blind_copies(block):
-            await draft.write(kept)
-        if len(held) > len(block):
-            await draft.write(held[len(block) :])
+    def read_content(self) -> ContentReader:
+        return _Cleaning(self.policy.hostname)
 
     async def fields_to_add(self, queue_id: str, header: bytes) -> bytes:
-        if self._held:
-            await self._let_go()
         if separator(header):  # what looks like fields will be text
             header = b""
         await check_originators(self.directory, self.account, header)
@@ -146,3 +126,10 @@ class Submission(TransferSession[SubmissionPolicy]):
         except BaseException:
             await self._tally.give_back()
             raise
+
+
+class _Cleaning(Unclaimed):
+    """Without Bcc, too."""
+
+    def header(self, block: bytes) -> bytes:
+        return super().header(without_blind_copies(block))

@@ -9,7 +9,7 @@ reports itself, so that even a host which overlooks the null reverse-path makes 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.logger import Logger
 
@@ -27,19 +27,28 @@ from twisted_mta.queue.records import NewMessage
 
 _QUICK = 10  # recipients
 
+Sign = Callable[[str, bytes], bytes]
+
 
 class Bounces:
     """hostname: this host, as Reporting-MTA; postmaster: whom replies to reports reach; confidential: aliases
-    whose members nobody is told of."""
+    whose members nobody is told of; sign: a whole report, in the name of the postmaster's domain."""
 
     log = Logger(namespace="twisted_mta.bounce")
 
     def __init__(
-        self, queue: MailQueue, *, hostname: str, postmaster: Address, confidential: Iterable[Address] = ()
+        self,
+        queue: MailQueue,
+        *,
+        hostname: str,
+        postmaster: Address,
+        confidential: Iterable[Address] = (),
+        sign: Sign | None = None,
     ) -> None:
         self._queue = queue
         self._hostname = hostname
         self._postmaster = postmaster
+        self._sign = sign
         self._confidential = frozenset(alias.key for alias in confidential)
 
     def is_confidential(self, alias: Address) -> bool:
@@ -51,8 +60,9 @@ class Bounces:
         self, message: QueuedMessage, recipients: Sequence[ReportedRecipient], now: float
     ) -> NewMessage | None:
         """The one report of all these results, ready for the queue; None when the message came from the null
-        reverse-path: a report that cannot be delivered ends here (RFC 5321 §6.1)."""
-        if message.reverse_path is None or not recipients:
+        reverse-path: a report that cannot be delivered ends here (RFC 5321 §6.1). Nor is there one of junk,
+        whose sender is most likely somebody else (RFC 5321 §6.2)."""
+        if message.reverse_path is None or message.parameters.junk or not recipients:
             return None
         asked = message.parameters
         ret = returned(asked, [recipient.action for recipient in recipients])
@@ -75,13 +85,16 @@ class Bounces:
                 smtputf8=asked.smtputf8,
             )
         )
+        data = rendered.data
+        if self._sign is not None:
+            data = self._sign(self._postmaster.domain, data)
         return NewMessage(
             number=number,
             reverse_path=None,
             arrived=now,
-            content=Content(b"", rendered.data),
-            size=len(rendered.data),
-            checksum=zlib.crc32(rendered.data),
+            content=Content(b"", data),
+            size=len(data),
+            checksum=zlib.crc32(data),
             recipients=(
                 QueuedRecipient(self._queue.numbers.recipient(), message.reverse_path, notify=NEVER),
             ),

@@ -168,8 +168,8 @@ class Conclusions:
                 self._tell(work, "expired" if result.expired else "bounced", result, report=reported)
             elif work.message is not None and work.message.reverse_path is None:
                 self._tell(work, "double-bounce", result)
-            elif told is None:
-                self._tell(work, "failed", result)  # nobody wanted to know
+            elif told is None or (work.message is not None and work.message.parameters.junk):
+                self._tell(work, "failed", result)
         elif reported:
             self._tell(work, "reported", result, report=reported)
 

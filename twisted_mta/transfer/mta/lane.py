@@ -105,6 +105,8 @@ class Lane:
 
     def _next_destination(self) -> Destination | None:
         """Takes it out of its line: the first of all that do not wait at a gate that is shut."""
+        if not (self._line or self.trial.line or self.extra.line):
+            return None  # as each time when all that waited has been taken
         first: Line = []
         for line in (self._line, *(gate.line for gate in (self.trial, self.extra) if gate.open)):
             while line and not _stands(*line[0], line):

@@ -11,8 +11,8 @@ import re
 from collections.abc import Collection
 
 from twisted_mta.interfaces import IResolver
+from twisted_mta.message.networks import address_of
 from twisted_mta.resolver import ResolutionError
-from twisted_mta.wire.networks import address_of
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?\Z")

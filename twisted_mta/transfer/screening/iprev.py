@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twisted_mta.interfaces import IResolver
+from twisted_mta.message.networks import address_of
 from twisted_mta.resolver import ResolutionError
-from twisted_mta.wire.networks import address_of
 
 MOST_NAMES = 5  # that one address may have: the owner of a reverse zone must not make us ask for hours
 

@@ -25,12 +25,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_mta.interfaces import IResolver
 from twisted_mta.message.address import Address
+from twisted_mta.message.networks import LOOPBACK, NARROW, Network, range_of, within
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.client_identity import ClientIdentity
 from twisted_mta.transfer.screening import hello, sender_domain
 from twisted_mta.transfer.screening.iprev import confirmed_name
 from twisted_mta.trust.question import Question
-from twisted_mta.wire.networks import LOOPBACK, NARROW, Network, range_of, within
 from twisted_mta.wire.rates import RateLimits, Rates
 
 MOST_KNOWN = 50_000  # clients that have had a message accepted

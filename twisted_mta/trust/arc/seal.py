@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 
 from twisted_mta.message.headers import fields
 from twisted_mta.trust.arc.chain import ArcSet
 from twisted_mta.trust.dkim.sign import OVERSIGNED, SIGNED, SigningKey, named_fields, sign_field
+
+_BREAKS = re.compile(r";[ \t\r\n]+")
 
 SIGNED_NAMES = (*OVERSIGNED, *SIGNED)
 
@@ -33,7 +36,7 @@ def seal(
     signed = [name for name in SIGNED_NAMES if name in there] if names is None else list(names)
     number = str(len(chain) + 1)
     common = {"d": key.domain, "i": number, "s": key.selector, "t": str(int(now))}
-    folded = findings.replace("; ", ";\r\n\t")  # each of them fits on a line
+    folded = _BREAKS.sub(";\r\n ", findings)  # each of them fits on a line
     results = f"ARC-Authentication-Results: i={number}; {folded}\r\n".encode()
     message_tags = {
         "a": key.algorithm,

@@ -41,6 +41,7 @@ class Validation:
         self._sets: Sequence[ArcSet] = ()
         self._broken = ""
         self._hash: BodyHash | None = None
+        self._sealed = [hashlib.sha256()]  # of all that is in the first set, in the first two, and so on
         try:
             self._sets = read_chain(header)
         except BrokenChain as broken:
@@ -114,16 +115,22 @@ class Validation:
 
     def _sealed_hash(self, number: int) -> bytes:
         """Of all fields of the sets up to this one, without the value of its own seal (§5.1.1)."""
-        digest = hashlib.sha256()
-        for one in self._sets[:number]:
-            digest.update(canonical_field(self._raw(one.results), "relaxed"))
-            digest.update(canonical_field(self._raw(one.message_field), "relaxed"))
-            if one is not self._sets[number - 1]:
-                digest.update(canonical_field(self._raw(one.seal_field), "relaxed"))
+        while len(self._sealed) < number:
+            digest = self._with_findings(len(self._sealed))
+            digest.update(canonical_field(self._raw(self._sets[len(self._sealed) - 1].seal_field), "relaxed"))
+            self._sealed.append(digest)
+        digest = self._with_findings(number)
         name, colon, value = self._raw(self._sets[number - 1].seal_field).partition(b":")
         own = canonical_field(name + colon + without_value(value), "relaxed")
         digest.update(own.removesuffix(b"\r\n"))
         return digest.digest()
+
+    def _with_findings(self, number: int) -> hashlib._Hash:
+        """Of all fields of the sets before this one, and of this one's but for its seal."""
+        digest, one = self._sealed[number - 1].copy(), self._sets[number - 1]
+        for field in (one.results, one.message_field):
+            digest.update(canonical_field(self._raw(field), "relaxed"))
+        return digest
 
     def _raw(self, field: Field) -> bytes:
         return self._header[field.start : field.end]

@@ -16,6 +16,7 @@ from twisted_mta.trust.dkim.tags import TagFault, colon_list, parse_tags, withou
 
 MIN_RSA = 1024  # bits; shorter ones prove nothing (RFC 8301 §3.2)
 MAX_RSA = 8192  # bits; longer ones make verifying dear
+MAX_EXPONENT = 64  # bits; so do those of the public exponent, which is 65537 with all who mean well
 
 PublicKey = rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
@@ -84,4 +85,6 @@ def _load(kind: str, text: str) -> PublicKey:
         raise KeyFault("the key is none of RSA")
     if not MIN_RSA <= key.key_size <= MAX_RSA:
         raise KeyFault(f"an RSA key of {key.key_size} bits proves nothing")
+    if key.public_numbers().e.bit_length() > MAX_EXPONENT:
+        raise KeyFault("the key's exponent is too large")
     return key

@@ -127,7 +127,8 @@ def _folded(name: str, tags: Mapping[str, str]) -> bytes:
             lines.append(text)
         else:
             lines[-1] += " " + text if lines[-1] else text
-    return "\r\n\t".join(filter(None, lines)).removesuffix(";").encode("ascii") + b"\r\n"
+    # Some who verify look for " i=" with a space, so that lines begin with one.
+    return "\r\n ".join(filter(None, lines)).removesuffix(";").encode("ascii") + b"\r\n"
 
 
 def _pieces(tag: str, text: str) -> list[str]:

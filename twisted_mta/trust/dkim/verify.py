@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ from twisted_mta.trust.dkim.signature import Signature, SignatureFault, parse_si
 MOST_SIGNATURES = 8  # that are verified; each may cost a question to a stranger's DNS
 MOST_REPORTED = 20
 CLOCKS_DIFFER = 300  # seconds
+# Of these a reader sees the first, and the last is signed: who sends a message on could add one (§8.15).
+ONCE = (b"from", b"subject", b"content-type", b"content-transfer-encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,10 @@ class Verification:
 
     def _worth(self, signature: Signature) -> tuple[str, str]:
         """Of a signature that is right: what could have been added to what it covers (§8.2, §8.15)."""
-        authors = sum(field.name.lower() == b"from" for field in self._fields)
-        if authors > signature.fields.count(b"from"):
-            return "policy", "there is a From that is not signed"
+        there = Counter(field.name.lower() for field in self._fields)
+        for name in ONCE:
+            if there[name] > max(signature.fields.count(name), name != b"from"):
+                return "policy", f"there is a {name.decode().title()} that is not signed"
         size = self._hashes[signature.body_form, signature.length].size
         if signature.length is not None and signature.length != size:
             return "policy", f"only {signature.length} octets of the body's {size} are signed"

@@ -10,11 +10,14 @@ import re
 
 from twisted_mta.message.address import a_labels, parse_domain
 from twisted_mta.message.address_list import Mailbox, parse_addresses
-from twisted_mta.message.headers import fields
+from twisted_mta.message.headers import fields, without_comments
 from twisted_mta.message.status import MailError
 
 _ANOTHER = re.compile(rb"[\w.+-]++@([\w-]+\.)+[A-Za-z]{2,}", re.ASCII)
+_QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_TWO_IN_ONE = re.compile(rb"@[^,;<]*@")  # a@b.test@c.test, <a@b.test>c@d.test
 _MOST_AUTHORS = 100
+_LONGEST = 16 * 1024  # octets of a From: it is read in the reactor
 
 
 class NoAuthor(Exception):
@@ -26,9 +29,13 @@ def author_domain(header: bytes) -> str:
     found = [field.value for field in fields(header) if field.name.lower() == b"from"]
     if len(found) != 1:
         raise NoAuthor("there is no From" if not found else f"there are {len(found)} From fields")
+    if len(found[0]) > _LONGEST:
+        raise NoAuthor("From is too long")
     authors = parse_addresses(found[0])
     if not authors:
         raise NoAuthor("From has no address")
+    if _TWO_IN_ONE.search(_QUOTED.sub(b"", without_comments(found[0]))):
+        raise NoAuthor("From has an address with two domains")
     if len(authors) > _MOST_AUTHORS:
         raise NoAuthor("From has too many addresses")
     domains = {_domain(author) for author in authors}

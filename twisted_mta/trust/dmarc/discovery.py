@@ -13,6 +13,7 @@ from functools import cache
 from publicsuffixlist import PublicSuffixList
 
 from twisted_mta.interfaces import IResolver
+from twisted_mta.resolver import ResolutionError
 from twisted_mta.trust.dmarc.record import DmarcRecord, parse_record, select
 
 MOST_LABELS = 8  # questions for one domain
@@ -28,16 +29,34 @@ class Discovered:
     organization: str
 
 
+class Undiscovered(ResolutionError):
+    """The DNS said nothing about some of the names. `policy` is what the others want, as far as they can say:
+    or whoever finds a name that nobody answers for, below somebody's domain, would be rid of its policy."""
+
+    def __init__(self, why: str, policy: str) -> None:
+        super().__init__(why)
+        self.policy = policy
+
+
 async def discover(domain: str, resolver: IResolver) -> Discovered:
-    """Of an author's domain. Raises ResolutionError."""
+    """Of an author's domain. Raises Undiscovered."""
     found: list[tuple[str, DmarcRecord]] = []
+    trouble = ""
     for name in walk(domain):
-        record = await _record(name, resolver)
-        if record is None or (is_public_suffix(name) and record.public_suffix != "y"):
+        try:
+            record = await _record(name, resolver)
+        except ResolutionError as error:
+            trouble = str(error)
+            continue
+        foreign = name != domain and is_public_suffix(name)
+        if record is None or (foreign and record.public_suffix != "y"):
             continue
         found.append((name, record))
         if record.public_suffix in ("y", "n"):
             break
+    if trouble:
+        name, record = found[0] if found else ("", DmarcRecord())
+        raise Undiscovered(trouble, record.policy if name == domain else record.subdomains)
     organization = _organization(domain, found)
     named = dict(found)
     for name in dict.fromkeys((domain, organization, *named)):
@@ -81,6 +100,11 @@ async def _record(name: str, resolver: IResolver) -> DmarcRecord | None:
     found = await resolver.txt(f"_dmarc.{name}")
     texts = select(found.records if found else ())
     return parse_record(texts[0]) if len(texts) == 1 else None
+
+
+def read_suffixes() -> None:
+    """Have the list of public suffixes in memory; takes a tenth of a second. For a thread."""
+    _suffixes()
 
 
 @cache

@@ -9,7 +9,7 @@ from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.trust.dkim.verify import DkimResult
 from twisted_mta.trust.dmarc.author import NoAuthor, author_domain
-from twisted_mta.trust.dmarc.discovery import Discovered, discover, organization_of
+from twisted_mta.trust.dmarc.discovery import Discovered, Undiscovered, discover, organization_of
 from twisted_mta.trust.spf.check import SpfResult
 
 _MILDER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
@@ -45,13 +45,30 @@ async def evaluate(
         by_dkim = await _aligned_dkim(author, found, dkim, resolver)
         by_spf = await _aligned_spf(author, found, spf, resolver)
         policy = await _policy(author, found, resolver)
+    except Undiscovered as error:
+        proven = spf.result == "pass" and spf.domain == author
+        proven |= any(each.result == "pass" and each.domain == author for each in dkim)
+        return DmarcResult("temperror", str(error), "none" if proven else error.policy, author)
     except ResolutionError as error:
         return DmarcResult("temperror", str(error), author=author)
     if by_dkim or by_spf:
         return DmarcResult("pass", "", policy, author, found, by_dkim, by_spf)
-    undecided = spf.result == "temperror" or any(result.result == "temperror" for result in dkim)
+    undecided = any(_may_be_aligned(domain, author, found) for domain in _undecided(spf, dkim))
     reason = f"nothing proves that {author} sent it"
     return DmarcResult("temperror" if undecided else "fail", reason, policy, author, found)
+
+
+def _undecided(spf: SpfResult, dkim: Sequence[DkimResult]) -> list[str]:
+    """The domains that might answer for the message, had the DNS said more."""
+    domains = [result.domain for result in dkim if result.result == "temperror"]
+    return [*domains, spf.domain] if spf.result == "temperror" else domains
+
+
+def _may_be_aligned(domain: str, author: str, found: Discovered) -> bool:
+    """False for domains that prove nothing anyhow: whoever forges a message may bring along a signature of a
+    domain that is never answered for. Without a domain nobody knows."""
+    common = found.organization
+    return not domain or domain in (author, common) or domain.endswith("." + common)
 
 
 async def _aligned_dkim(

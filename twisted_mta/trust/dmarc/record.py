@@ -17,6 +17,8 @@ _URI = re.compile(
 )
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _PERCENT = re.compile(r"(?:100|[0-9]{1,2})\Z", re.ASCII)
+_FAILURES = re.compile(r"[01ds](?:[ \t]*:[ \t]*[01ds]){0,3}\Z")
+_TAG = re.compile(r"[ \t]*[A-Za-z][A-Za-z0-9_]*[ \t]*=")
 _VERSION = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 
 
@@ -32,7 +34,8 @@ class ReportAddress:
 class DmarcRecord:
     """`policy` is for the domain, `subdomains` and `missing` for those below it that exist or do not;
     `strict_dkim`, `strict_spf`: only the very domain counts; `public_suffix` is y, n or u; `testing`: the
-    domain asks for a milder treatment than its policy says; `percent`: of how much mail, as it is written."""
+    domain asks for a milder treatment than its policy says; `percent`: of how much mail, and `failures`:
+    which of them to report one by one, as it is written."""
 
     policy: str = "none"
     subdomains: str = "none"
@@ -43,6 +46,7 @@ class DmarcRecord:
     public_suffix: str = "u"
     testing: bool = False
     percent: int = 100
+    failures: str = "0"
 
 
 def select(texts: Iterable[str]) -> list[str]:
@@ -54,7 +58,7 @@ def parse_record(text: str) -> DmarcRecord | None:
     """A record; None for one that says nothing that can be followed. What is wrong in single tags counts as
     not being there (§6.3)."""
     try:
-        tags = parse_tags(text)
+        tags = parse_tags(";".join(filter(_TAG.match, text.split(";"))))
     except TagFault:
         return None
     reports = tuple(_addresses(tags.get("rua", "")))
@@ -75,6 +79,7 @@ def parse_record(text: str) -> DmarcRecord | None:
         # Its successor took pct= away, but for 0, which means the same as t=y there.
         testing=tags.get("t", "n").lower() == "y" or tags.get("pct", "100") == "0",
         percent=_percent(tags.get("pct", "")),
+        failures=fo if _FAILURES.match(fo := tags.get("fo", "").lower()) else "0",
     )
 
 

@@ -25,6 +25,7 @@ from twisted_mta.trust.spf.record import Mechanism, Record, parse_record, select
 MOST_TERMS = 10
 MOST_VOID = 2
 MOST_NAMES = 10
+MOST_ADDRESSES = 100  # of one name; the RFC has no limit
 LONGEST_EXPLANATION = 400  # characters of a stranger's that may stand in a reply
 
 T = TypeVar("T")
@@ -142,7 +143,7 @@ class _Judgement:
         found = await self.check(target, explain=explain)
         if found.result == "none":
             raise _Ended("permerror", f"{domain} redirects to {target}, which has no SPF record")
-        return found
+        return replace(found, domain=domain)  # whoever points at another's record does not become him
 
     # Mechanisms (§5)
 
@@ -183,7 +184,8 @@ class _Judgement:
     def _is_near(self, addresses: Sequence[str], mechanism: Mechanism) -> bool:
         length = mechanism.v4 if self._client.version == 4 else mechanism.v6
         return any(
-            self._client in ipaddress.ip_network(f"{address}/{length}", strict=False) for address in addresses
+            self._client in ipaddress.ip_network(f"{address}/{length}", strict=False)
+            for address in addresses[:MOST_ADDRESSES]
         )
 
     # The DNS
@@ -238,7 +240,8 @@ class _Judgement:
         except ResolutionError:
             return False
         return any(
-            ipaddress.ip_address(address) == self._client for address in (found.records if found else ())
+            ipaddress.ip_address(address) == self._client
+            for address in (found.records if found else ())[:MOST_ADDRESSES]
         )
 
     # Macros (§7) and explanations (§6.2)

@@ -7,10 +7,13 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from twisted_mta.trust.spf.macros import MacroString, SyntaxFault, parse, parse_domain
 
 QUALIFIERS = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
+
+LONGEST = 8192  # characters of a record: those that are to fit into an answer over UDP have 450 (§3.4)
 
 _MODIFIER = re.compile(r"([A-Za-z][A-Za-z0-9._-]*)=(.*)\Z", re.DOTALL)
 _DIRECTIVE = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9._-]*)(.*)\Z", re.DOTALL)
@@ -47,8 +50,11 @@ def select(texts: Iterable[str]) -> list[str]:
     return [text for text in texts if text[:6].lower() == "v=spf1" and text[6:7] in ("", " ")]
 
 
+@lru_cache(maxsize=256)  # one of the longest takes some milliseconds, and may be asked for with each MAIL
 def parse_record(text: str) -> Record:
     """Raises SyntaxFault, which makes the result "permerror"."""
+    if len(text) > LONGEST:
+        raise SyntaxFault(f"it is longer than {LONGEST} characters")
     if not text.isascii():
         raise SyntaxFault("it has characters beyond ASCII")
     directives: list[tuple[str, Mechanism]] = []

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
@@ -42,25 +42,28 @@ class Decision:
 
 
 KEEP = Decision((Filing(INBOX),))
+JUNK = Decision((Filing("Junk", create=True, special_use="\\Junk"),))
 
 
 def decision(
     actions: Sequence[AnyAction],
     *,
+    default: Decision = KEEP,
     content: Content | None = None,
     seen: Sequence[tuple[str, float]] = (),
     error: str = "",
 ) -> Decision:
     """The actions of a run, put together. A mailbox that is named twice gets one copy, with the flags of the
-    last time (RFC 5232 §3)."""
+    last time (RFC 5232 §3). default: KEEP or JUNK, for what no script decides."""
     filings: dict[tuple[str, str], Filing] = {}
     redirects: dict[Address, None] = {}
     refusal = ""
     answers, notifications = [], []
     for action in actions:
         match action:
-            case Keep(flags):
-                filings[INBOX, ""] = Filing(INBOX, frozenset(flags))
+            case Keep(flags, implicit):
+                (kept,) = (default if implicit else KEEP).filings
+                filings[kept.mailbox, kept.special_use] = replace(kept, flags=frozenset(flags))
             case FileInto(mailbox, flags, modifiers):
                 use = str(modifiers.get("specialuse", ""))
                 name = INBOX if mailbox.upper() == INBOX else mailbox

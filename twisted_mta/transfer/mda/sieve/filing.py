@@ -3,14 +3,18 @@ RFC 8580)."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
 from twisted_mta.sieve.actions import FileCopy
-from twisted_mta.store.errors import BadMailboxName, CannotDo, NoSuchMailbox
+from twisted_mta.store.annotations import SPECIAL_USES
+from twisted_mta.store.errors import BadMailboxName, CannotDo, MailboxExists, NoSuchMailbox
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.decision import INBOX
+
+MOST = 1000  # mailboxes of an account beyond which scripts make none
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,9 @@ async def mailbox_for(
     store: MessageStore, account: str, name: str, *, create: bool = False, special_use: str = ""
 ) -> str:
     """The name of the mailbox that is meant: that of the special use, when there is one; made when it is to
-    be made. Raises StoreError."""
+    be made. Where there are MOST mailboxes, none is: senders may have a hand in the names. A use that no
+    mailbox can have here is none. Raises StoreError."""
+    special_use = SPECIAL_USES.get(special_use.lower(), "")
     if not (create or special_use):
         return name
     owner = await store.account(account)
@@ -34,7 +40,10 @@ async def mailbox_for(
     if special_use and used:
         return used[0]
     if create and name not in {info.name for info in known if info.selectable}:
-        await owner.create(name, special_use)
+        if not special_use and len(known) >= MOST:  # of each use there is one
+            raise CannotDo(f"there are {MOST} mailboxes, and no more are made by scripts")
+        with suppress(MailboxExists):  # another delivery has just made it
+            await owner.create(name, special_use)
     return name
 
 

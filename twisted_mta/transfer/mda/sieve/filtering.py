@@ -28,11 +28,12 @@ from twisted_mta.store.scripts import ScriptError, Scripts, Stamp
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.annotated import CAPABILITIES, Lookup, nothing, read_annotations
 from twisted_mta.transfer.mda.sieve.answers import Answers
-from twisted_mta.transfer.mda.sieve.decision import KEEP, Decision, decision
+from twisted_mta.transfer.mda.sieve.decision import JUNK, KEEP, Decision, decision
 from twisted_mta.transfer.mda.sieve.filing import Sent, file_copy
-from twisted_mta.transfer.mda.sieve.house import House
+from twisted_mta.transfer.mda.sieve.house import Acquaintance, House
 from twisted_mta.transfer.mda.sieve.notifying import Notifying
 from twisted_mta.transfer.mda.sieve.onward import Onward
+from twisted_mta.transfer.mda.sieve.troubles import Troubles
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 _COMPILED = 1000  # scripts that are kept ready
@@ -43,9 +44,10 @@ _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
 
 
 class Filters:
-    """notifying: None sends no notifications. common: the scripts that every account may include. verdicts:
-    where to read what was found out about spam and viruses. separators: begin the detail of an address.
-    onward: None redirects messages as they came. reactor: provides the thread pool and the wall clock."""
+    """notifying: None sends no notifications. common: the scripts that every account may include.
+    verdicts: where to read what was found out about spam and viruses. separators: begin the detail of an
+    address. onward: None redirects messages as they came. troubles: None tells no owner of them. reactor:
+    provides the thread pool and the wall clock. acquaintance: see House."""
 
     log = Logger(namespace="twisted_mta.sieve")
 
@@ -62,6 +64,8 @@ class Filters:
         verdicts: Verdicts = Verdicts(),
         separators: str = "+",
         onward: Onward | None = None,
+        troubles: Troubles | None = None,
+        acquaintance: Acquaintance | None = None,
     ) -> None:
         self._store = store
         self._answers = answers
@@ -73,29 +77,44 @@ class Filters:
         self._verdicts = verdicts
         self._separators = separators
         self._onward = onward
+        self._troubles = troubles
+        self._acquaintance = acquaintance
         self._compiled: OrderedDict[str, tuple[Stamp, Script | None]] = OrderedDict()
         self._octets = 0  # of the texts of those
 
     async def decide(
-        self, account: str, content: Content, envelope: SieveEnvelope, queue_id: str
+        self,
+        account: str,
+        content: Content,
+        envelope: SieveEnvelope,
+        queue_id: str,
+        *,
+        default: Decision = KEEP,
     ) -> Decision:
-        """For one copy of a message; never raises for what a script does."""
+        """For one copy of a message; never raises for what a script does. default: KEEP or JUNK, for what its
+        owner does not decide."""
         home = self._store.home(account)
         stamp = Scripts(home).stamp()
         if stamp is None:
-            return KEEP
+            return default
         script = await self._script(account, home, stamp, queue_id)
         if script is None:
-            return KEEP
-        house = await self.house_for(account, script)
+            return default
+        house = partial(await self.house_for(account, script), junk=default is JUNK)
         try:
-            decided: Decision = await self._in_thread(_run, script, content, envelope, house)
+            decided: Decision = await self._in_thread(_run, script, content, envelope, house, default)
         except Exception as error:  # a fault of ours, or of what the script remembers: no reason to wait
             self.log.failure("{queue_id}: a script could not be run", queue_id=queue_id)
-            decided = replace(KEEP, error=f"it could not be run: {type(error).__name__}")
+            decided = replace(default, error=f"it could not be run: {type(error).__name__}")
         if decided.error:
-            self._journey.tell("sieve-failed", queue_id, account=account, reason=decided.error)
+            await self.failed(account, queue_id, decided.error)
         return decided
+
+    async def failed(self, account: str, queue_id: str, reason: str) -> None:
+        """The account's script could not be followed to the end. Never raises."""
+        self._journey.tell("sieve-failed", queue_id, account=account, reason=reason)
+        if self._troubles is not None:
+            await self._troubles.tell(account, reason, queue_id)
 
     async def house_for(self, account: str, script: Script) -> Callable[..., House]:
         """Makes the house for runs of the script; what is lacking is the header of the message, and may be
@@ -122,6 +141,7 @@ class Filters:
             account=account,
             separators=self._separators,
             annotations=lookup,
+            acquaintance=self._acquaintance,
         )
 
     async def _script(self, account: str, home: Path, stamp: Stamp, queue_id: str) -> Script | None:
@@ -133,11 +153,10 @@ class Filters:
         try:
             script: Script | None = await self._in_thread(_compile, home)
         except SieveError as error:
-            self._journey.tell("sieve-failed", queue_id, account=account, reason=str(error))
+            await self.failed(account, queue_id, str(error))
             script = None
         except (ScriptError, OSError) as error:  # what is not there, or cannot be read, may be next time
-            reason = f"the script cannot be read: {error}"
-            self._journey.tell("sieve-failed", queue_id, account=account, reason=reason)
+            await self.failed(account, queue_id, f"the script cannot be read: {error}")
             return None
         self._keep_ready(account, stamp, script)
         return script
@@ -177,20 +196,21 @@ class Filters:
     ) -> None:
         """The delivery is done: remember what its script asked to be remembered, and answer. Trouble with
         that is told, and changes nothing about the delivery."""
+        if not (decided.seen or decided.answers or decided.notifications):
+            return
         home = self._store.home(account)
         try:
             if decided.seen:
                 memory = ScriptMemory(home)
                 await self._in_thread(memory.remember, dict(decided.seen), self._reactor.seconds())
-            if not (decided.answers or decided.notifications):
-                return
             header = await self._in_thread(message.content.header)
             for answer in decided.answers:
                 if await self._in_thread(
                     self._answers.due, home, account, delivered_to, answer, header, message
                 ):
                     sent = await self._answers.send(account, delivered_to, answer, header, message)
-                    await self._file_copy(account, answer.copy, sent)
+                    if sent is not None:
+                        await self._file_copy(account, answer.copy, sent)
             for notify in decided.notifications:
                 await self.notify(account, delivered_to, notify, header, message)
         except Exception as error:
@@ -244,12 +264,17 @@ def run(
 
 
 def _run(
-    script: Script, content: Content, envelope: SieveEnvelope, house_for: Callable[..., House]
+    script: Script,
+    content: Content,
+    envelope: SieveEnvelope,
+    house_for: Callable[..., House],
+    default: Decision,
 ) -> Decision:
     """In a thread. Raises OSError."""
     result, edited, house = run(script, content, envelope, house_for)
     return decision(
         result.actions,
+        default=default,
         content=edited,
         seen=() if result.error else tuple(house.seen.items()),
         error=str(result.error or ""),

@@ -6,17 +6,23 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
+from twisted_mta.message.address import Address
+from twisted_mta.message.status import MailError
 from twisted_mta.sieve.world import World
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, Scripts
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
+ADDRESS_BOOK = "urn:ietf:params:sieve:addrbook:default"  # RFC 6134
+Acquaintance = Callable[[str, Address], bool]  # whether an account has written to that address before
+
 
 class House(World):
     """For one delivery, in a thread. header: of the message as it came. mailboxes: the names that exist, with
     the special use of each or "". own, common: scripts that may be included, the owner's and everybody's.
-    hostname: this server's. annotations: the value of one, of a mailbox or of the server (None). items: of
-    the environment, besides those of a delivery or in their place."""
+    hostname: this server's. junk: whether the server takes the message for junk. annotations: the value of
+    one, of a mailbox or of the server (None). items: of the environment, besides those of a delivery or in
+    their place. acquaintance: what the address book is made of; None when there is none."""
 
     def __init__(
         self,
@@ -31,15 +37,20 @@ class House(World):
         now: float,
         account: str,
         separators: str = "+",
+        junk: bool = False,
         annotations: Callable[[str | None, str], str | None] = lambda mailbox, name: None,
         items: Mapping[str, str] = MappingProxyType({}),
+        acquaintance: Acquaintance | None = None,
     ) -> None:
         self.seen: dict[str, float] = {}  # what to remember once the delivery is done
         self._mailboxes = mailboxes
         self._memory = memory
         self._scripts = {"personal": own, "global": common}
         self._header = header
+        self._account = account
+        self._acquaintance = acquaintance
         self._verdicts = verdicts
+        self._junk = junk
         self._items = {
             "domain": account.rpartition("@")[2],
             "host": hostname,
@@ -89,10 +100,20 @@ class House(World):
             return None
 
     def spam_score(self) -> int | None:
-        return self._verdicts.spam_percent(self._header)
+        return 100 if self._junk else self._verdicts.spam_percent(self._header)
 
     def virus_verdict(self) -> int | None:
         return self._verdicts.virus(self._header)
+
+    def list_exists(self, name: str) -> bool:
+        return name == ADDRESS_BOOK and self._acquaintance is not None
+
+    def in_list(self, name: str, value: str) -> bool:
+        try:
+            address = Address.parse(value, utf8=True)
+        except MailError:
+            return False
+        return self._acquaintance is not None and self._acquaintance(self._account, address)
 
     def seen_before(self, key: str, seconds: int, extend: bool) -> bool:
         known = self._memory.knows(key, self._now)

@@ -39,7 +39,7 @@ from twisted_mta.transfer.mta.relay import obstacle
 from twisted_mta.transfer.mta.relay.login import choose_mechanism, exported
 from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict, trouble
 from twisted_mta.transfer.mta.route import Credentials, Host
-from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 from twisted_mta.wire.connection import AT_ONCE
 from twisted_mta.wire.outflow import Outflow
 

@@ -23,7 +23,8 @@ from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
 from twisted_mta.transfer.mta.relay.verdict import Trouble, Verdict
 from twisted_mta.transfer.mta.routing import Credentials, Host, Proxy, Route
-from twisted_mta.transfer.mta.tls.demand import TlsDemand, TlsLevel
+from twisted_mta.transfer.mta.tls.demand import TlsDemand
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 
 

@@ -8,6 +8,7 @@ when it is temporary the next host is asked. Hosts that do not keep to SMTP are 
 What is sent on, by an alias or a script, leaves under a reverse-path in a domain of ours
 (`transfer/mda/srs.py`), and bears `Delivered-To:` with the alias' address, by which local delivery
 knows it when a member sends it back (`transfer/mda/delivery.py`). So they get transactions of their own.
+What was found out about it when it came is sealed then, in the form in which it leaves (RFC 8617 §5.1).
 
 Left out on purpose: memory of dead destinations across messages, which is the queue's to keep; that of dead
 hosts only says who is tried last (`hosts.py`).
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -42,7 +44,7 @@ from twisted_mta.transfer.mta.relay.client_session import ClientSession, Encodin
 from twisted_mta.transfer.mta.relay.connector import Connector
 from twisted_mta.transfer.mta.relay.hosts import HostMemory
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
-from twisted_mta.transfer.mta.relay.seven_bit import SevenBit
+from twisted_mta.transfer.mta.relay.seven_bit import Renew, SevenBit
 from twisted_mta.transfer.mta.relay.verdict import Trouble, Unfit, Verdict
 from twisted_mta.transfer.mta.routing import SMTP_PORT, Host, Route, Routing
 from twisted_mta.transfer.mta.stranger import PortWatch
@@ -51,6 +53,7 @@ from twisted_mta.transfer.mta.tls.tls_required import may_go_without
 
 T = TypeVar("T")
 Rewrite = Callable[[Address | None], Awaitable[Address | None]]
+Seal = Callable[[str, Content], bytes]  # by a domain, of a message as it leaves; may read all of it
 
 
 def _verdict(error: MailError) -> Verdict:
@@ -60,7 +63,8 @@ def _verdict(error: MailError) -> Verdict:
 @implementer(IDeliverer)
 class Relay:
     """hostname: our name in EHLO. mx_port: that of hosts which the DNS names. rewrite: under which
-    reverse-path mail of a sender is sent on; raises MailError."""
+    reverse-path mail of a sender is sent on; raises MailError. seal: the fields that stand in front of it
+    then. renew: signs a message anew that was converted to 7 bits."""
 
     log = Logger(namespace="twisted_mta.relay")
 
@@ -76,10 +80,13 @@ class Relay:
         randomness: Random | None = None,
         mx_port: int = SMTP_PORT,
         rewrite: Rewrite | None = None,
+        seal: Seal | None = None,
+        renew: Renew | None = None,
     ) -> None:
         self._reactor = reactor
         self._hostname = hostname.lower()
         self._rewrite = rewrite
+        self._seal = seal
         self._routing = routing
         self._journey = journey
         self._limits = limits or RelayLimits()
@@ -94,7 +101,7 @@ class Relay:
             self._limits.shunned, seconds=IReactorTime(reactor).seconds, randomness=randomness or Random()
         )
         self._ports = PortWatch(mx_port, seconds=IReactorTime(reactor).seconds)
-        self._seven_bit = SevenBit(self._in_thread)
+        self._seven_bit = SevenBit(self._in_thread, renew)
         self._turns: dict[str, DeferredSemaphore] = {}  # by destination, while in use
 
     async def start(self) -> None:
@@ -242,7 +249,9 @@ class Relay:
                 utf8=utf8,
             )
             try:
-                verdicts = await self._transact(session, transaction, message.content.with_head(mark))
+                sealed_by = "" if alias is None or message.account else alias.domain
+                content = message.content.with_head(mark)
+                verdicts = await self._transact(session, transaction, content, sealed_by)
             except Unfit as unfit:
                 attempt.note(unfit.verdict, place, batch)
                 remaining[:] = [recipient for recipient in remaining if recipient not in batch]
@@ -257,22 +266,30 @@ class Relay:
                     attempt.record(recipient, verdict, place)
 
     async def _transact(
-        self, session: ClientSession, transaction: Transaction, content: Content
+        self, session: ClientSession, transaction: Transaction, content: Content, sealed_by: str
     ) -> list[Verdict]:
-        """One transaction, with the content in the form that this server takes. Raises Unfit, and Trouble."""
+        """One transaction, with the content in the form that this server takes. sealed_by: a domain of ours
+        that sends it on, or "". Raises Unfit, and Trouble."""
         if session.must_convert(transaction):
             try:
                 async with self._seven_bit.converted(content) as converted:
                     size = await self._size(converted)
-                    return await self._give(session, transaction.as_seven_bit(size), converted)
+                    return await self._give(session, transaction.as_seven_bit(size), converted, sealed_by)
             except NotConvertible as refused:
                 text = f"The server takes 7-bit content only, and this cannot become that: {refused}"
                 raise Unfit(Verdict(Stage.MAIL, 554, refused.status, text)) from None
-        return await self._give(session, transaction, content)
+        return await self._give(session, transaction, content, sealed_by)
 
     async def _give(
-        self, session: ClientSession, transaction: Transaction, content: Content
+        self, session: ClientSession, transaction: Transaction, content: Content, sealed_by: str
     ) -> list[Verdict]:
+        if self._seal is not None and sealed_by:
+            if content.path is None:
+                seal = self._seal(sealed_by, content)
+            else:
+                seal = await self._in_thread(self._seal, sealed_by, content)
+            content = content.with_head(seal)
+            transaction = replace(transaction, size=transaction.size + len(seal))
         if (obstacle := session.obstacle(transaction)) is not None:
             raise Unfit(obstacle)
         pieces = self._pieces(content, session.encoding(transaction))

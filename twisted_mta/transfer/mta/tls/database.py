@@ -6,12 +6,11 @@ which are fetched again, and figures. The SQL keeps to what SQLite and PostgreSQ
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twisted_mta.database import Database
 from twisted_mta.transfer.mta.tls.findings import Finding
 
 DATABASE = "tls.sqlite"  # in the data directory
@@ -88,68 +87,12 @@ class StoredReport(NamedTuple):
     body: str
 
 
-class TlsDatabase:
+class TlsDatabase(Database):
     """One open connection. Every method raises sqlite3.Error when the disk or the file is at fault."""
 
-    def __init__(
-        self, path: Path, *, timeout: float = 30.0, damaged: Callable[[Path], None] | None = None
-    ) -> None:
-        """Opens, and creates or migrates. `damaged` is told where a file went that could not be used; without
-        it, that is raised. Raises sqlite3.Error."""
-        try:
-            self._open(path, timeout)
-        except sqlite3.DatabaseError as error:
-            if damaged is None or isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = path.with_suffix(".damaged")
-            for ending in ("", "-wal", "-shm"):
-                old = path.with_name(path.name + ending)
-                if old.exists():
-                    old.rename(aside.with_name(aside.name + ending))
-            damaged(aside)
-            self._open(path, timeout)
-
-    def _open(self, path: Path, timeout: float) -> None:
-        self._connection = sqlite3.connect(
-            path, timeout=timeout, isolation_level=None, check_same_thread=False
-        )
-        self._execute = self._connection.execute
-        try:
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
-                self._execute(f"PRAGMA {pragma}").fetchall()
-            self._migrate()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        """Close."""
-        self._connection.close()
-
-    def _migrate(self) -> None:
-        version = int(self._execute("PRAGMA user_version").fetchone()[0])
-        if version > len(MIGRATIONS):
-            raise sqlite3.OperationalError(
-                f"tls.sqlite is of version {version}, written by a later release, not {len(MIGRATIONS)}"
-            )
-        with self.transaction():
-            version = int(self._execute("PRAGMA user_version").fetchone()[0])
-            for statements in MIGRATIONS[version:]:
-                for statement in statements:
-                    self._execute(statement)
-            self._execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing."""
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
+    def __init__(self, path: Path, *, damaged: Callable[[Path], None] | None = None) -> None:
+        """See `Database`."""
+        super().__init__(path, MIGRATIONS, damaged=damaged)
 
     # Policies
 

@@ -3,26 +3,11 @@ certain."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from twisted_mta.transfer.mta.tls.findings import ReportedPolicy
 from twisted_mta.transfer.mta.tls.handshake import Handshake
-
-
-class TlsLevel(enum.Enum):
-    """CLEAR: not to be used. MAY: opportunistic, given up when it does not work. REQUIRED: with whoever is
-    there. VERIFIED: required, and the certificate is checked."""
-
-    CLEAR = "clear"
-    MAY = "may"
-    REQUIRED = "required"
-    VERIFIED = "verified"
-
-    @property
-    def binding(self) -> bool:
-        """Without TLS nothing may be sent."""
-        return self in (TlsLevel.REQUIRED, TlsLevel.VERIFIED)
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, pl
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from twisted_mta.transfer.mta.tls.level import TlsVersion
+
 NAME_MISMATCH = "certificate-host-mismatch"
 EXPIRED = "certificate-expired"
 NOT_TRUSTED = "certificate-not-trusted"
@@ -143,6 +145,9 @@ def _words(number: int) -> str:
     }.get(number, f"OpenSSL error {number}")
 
 
+_VERSIONS = {TlsVersion.TLS_1_2: TLSVersion.TLSv1_2, TlsVersion.TLS_1_3: TLSVersion.TLSv1_3}
+
+
 class Contexts:
     """TLS settings, by the least version. `trust_root` signs the certificates to believe in; the platform's
     authorities when None."""
@@ -151,10 +156,10 @@ class Contexts:
         self._trust_root = trust_root
         self.at_least = cache(self._context)
 
-    def _context(self, version: TLSVersion = TLSVersion.TLSv1_2) -> SSL.Context:
+    def _context(self, version: TlsVersion = TlsVersion.TLS_1_2) -> SSL.Context:
         """Settings that speak this version or a newer one."""
         trust = self._trust_root if self._trust_root is not None else platformTrust()
-        return CertificateOptions(trustRoot=trust, insecurelyLowerMinimumTo=version).getContext()
+        return CertificateOptions(trustRoot=trust, insecurelyLowerMinimumTo=_VERSIONS[version]).getContext()
 
 
 def is_address(name: str) -> bool:

@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
+from twisted_mta.database_thread import DatabaseThread
 from twisted_mta.transfer.mta.tls.database import KnownHost, StoredPolicy, TlsDatabase
 from twisted_mta.transfer.mta.tls.findings import Finding
 
@@ -39,10 +38,8 @@ class TlsLedger:
 
     def __init__(self, path: Path, *, reactor: Any, clock: IReactorTime | None = None) -> None:
         self._path = path
-        self._reactor = reactor
         self._clock = IReactorTime(reactor) if clock is None else clock
-        self._pool = ThreadPool(0, 1, "tls")
-        self._database: TlsDatabase | None = None
+        self._thread: DatabaseThread[TlsDatabase] = DatabaseThread("tls", reactor=reactor)
         self._policies: dict[str, StoredPolicy] = {}
         self._hosts: dict[str, KnownHost] = {}
         self._changed: dict[str, KnownHost] = {}
@@ -52,14 +49,11 @@ class TlsLedger:
 
     async def start(self) -> None:
         """Open the database and read what is known. Raises sqlite3.Error."""
-        self._pool.start()
 
         def damaged(aside: Path) -> None:
             self.log.error("{path} was damaged and is now {aside}", path=self._path, aside=aside)
 
-        self._database = await deferToThreadPool(
-            self._reactor, self._pool, lambda: TlsDatabase(self._path, damaged=damaged)
-        )
+        await self._thread.start(lambda: TlsDatabase(self._path, damaged=damaged))
         now = self.seconds()
         for policy in await self.run(lambda database: database.policies(now, MOST_POLICIES)):
             self._policies[policy.domain] = policy
@@ -73,9 +67,7 @@ class TlsLedger:
         if self._writing.running:
             self._writing.stop()
         await self._write()
-        if self._database is not None:
-            await self.run(TlsDatabase.close)
-        await deferToThread(self._pool.stop)
+        await self._thread.stop()
 
     def seconds(self) -> float:
         """The time, since the epoch."""
@@ -83,9 +75,7 @@ class TlsLedger:
 
     def run(self, work: Callable[[TlsDatabase], T]) -> Deferred[T]:
         """Something with the database, in its thread."""
-        database = self._database
-        assert database is not None, "not started"
-        return deferToThreadPool(self._reactor, self._pool, work, database)
+        return self._thread.run(work)
 
     # Policies
 
@@ -147,7 +137,7 @@ class TlsLedger:
         await self._write()
 
     async def _write(self) -> None:
-        if self._database is None:
+        if not self._thread.is_open:
             return
         hosts, self._changed = self._changed, {}
         findings, self._findings = self._findings, Counter()

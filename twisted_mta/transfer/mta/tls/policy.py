@@ -27,10 +27,11 @@ from twisted_mta.message.date import format_date
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.transfer.mta.route import Host, Route
 from twisted_mta.transfer.mta.tls.dane import associations, matcher
-from twisted_mta.transfer.mta.tls.demand import TlsDemand, TlsLevel
+from twisted_mta.transfer.mta.tls.demand import TlsDemand
 from twisted_mta.transfer.mta.tls.findings import DNSSEC_INVALID, NO_STARTTLS, Finding, ReportedPolicy
 from twisted_mta.transfer.mta.tls.handshake import OTHER, Contexts, Handshake, authorities, is_address
 from twisted_mta.transfer.mta.tls.ledger import TlsLedger
+from twisted_mta.transfer.mta.tls.level import TlsLevel
 from twisted_mta.transfer.mta.tls.rules import OPPORTUNISTIC, TlsRule, rule_for
 from twisted_mta.transfer.mta.tls.sts_client import Discovered, StsClient
 

@@ -5,20 +5,13 @@ and behind the compression, and nothing but the fields that are known is taken f
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from twisted_mta.message.mime import Part, scan
-from twisted_mta.message.transfer_encoding import decode_transfer
+from twisted_mta.message.attached_report import LARGEST, NotAReport, octets_of, printable, unzip
+from twisted_mta.message.mime import scan
 
-LARGEST = 10 * 2**20  # octets of a report's JSON
 _GZIP, _PLAIN = b"tlsrpt+gzip", b"tlsrpt+json"
-_MOST_TEXT = 500  # characters of a text
-
-
-class NotAReport(ValueError):
-    """What was received is not a TLS report; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +37,9 @@ def find_report(message: bytes) -> bytes | None:
         part = parts.pop()
         parts += part.children
         if part.type == b"application" and part.subtype in (_GZIP, _PLAIN):
-            return _unpacked(message, part)
+            octets = octets_of(message, part)
+            return octets if part.subtype == _PLAIN else unzip(octets)
     return None
-
-
-def _unpacked(message: bytes, part: Part) -> bytes:
-    octets = decode_transfer(message[part.header_end : part.body_end], part.encoding)
-    if octets is None:
-        raise NotAReport("its transfer encoding is not known")
-    return octets if part.subtype == _PLAIN else unzip(octets)
-
-
-def unzip(octets: bytes) -> bytes:
-    """Undo gzip, up to LARGEST. Raises NotAReport."""
-    unpacker = zlib.decompressobj(31)
-    try:
-        text = unpacker.decompress(octets, LARGEST)
-    except zlib.error as error:
-        raise NotAReport("it is not compressed with gzip") from error
-    if not unpacker.eof:
-        raise NotAReport("it is incomplete, or too large")
-    return text
 
 
 def read_report(text: bytes) -> Received:
@@ -99,7 +74,7 @@ def _count(summary: Any, name: str) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("not a text")
-    return "".join(char if char.isprintable() else "?" for char in value[:_MOST_TEXT])
+    return printable(value)
 
 
 def failures_of(body: str) -> list[tuple[str, str, str, int]]:

@@ -2,9 +2,8 @@
 
 A day ends at midnight UTC; its reports go out within the hours behind that, at a time that each server has
 drawn for itself, so that they do not all come at once. By mail they travel through the queue like any other
-message; by HTTPS they are posted, and tried again every hour until the day after the next.
-
-Left out on purpose: the DKIM signature that RFC 8460 §3 wants of reports by mail; it comes with DKIM.
+message, signed on the way into it (§3); by HTTPS they are posted, and tried again every hour until the day
+after the next.
 """
 
 from __future__ import annotations

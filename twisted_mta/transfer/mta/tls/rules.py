@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from twisted.internet.ssl import TLSVersion
-
-from twisted_mta.transfer.mta.tls.demand import TlsLevel
+from twisted_mta.transfer.mta.tls.level import TlsLevel, TlsVersion
 
 _LEVELS = {
     "none": TlsLevel.CLEAR,
@@ -19,7 +17,7 @@ _LEVELS = {
     "encrypt": TlsLevel.REQUIRED,
     "verify": TlsLevel.VERIFIED,
 }
-_VERSIONS = {"tlsv1.2": TLSVersion.TLSv1_2, "tlsv1.3": TLSVersion.TLSv1_3}
+_VERSIONS = {version.value.lower(): version for version in TlsVersion}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +25,14 @@ class TlsRule:
     """`version` or a newer one."""
 
     level: TlsLevel
-    version: TLSVersion = TLSVersion.TLSv1_2
+    version: TlsVersion = TlsVersion.TLS_1_2
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ValueError with a sentence."""
         level, *version = text.split() or [""]
         try:
-            known = _VERSIONS[version[0].lower()] if version else TLSVersion.TLSv1_2
+            known = _VERSIONS[version[0].lower()] if version else TlsVersion.TLS_1_2
             if len(version) > 1:
                 raise KeyError
             return cls(_LEVELS[level.lower()], known)

@@ -3,11 +3,8 @@ travels in."""
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import textwrap
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted_mta.message.address import Address
-from twisted_mta.message.date import format_date
+from twisted_mta.message.attached_report import Attachment, gzipped, mail_with
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.mta.tls.findings import Finding, ReportedPolicy
 
@@ -110,9 +107,7 @@ def make_report(maker: Maker, domain: str, day: int, findings: Sequence[tuple[Fi
         "report-id": report.identity,
         "policies": [_policy(policy, counted) for policy, counted in policies.items()],
     }
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    body = packer.compress(json.dumps(value).encode("ascii")) + packer.flush()
-    return TlsReport(maker, domain, day, body)
+    return TlsReport(maker, domain, day, gzipped(json.dumps(value).encode("ascii")))
 
 
 def _date(day: int) -> str:
@@ -154,40 +149,20 @@ def as_mail(report: TlsReport, to: Address, *, now: float, message_id: str) -> b
     """The message that brings the report by mail (RFC 8460 §5.3). What is wrong with the receiver's TLS
     must not keep the news of it from him, so it may travel without (`TLS-Required`, RFC 8689 §5)."""
     submitter = report.maker.submitter
-    boundary = f"=_{message_id.partition('@')[0]}"
-    lines = [
+    fields = [
         f"From: <{report.maker.contact}>",
         f"To: <{to}>",
         f"Subject: Report Domain: {report.domain}",
         f" Submitter: {submitter}",
         f" Report-ID: <{report.identity}>",
-        f"Date: {format_date(now)}",
-        f"Message-ID: <{message_id}>",
         f"TLS-Report-Domain: {report.domain}",
         f"TLS-Report-Submitter: {submitter}",
         "TLS-Required: No",
-        "Auto-Submitted: auto-generated",
-        "MIME-Version: 1.0",
-        'Content-Type: multipart/report; report-type="tlsrpt";',
-        f'\tboundary="{boundary}"',
-        "",
-        "This is a TLS report in MIME format.",
-        "",
-        f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
-        "",
+    ]
+    text = [
         f"This is an aggregate TLS report from {submitter} on mail to {report.domain}",
         f"on {_date(report.day)} (UTC). It was asked for in the DNS, at _smtp._tls.{report.domain}.",
-        "",
-        f"--{boundary}",
-        f"Content-Type: {MEDIA_TYPE};",
-        f'\tname="{report.file_name}"',
-        "Content-Transfer-Encoding: base64",
-        "Content-Disposition: attachment;",
-        f'\tfilename="{report.file_name}"',
-        "",
-        *textwrap.wrap(base64.b64encode(report.body).decode("ascii"), 76),
-        f"--{boundary}--",
-        "",
     ]
-    return "\r\n".join(lines).encode("ascii")
+    attachment = Attachment(MEDIA_TYPE, report.file_name, report.body)
+    multipart = 'multipart/report; report-type="tlsrpt"'
+    return mail_with(fields, text, attachment, multipart=multipart, now=now, message_id=message_id)

@@ -1,0 +1,115 @@
+"""The SQLite files beside the mail: how each of them is opened, brought up to date, and set aside when it is
+damaged.
+
+Plain and blocking, for one thread at a time; `database_thread.py` has the thread. The queue and the indexes
+of accounts have more at stake and open their files themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+BUSY = 10.0  # seconds to wait for another process that is writing
+
+# One entry a version, never changed once released: add another.
+Migrations = Sequence[Sequence[str]]
+
+
+class SchemaTooNew(sqlite3.OperationalError):
+    """The file was written by a later release of this program; the text says so in a sentence."""
+
+
+class Database:
+    """One open connection in WAL mode. Every method raises sqlite3.Error when the disk or the file is at
+    fault."""
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Migrations,
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        timeout: float = BUSY,
+        pragmas: Sequence[str] = (),
+        damaged: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Opens, and creates or migrates. synchronous: FULL when what is written has to outlive a power cut,
+        NORMAL when the latest of it may be lost. pragmas: more of them, as "name = value". `damaged` is told
+        where a file went that could not be used; without it, that is raised. Raises sqlite3.Error,
+        SchemaTooNew."""
+        self._migrations = migrations
+        self._pragmas = ("journal_mode = WAL", f"synchronous = {synchronous}", *pragmas)
+        try:
+            self._open(path, timeout)
+        except sqlite3.DatabaseError as error:
+            if damaged is None or isinstance(error, sqlite3.OperationalError):
+                raise
+            damaged(_set_aside(path))
+            self._open(path, timeout)
+
+    def _open(self, path: Path, timeout: float) -> None:
+        self._connection = sqlite3.connect(
+            path, timeout=timeout, isolation_level=None, check_same_thread=False
+        )
+        self._execute = self._connection.execute
+        try:
+            for pragma in self._pragmas:
+                self._execute(f"PRAGMA {pragma}").fetchall()
+            self._migrate(path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close; the last one to close folds the log into the file."""
+        self._connection.close()
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has changed the file (a few microseconds)."""
+        return int(self._execute("PRAGMA data_version").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and no other process writes meanwhile."""
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+
+    def _migrate(self, path: Path) -> None:
+        known = len(self._migrations)
+        version = self._version()
+        if version > known:
+            raise SchemaTooNew(
+                f"{path.name} is of version {version}, written by a later release of twisted_mta; this one "
+                f"knows {known}: run that release"
+            )
+        if version < known:
+            with self.transaction():
+                for statements in self._migrations[self._version() :]:  # another process may have been first
+                    for statement in statements:
+                        self._execute(statement)
+                self._execute(f"PRAGMA user_version = {known}")
+
+    def _version(self) -> int:
+        return int(self._execute("PRAGMA user_version").fetchone()[0])
+
+
+def _set_aside(path: Path) -> Path:
+    """With its log, under the name "….damaged", in place of an earlier one."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for end in ("", "-wal", "-shm"):
+        new = aside.with_name(aside.name + end)
+        new.unlink(missing_ok=True)
+        old = path.with_name(path.name + end)
+        if old.exists():
+            old.rename(new)
+    return aside

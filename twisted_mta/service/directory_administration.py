@@ -1,0 +1,23 @@
+"""The directory as commands change it, made from the configuration."""
+
+from __future__ import annotations
+
+from twisted_mta.directory.administration import Administration
+from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.service.config import Config
+
+
+def administration(config: Config, database: DirectoryDatabase) -> Administration:
+    """Accounts of LDAP may have quotas and app passwords, too. Raises ConfigError."""
+    elsewhere = None
+    if config.ldap.uri:
+        from twisted_mta.service.directory_wiring import ldap_accounts  # what asks LDAP is dear to load
+
+        elsewhere = ldap_accounts(config)
+    return Administration(
+        database,
+        config.domains,
+        scram=config.auth.keeps_scram_keys,
+        separators="".join(config.addresses.separators),
+        elsewhere=elsewhere,
+    )

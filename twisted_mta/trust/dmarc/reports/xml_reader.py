@@ -1,0 +1,208 @@
+"""The aggregate reports of others, read with distrust: XML as in RFC 7489, appendix C, and as in its
+successor.
+
+The document is read in one pass, and of its elements only those that are known are kept. A document type, and
+with it every entity of its own, is refused: no report needs one. Depth, length of texts and number of records
+are bounded. What others write otherwise than the RFC says is read as it was meant, as far as it is clear:
+names with any namespace, words in any case, a missing count, several reasons.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+from xml.parsers import expat
+
+from twisted_mta.message.attached_report import LARGEST, NotAReport, printable
+from twisted_mta.trust.dmarc.reports.aggregate import (
+    DISPOSITIONS,
+    AggregateReport,
+    DkimSeen,
+    Observation,
+    Published,
+    SpfSeen,
+)
+
+MOST_RECORDS = 10_000
+_MOST_DEPTH = 20
+_LONGEST_TEXT = 2000  # characters between two tags that are kept
+_MOST_OF_A_KIND = 20  # elements of one name in another one
+_KNOWN = frozenset((
+    "report_metadata", "org_name", "email", "report_id", "date_range", "begin", "end",
+    "policy_published", "domain", "p", "sp", "np", "adkim", "aspf", "pct", "testing", "fo",
+    "row", "source_ip", "count", "policy_evaluated", "disposition", "dkim", "spf",
+    "reason", "type", "comment", "identifiers", "header_from", "envelope_from",
+    "auth_results", "selector", "scope", "result",
+))  # fmt: skip
+_PIECE = 16 * 1024  # octets that are parsed at a time, while nothing else can run
+_LONGEST_TAG = 64 * 1024  # octets
+_LATEST = 2**40  # seconds since the epoch
+_MOST_MESSAGES = 2**40
+
+Texts = dict[str, list[Any]]
+
+
+def read_report(document: bytes) -> AggregateReport:
+    """Raises NotAReport."""
+    if len(document) > LARGEST:
+        raise NotAReport("it is too large")
+    reading = _Reading()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _refuse
+    parser.EntityDeclHandler = _refuse
+    parser.StartElementHandler = reading.start
+    parser.EndElementHandler = reading.end
+    parser.CharacterDataHandler = reading.text
+    try:
+        for start in range(0, len(document), _PIECE):
+            parser.Parse(document[start : start + _PIECE], False)
+            if start - parser.CurrentByteIndex > _LONGEST_TAG:
+                raise NotAReport("it has a tag that is too long")
+        parser.Parse(b"", True)
+    except NotAReport:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter: its encoding
+        raise NotAReport("it is not XML that can be read") from error
+    try:
+        return _report(reading)
+    except ValueError as error:
+        raise NotAReport(f"it is not of the form in RFC 7489: {error}") from error
+
+
+def _refuse(*_: object) -> None:
+    raise NotAReport("it brings a document type or entities of its own")
+
+
+class _Reading:
+    """Collects. `root` has what stands in front of the records; `rows` the records."""
+
+    def __init__(self) -> None:
+        self.root: Texts = {}
+        self.rows: list[tuple[Observation, int]] = []
+        self._names: list[str] = []
+        self._open: list[Texts] = []
+        self._text = ""
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if len(self._names) >= _MOST_DEPTH:
+            raise NotAReport("it is nested too deeply")
+        if not self._names and name != "feedback":
+            raise NotAReport("it is another kind of XML")
+        if len(self._names) == 1 and name == "record" and len(self.rows) >= MOST_RECORDS:
+            raise NotAReport(f"it has more than {MOST_RECORDS} records")
+        self._names.append(name)
+        self._open.append({})
+        self._text = ""
+
+    def text(self, data: str) -> None:
+        if len(self._text) < _LONGEST_TEXT:
+            self._text += data[: _LONGEST_TEXT - len(self._text)]
+
+    def end(self, _: str) -> None:
+        name, inner = self._names.pop(), self._open.pop()
+        if not self._names:
+            self.root = inner
+        elif len(self._names) == 1 and name == "record":
+            row = _row(inner)
+            if row is not None:
+                self.rows.append(row)
+        else:
+            if name in _KNOWN:
+                kept = self._open[-1].setdefault(name, [])
+                if len(kept) < _MOST_OF_A_KIND:
+                    kept.append(inner or printable(self._text.strip()))
+        self._text = ""
+
+
+def _report(reading: _Reading) -> AggregateReport:
+    metadata = _inner(reading.root, "report_metadata")
+    published = _inner(reading.root, "policy_published")
+    dates = _inner(metadata, "date_range")
+    organization, identity = _text(metadata, "org_name"), _text(metadata, "report_id")
+    domain = _text(published, "domain").lower().rstrip(".")
+    if not organization or not identity or not domain:
+        raise ValueError("org_name, report_id or domain is missing")
+    return AggregateReport(
+        organization,
+        _text(metadata, "email"),
+        identity,
+        _number(dates, "begin", _LATEST),
+        _number(dates, "end", _LATEST),
+        Published(
+            domain,
+            _policy(published, "p") or "none",
+            _policy(published, "sp"),
+            _policy(published, "np"),
+            "s" if _text(published, "adkim").lower() == "s" else "r",
+            "s" if _text(published, "aspf").lower() == "s" else "r",
+            _number(published, "pct", 100, 100),
+            _text(published, "testing").lower() == "y",
+            _text(published, "fo") or "0",
+        ),
+        tuple(reading.rows),
+    )
+
+
+def _row(record: Texts) -> tuple[Observation, int] | None:
+    """None for one that says nothing of any message."""
+    row, identifiers = _inner(record, "row"), _inner(record, "identifiers")
+    evaluated = _inner(row, "policy_evaluated")
+    results = _inner(record, "auth_results")
+    try:
+        source = str(ipaddress.ip_address(_text(row, "source_ip")))
+        count = _number(row, "count", _MOST_MESSAGES, 1)
+    except ValueError:
+        return None
+    reason = _inner(evaluated, "reason")
+    disposition = _text(evaluated, "disposition").lower()
+    senders = [each for each in results.get("spf", ()) if isinstance(each, dict)]
+    observation = Observation(
+        source,
+        disposition if disposition in DISPOSITIONS else "none",  # "pass" in the successor's form
+        _text(evaluated, "dkim").lower() == "pass",
+        _text(evaluated, "spf").lower() == "pass",
+        _text(identifiers, "header_from").lower(),
+        _text(identifiers, "envelope_from").lower(),
+        _text(reason, "type").lower(),
+        _text(reason, "comment"),
+        tuple(
+            DkimSeen(_text(each, "domain").lower(), _text(each, "selector"), _text(each, "result").lower())
+            for each in results.get("dkim", ())
+            if isinstance(each, dict)
+        ),
+        _sender(senders[0]) if senders else None,
+    )
+    return (observation, count) if count else None
+
+
+def _sender(result: Texts) -> SpfSeen:
+    scope = "helo" if _text(result, "scope").lower() == "helo" else "mfrom"
+    return SpfSeen(_text(result, "domain").lower(), scope, _text(result, "result").lower())
+
+
+def _inner(texts: Texts, name: str) -> Texts:
+    found = texts.get(name)
+    return found[0] if found and isinstance(found[0], dict) else {}
+
+
+def _text(texts: Texts, name: str) -> str:
+    found = texts.get(name)
+    return found[0] if found and isinstance(found[0], str) else ""
+
+
+def _policy(texts: Texts, name: str) -> str:
+    word = _text(texts, name).lower()
+    return word if word in DISPOSITIONS else ""
+
+
+def _number(texts: Texts, name: str, most: int, default: int | None = None) -> int:
+    """Raises ValueError when it is none; for a missing one, unless there is a default."""
+    text = _text(texts, name)
+    if not text and default is not None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 15 or int(text) > most:
+        raise ValueError(f"{name} is not a number that can be")
+    return int(text)

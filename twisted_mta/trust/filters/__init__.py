@@ -1,0 +1,1 @@
+"""Programs beside this server that have a say in what comes in."""
