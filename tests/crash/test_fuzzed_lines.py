@@ -1,4 +1,5 @@
-"""Fuzzed command lines for IMAP and POP3 (acceptance 32): no traceback, and the memory does not grow.
+"""Fuzzed command lines for IMAP, POP3, SMTP and ManageSieve (acceptance 32): no traceback, and the memory
+does not grow.
 
 Reduced in size, unless SOAK=1 asks for the million lines. Commands of all kinds, spoilt at random, come in
 bursts on connections that are, or are not, logged in; a connection that the server has enough of is followed
@@ -7,6 +8,7 @@ by the next one. Only what was answered counts.
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import re
@@ -43,6 +45,17 @@ ESEARCH IN (personal) RETURN (COUNT) ALL|CANCELUPDATE "x"|IDLE|DONE|AUTHENTICATE
 COMPRESS DEFLATE|STARTTLS|LOGOUT|UID REPLACE 1 INBOX {2+}|LIST {1}|{99999999999}|{4294967296+}|(((((((|"""
 POP3 = rb"""NOOP|CAPA|STAT|LIST|LIST 1|UIDL|UIDL 1|RETR 1|TOP 1 5|DELE 1|RSET|USER alice|QUIT|STLS|UTF8|LANG *
 AUTH PLAIN =|AUTH|APOP a b|RETR 4294967296|TOP 1 -1|DELE 0|LIST 1 2|UTF8 x|"""
+
+SMTP = rb"""EHLO c.test|HELO c.test|EHLO [127.0.0.1]|MAIL FROM:<x@c.test>
+MAIL FROM:<> BODY=8BITMIME SIZE=100 SMTPUTF8|MAIL FROM:<"a b"@c.test> RET=HDRS ENVID=x+2B BY=100;R
+RCPT TO:<alice@a.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y|RCPT TO:<bob@a.test>|RCPT TO:<@a.test:x@c.test>
+RCPT TO:<x%c.test@a.test>|RCPT TO:<postmaster>|DATA|BDAT 0 LAST|BDAT 3 LAST|BDAT -1|RSET|NOOP x|VRFY alice
+EXPN all|HELP DATA|AUTH PLAIN =|AUTH SCRAM-SHA-256 biwsbj1hLHI9Yg==|STARTTLS x|BURL imap://a.test/ LAST
+XCLIENT ADDR=1.2.3.4|ETRN x|LHLO x|SEND FROM:<x@y>|TURN|From: x@c.test|Subject: =?utf-8?q?x?=|."""
+SIEVE = rb"""NOOP|NOOP "x"|CAPABILITY|LISTSCRIPTS|PUTSCRIPT "x" "keep;"|CHECKSCRIPT "if true { stop; }"
+SETACTIVE "x"|SETACTIVE ""|GETSCRIPT "x"|DELETESCRIPT "x"|RENAMESCRIPT "x" "y"|HAVESPACE "x" 100
+AUTHENTICATE "PLAIN" ""|UNAUTHENTICATE|PUTSCRIPT "x" {3+}|CHECKSCRIPT {0+}|HAVESPACE "x" 99999999999
+STARTTLS x"""
 
 
 def vocabulary(commands: bytes) -> list[bytes]:
@@ -89,6 +102,25 @@ def pop3_burst(rng: random.Random, commands: list[bytes]) -> Iterator[bytes]:
         yield b"NOOP" if number % 3 == 0 else spoilt(rng.choice(commands), rng)
 
 
+def smtp_burst(rng: random.Random, commands: list[bytes]) -> Iterator[bytes]:
+    yield b"EHLO c.test"
+    for number in range(BURST):
+        # A message that is taken now and then forgives the errors, as ten in a row end the connection.
+        if number % 8 == 0:
+            yield b".\r\nRSET\r\nMAIL FROM:<x@c.test>\r\nRCPT TO:<alice@a.test>\r\nBDAT 2 LAST\r\n\r\n"
+        else:
+            yield spoilt(rng.choice(commands), rng)
+    yield b"\r\n."
+
+
+def sieve_burst(rng: random.Random, commands: list[bytes]) -> Iterator[bytes]:
+    if rng.random() < 0.8:
+        plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+        yield b'AUTHENTICATE "PLAIN" "%b"' % plain
+    for number in range(BURST):
+        yield b"NOOP" if number % 3 == 0 else spoilt(rng.choice(commands), rng)
+
+
 def converse(port: int, burst: bytes) -> bytes:
     """Say all of it at once; what the server answers until it closes, or says nothing any more."""
     heard = []
@@ -120,8 +152,10 @@ def resident_set(office: Office) -> int:
     [
         ("imap", IMAP, imap_burst, b"zz LOGOUT", rb"(?m)^(?:\* BAD|[^\s*]+ (?:OK|NO|BAD)) "),
         ("pop3", POP3, pop3_burst, b"QUIT", rb"(?m)^(?:\+OK|-ERR)"),
+        ("smtp", SMTP, smtp_burst, b"QUIT", rb"(?m)^[2-5]\d\d "),
+        ("managesieve", SIEVE, sieve_burst, b"LOGOUT", rb"(?m)^(?:OK|NO|BYE)\b"),
     ],
-    ids=["imap", "pop3"],
+    ids=["imap", "pop3", "smtp", "managesieve"],
 )
 def test_no_traceback_and_no_growth(
     tmp_path: Path, service: str, commands: bytes, burst_of: Burst, last: bytes, answer: bytes
