@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import dns.exception
 import dns.message
 import dns.query
+from process import free_port
 from programs import program
 
 CONFIG = """\
@@ -38,15 +40,11 @@ PATIENCE = 20.0  # seconds until it must answer
 
 
 def free_udp_port() -> int:
-    """A port that is free for UDP and TCP."""
+    """A port that is free for UDP and TCP, and like those of `free_port` nobody else's."""
     while True:
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            try:
-                tcp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        port = free_port()
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            udp.bind(("127.0.0.1", port))
             return port
 
 
