@@ -19,7 +19,7 @@ demo: .venv/installed  ## run a server with two domains and two accounts on loop
 
 test: .venv/installed-test  ## install what the tests need, then run them
 	@tests/install_programs
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 soak: .venv/installed-test  ## the tests of crashes and of many clients at once in full size; takes an hour
 	SOAK=1 $(BIN)/python -m pytest tests/crash tests/access/test_imap_convergence.py \

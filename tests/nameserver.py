@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import dns.exception
@@ -37,40 +35,42 @@ zone:
     zonefile: "{name}.zone"
 """
 PATIENCE = 20.0  # seconds until it must answer
-
-
-def free_udp_port() -> int:
-    """A port that is free for UDP and TCP, and like those of `free_port` nobody else's."""
-    while True:
-        port = free_port()
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
-            udp.bind(("127.0.0.1", port))
-            return port
+ATTEMPTS = 5  # at ports; that one is free for UDP, only the server finds out
 
 
 class DnsServer:
-    """A DNS server as a process, running once constructed: `command` with the port it is to answer at, `zone`
-    which it is asked about until it does, `log` what it leaves, `question` seconds for one answer."""
+    """A DNS server as a process, running once constructed: `prepare` gives the command that makes it answer
+    at a port, `zone` which it is asked about until it does, `log` what it leaves, `question` seconds for one
+    answer."""
 
-    def __init__(self, command: Sequence[str], *, port: int, zone: str, log: Path, question: float) -> None:
-        self.port = port
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            self._wait(zone, log, question)
-        except BaseException:
+    def __init__(
+        self, prepare: Callable[[int], Sequence[str]], *, zone: str, log: Path, question: float
+    ) -> None:
+        for _ in range(ATTEMPTS):
+            self.port = free_port()
+            self._process = subprocess.Popen(
+                prepare(self.port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                if self._answers(zone, question):
+                    return
+            except BaseException:
+                self.stop()
+                raise
             self.stop()
-            raise
+        text = log.read_text() if log.exists() else ""
+        raise RuntimeError(f"no answer, ended with code {self._process.returncode}:\n{text}")
 
-    def _wait(self, zone: str, log: Path, question: float) -> None:
+    def _answers(self, zone: str, question: float) -> bool:
         asked = dns.message.make_query(zone, "SOA")
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 dns.query.udp(asked, "127.0.0.1", timeout=question, port=self.port)
-                return
+                return True
             except (OSError, dns.exception.DNSException):
                 continue
-        raise RuntimeError(f"no answer:\n{log.read_text() if log.exists() else ''}")
+        return False
 
     def stop(self) -> None:
         """End it, and wait until it is gone."""
@@ -87,17 +87,13 @@ class Nameserver(DnsServer):
     answered with SERVFAIL; names outside all zones are answered with REFUSED."""
 
     def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
-        nsd, port = program("nsd"), free_udp_port()
+        nsd, config = program("nsd"), directory / "nsd.conf"
         for name, text in zones.items():
             (directory / f"{name}.zone").write_text(text)
-        config = directory / "nsd.conf"
-        config.write_text(
-            CONFIG.format(port=port, directory=directory) + "".join(ZONE.format(name=name) for name in zones)
-        )
-        super().__init__(
-            [nsd, "-d", "-c", str(config)],
-            port=port,
-            zone=next(iter(zones), "."),
-            log=directory / "nsd.log",
-            question=0.1,
-        )
+
+        def prepare(port: int) -> list[str]:
+            named = "".join(ZONE.format(name=name) for name in zones)
+            config.write_text(CONFIG.format(port=port, directory=directory) + named)
+            return [nsd, "-d", "-c", str(config)]
+
+        super().__init__(prepare, zone=next(iter(zones), "."), log=directory / "nsd.log", question=0.1)

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nameserver import DnsServer, free_udp_port
+from nameserver import DnsServer
 from programs import program
 
 CONFIG = """\
@@ -57,17 +57,13 @@ class Validator(DnsServer):
     """Unbound. `anchors`: trust anchors; `stubs`: zone to the port of the server that has it."""
 
     def __init__(self, anchors: Sequence[str], stubs: Mapping[str, int], directory: Path) -> None:
-        unbound, port = program("unbound"), free_udp_port()
-        config = directory / "unbound.conf"
+        unbound, config = program("unbound"), directory / "unbound.conf"
         lines = [f'    trust-anchor: "{anchor.partition(";")[0].strip()}"' for anchor in anchors]
-        config.write_text(
-            CONFIG.format(port=port, directory=directory, anchors="\n".join(lines))
-            + "".join(STUB.format(zone=zone, port=stub) for zone, stub in stubs.items())
-        )
-        super().__init__(
-            [unbound, "-d", "-c", str(config)],
-            port=port,
-            zone=next(iter(stubs)),
-            log=directory / "unbound.log",
-            question=0.5,
-        )
+
+        def prepare(port: int) -> list[str]:
+            text = CONFIG.format(port=port, directory=directory, anchors="\n".join(lines))
+            text += "".join(STUB.format(zone=zone, port=stub) for zone, stub in stubs.items())
+            config.write_text(text)
+            return [unbound, "-d", "-c", str(config)]
+
+        super().__init__(prepare, zone=next(iter(stubs)), log=directory / "unbound.log", question=0.5)

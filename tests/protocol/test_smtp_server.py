@@ -266,6 +266,16 @@ def test_a_dripping_client_makes_few_events():
     assert [len(event.content) for event in talk.events] == [16_384, 16_384, 16_384]
 
 
+@pytest.mark.parametrize("content", [b"DATA\r\na\nb\r\n.\r\n", b"BDAT 3 LAST\r\na\nb"])
+def test_a_refusal_is_not_kept_for_the_next_client(content):
+    """Each time it is raised an exception holds on to one frame more, and to all that is in it."""
+    talk = Talk(extensions=frozenset({Extension.CHUNKING}))
+    for _ in range(2):
+        talk.send(OPENING + content)
+    first, second = [event.error for event in talk.events if isinstance(event, DataSpoiled)]
+    assert str(first) == str(second) and first is not second
+
+
 def test_content_that_is_skipped_makes_events_too():
     talk = opened(limits=SmtpLimits(message=100_000))
     talk.send(b"DATA\r\n" + b"x" * 100_001)

@@ -6,31 +6,24 @@ from pathlib import Path
 
 import pytest
 from certificates import authority
-from process import to_toml
+from configured import configured
 from twisted.internet.task import Clock
 
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.oauth.tokens import AskedTokens, SignedTokens
 from twisted_mta.interfaces import IDirectory
-from twisted_mta.service import account_commands, cli
+from twisted_mta.service import cli
 from twisted_mta.service.auth_wiring import build_tokens
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.config import Config
+from twisted_mta.service.directory_administration import opened_administration
 
-LEAST = {
-    "hostname": "mx.a.test",
-    "data_dir": "data",
-    "domains": ["a.test"],
-    "listen": {"smtp": ["127.0.0.1:2525"]},
-}
 SIGNED = {"issuer": "https://id.test", "audience": ["mail"], "keys": "https://id.test/jwks.json"}
 ASKED = {"introspection": "https://id.test/introspect"}
 
 
 def loaded(tmp_path: Path, **auth: object) -> Config:
-    path = tmp_path / "mta.toml"
-    path.write_text(to_toml({**LEAST, "auth": auth}), encoding="utf-8")
-    return load(path)
+    return configured(tmp_path, auth=auth)
 
 
 def test_without_it_no_tokens_are_taken(tmp_path: Path) -> None:
@@ -102,7 +95,8 @@ def test_scram(tmp_path: Path) -> None:
 def test_app_passwords_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = loaded(tmp_path)
     (tmp_path / "data").mkdir(mode=0o700)
-    account_commands._administration(config).add_account("alice@a.test", "secret")
+    with opened_administration(config) as directory:
+        directory.add_account("alice@a.test", "secret")
 
     def mta(*arguments: str, code: int = 0) -> str:
         command = ["--config", str(tmp_path / "mta.toml"), "account", "app-password", *arguments]

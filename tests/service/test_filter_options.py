@@ -9,14 +9,14 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from configured import configured
 from dictionary_resolver import DictionaryResolver
-from process import to_toml
 from twisted.internet.task import Clock
 
 from twisted_mta.protocol.milter.packets import numbers, packet
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.config import Config
 from twisted_mta.service.filter_wiring import ContentFilters, unprotected
 from twisted_mta.trust.filters.daemon import Place
 from twisted_mta.trust.filters.filtering import GRACE
@@ -25,11 +25,8 @@ from twisted_mta.trust.filters.http_hook import HttpHook
 SERVER = "127.0.0.1:11333"
 
 
-def configured(directory: Path, **filters: object) -> Config:
-    path = directory / "mta.toml"
-    least = {"hostname": "mx.a.test", "data_dir": "data", "domains": ["a.test"]}
-    path.write_text(to_toml({**least, "listen": {"smtp": ["127.0.0.1:2525"]}, "filters": filters}))
-    return load(path)
+def loaded(directory: Path, **filters: object) -> Config:
+    return configured(directory, filters=filters)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +63,7 @@ def test_what_is_wrong_is_told_with_its_key(
     tmp_path: Path, filters: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
-        configured(tmp_path, **filters)
+        loaded(tmp_path, **filters)
     assert sentence in str(error.value)
 
 
@@ -75,13 +72,13 @@ def made(config: Config) -> ContentFilters:
 
 
 def test_nothing_is_asked_unless_it_is_named(tmp_path: Path) -> None:
-    assert made(configured(tmp_path)).checks == []
+    assert made(loaded(tmp_path)).checks == []
 
 
 def test_all_of_them(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("open sesame\n")
     filters = made(
-        configured(
+        loaded(
             tmp_path,
             rspamd={"server": "rspamd.a.test:11333", "weight": 0.5, "when_down": "defer"},
             clamav={"server": "/run/clamav/clamd.ctl", "largest": "1M"},
@@ -134,20 +131,20 @@ def test_a_hook_without_tls(tmp_path: Path) -> None:
         ("https://hook.invalid:1/", False),
         ("http://localhost:1/", False),
     ):
-        hook = configured(tmp_path, hook={"url": url})
+        hook = loaded(tmp_path, hook={"url": url})
         assert any("unprotected" in text for text in unprotected(hook)) is warned, url
 
 
 def test_the_secret_is_nobody_elses(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     (tmp_path / "secret").chmod(0o644)
-    config = configured(tmp_path, hook={"url": "http://127.0.0.1:1/", "secret_file": "secret"})
+    config = loaded(tmp_path, hook={"url": "http://127.0.0.1:1/", "secret_file": "secret"})
     assert any(text.startswith("filters.hook.secret_file: everybody") for text in findings(config))
 
 
 def test_who_answers(tmp_path: Path, listening: Any) -> None:
     agreement = packet(b"O", numbers((6, 0, 0)))
-    fine = configured(
+    fine = loaded(
         tmp_path,
         rspamd={"server": f"127.0.0.1:{listening(b'HTTP/1.0 200 OK')}"},
         clamav={"server": f"127.0.0.1:{listening(b'PONG')}"},
@@ -156,7 +153,7 @@ def test_who_answers(tmp_path: Path, listening: Any) -> None:
         milters={"dkim": {"server": f"127.0.0.1:{listening(agreement)}"}},
     )
     assert not [text for text in findings(fine) if text.startswith("filters")]
-    wrong = configured(
+    wrong = loaded(
         tmp_path,
         clamav={"server": f"127.0.0.1:{listening(b'HTTP/1.0 200 OK')}"},
         milters={"dkim": {"server": f"{tmp_path}/gone"}},

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from certificates import authority
+from configured import configured
 from cryptography.hazmat.primitives.serialization import Encoding
-from process import to_toml
 
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.config import Config
 from twisted_mta.service.login_wiring import client_authorities, login_context
 
 
@@ -19,17 +19,8 @@ def config(tmp_path: Path, text: bytes | None = None) -> Config:
     if text is not None:
         (tmp_path / "authorities.pem").write_bytes(text)
         auth = {"client_certificates": "authorities.pem"}
-    table = {
-        "hostname": "mx.a.test",
-        "data_dir": "d",
-        "domains": ["a.test"],
-        "listen": {"submission": ["127.0.0.1:2525"]},
-        "tls": {"self_signed": True},
-        "auth": auth,
-    }
-    path = tmp_path / "mta.toml"
-    path.write_text(to_toml(table))
-    return load(path)
+    listen = {"submission": ["127.0.0.1:2525"]}
+    return configured(tmp_path, listen=listen, tls={"self_signed": True}, auth=auth)
 
 
 def test_nobody_is_asked_for_a_certificate_when_none_logs_in(tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data(
         data.mkdir(mode=0o700)
         os.chown(data, 65534, 65534)
         server.config.write_text(to_toml({**CONFIG, "data_dir": str(data)}))
+        server.mta("senders", "allow", "b.test", "--account", "alice@a.test", process=True)
         server.add_account("alice@a.test", "secret", process=True)
         assert {path.stat().st_uid for path in data.iterdir()} == {65534}
 

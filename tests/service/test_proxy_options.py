@@ -6,14 +6,13 @@ import ipaddress
 from pathlib import Path
 
 import pytest
-from process import to_toml
+from configured import configured
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
 from twisted_mta.protocol.smtp.extensions import Extension
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
 from twisted_mta.service.proxy_options import Proxy, Smtp
 from twisted_mta.service.proxy_wiring import behind_proxies, with_manners
 from twisted_mta.service.quantities import Network
@@ -21,13 +20,6 @@ from twisted_mta.transfer.session import TransferPolicy
 from twisted_mta.wire.proxied import ProxyAware
 
 NETWORK = ipaddress.ip_network("192.0.2.0/24")
-
-
-def configured(directory: Path, **sections: object) -> Config:
-    path = directory / "mta.toml"
-    least = {"hostname": "mx.a.test", "data_dir": "data", "domains": ["a.test"]}
-    path.write_text(to_toml({**least, "listen": {"smtp": ["127.0.0.1:2525"]}, **sections}))
-    return load(path)
 
 
 @pytest.mark.parametrize(

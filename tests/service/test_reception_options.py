@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from configured import configured
 from twisted.internet.task import Clock
 
 from twisted_mta.journey.bus import Journey
+from twisted_mta.service.cli import main
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import decode, load
 from twisted_mta.service.quantities import Frequency
@@ -88,3 +91,12 @@ def test_the_rules_are_those_of_the_file():
     assert screening.trusts("203.0.113.9") and not screening.trusts("192.0.2.1")
     assert screening.rates._limits.messages == Rate(5, 60.0)
     assert built.screening("submission").resolver is None
+
+
+def test_who_is_never_banned_is_not_by_hand_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured(tmp_path, smtp={"xclient": ["192.0.2.0/24"]}, bans={"exempt": ["203.0.113.7"]})
+    for network in ("192.0.2.7", "203.0.113.0/24", "127.0.0.1"):
+        assert main(["--config", str(tmp_path / "mta.toml"), "bans", "add", network]) == 1
+        assert "never banned" in capsys.readouterr().err

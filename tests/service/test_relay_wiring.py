@@ -6,33 +6,19 @@ from pathlib import Path
 
 import pytest
 from certificates import authority
+from configured import configured
 from cryptography.hazmat.primitives.serialization import Encoding
 from dictionary_resolver import DictionaryResolver
-from process import to_toml
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
 from twisted_mta.service.own_policy import own_policy, policy_id
 from twisted_mta.service.relay_wiring import build_tls, routing
 from twisted_mta.transfer.mta.route import Credentials, Host, Proxy, Route
 from twisted_mta.transfer.mta.tls.level import TlsLevel
-
-
-def configured(directory: Path, **more: object):
-    path = directory / "mta.toml"
-    table = {
-        "hostname": "mx.a.test",
-        "data_dir": "data",
-        "domains": ["a.test"],
-        "listen": {"smtp": ["127.0.0.1:25"]},
-        **more,
-    }
-    path.write_text(to_toml(table))
-    return load(path)
 
 
 def routed(config, domain, **mail):

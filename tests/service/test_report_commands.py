@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from configured import configured
 from dictionary_resolver import DictionaryResolver
-from process import to_toml
 from twisted.internet import reactor
 
 from twisted_mta.journey.bus import Journey
@@ -17,7 +17,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.cli import main
 from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.config import Config
 from twisted_mta.service.dmarc_wiring import build_dmarc
 from twisted_mta.trust.dmarc.reports.aggregate import (
     AggregateReport,
@@ -69,19 +69,6 @@ ROWS = (
 def report(identity: str = "1", policy: str = "none", rows: object = ROWS) -> AggregateReport:
     published = Published("a.test", policy, policy)
     return AggregateReport("big.test", "c@big.test", identity, DAY, DAY + 86399, published, rows)  # type: ignore[arg-type]
-
-
-def configured(directory: Path, **more: object) -> Config:
-    path = directory / "mta.toml"
-    table = {
-        "hostname": "mx.a.test",
-        "data_dir": "data",
-        "domains": ["a.test"],
-        "listen": {"smtp": ["127.0.0.1:25"]},
-        **more,
-    }
-    path.write_text(to_toml(table))
-    return load(path)
 
 
 Run = Callable[..., str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from store_case import StoreCase
 
-from twisted_mta.store import removal
+from twisted_mta.store import maildir, removal
 from twisted_mta.store.errors import StorageFault
 from twisted_mta.store.maildir import Maildir
 
@@ -56,7 +56,7 @@ class RemovalTests(StoreCase):
         def full(file, data):
             raise OSError(errno.ENOSPC, "full")
 
-        self.patch(removal, "write_all", full)
+        self.patch(maildir, "write_all", full)
         await removal.remove(mailbox, uids[1:5])
         assert list(mailbox.uids) == [uids[0], uids[5]]
         await mailbox.close()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from programs import program
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.logger import FileLogObserver, LogPublisher
 from twisted.logger import Logger as TwistedLogger
 
+from twisted_mta import database_thread
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import NAMESPACE, LogReader
 from twisted_mta.service.log_lines import line_of
@@ -233,10 +234,10 @@ class Kept(House):
         if at:
             self.clock.advance(at - self.clock.seconds())
 
-        async def at_once(function, *arguments):
-            return function(*arguments)
+        def at_once(reactor, pool, function, *arguments):
+            return execute(function, *arguments)
 
-        monkeypatch.setattr(ban_store, "deferToThread", at_once)
+        monkeypatch.setattr(database_thread, "deferToThreadPool", at_once)
         self.store = BanStore(self.bans, path, reactor=self.clock)
 
     def run(self, coroutine):

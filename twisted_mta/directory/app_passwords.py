@@ -36,9 +36,13 @@ class AppPassword:
 
 
 def generate() -> str:
-    """A new one, in groups for reading: "mfw3-…"."""
-    groups = ("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
-    return "-".join(groups)
+    """A new one."""
+    return random_text(_GROUPS)
+
+
+def random_text(groups: int) -> str:
+    """In groups of four for reading: "mfw3-…", 20 bits each."""
+    return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(groups))
 
 
 def hash_of(account: str, typed: str) -> bytes | None:

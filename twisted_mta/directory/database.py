@@ -1,6 +1,6 @@
 """The directory's SQLite database: its migrations and every SQL statement on it.
 
-One file, `directory.sqlite` in the data directory, in WAL mode so that the server's lookups never wait
+One file in the data directory, in WAL mode so that the server's lookups never wait
 for `mta account …` in another process. `data_version` is how a running server notices such a change.
 The statements keep to what other SQL databases know too. Plain blocking code: the owner chooses the thread.
 Addresses are stored in the form of `Address.key`; which of them may exist is decided in `administration`.
@@ -19,6 +19,8 @@ from twisted_mta.directory import address_rows
 from twisted_mta.directory.app_passwords import AppPassword
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.protocol.sasl.scram import Keys
+
+DATABASE = "directory.sqlite"  # in the data directory
 
 # Only ever appended to: entry N brings a database of version N to N + 1.
 MIGRATIONS: Migrations = (

@@ -161,15 +161,29 @@ def _undecided(data: bytes) -> int:
     return len(data) - start if _END_OF_DATA.startswith(data[start:]) else 0
 
 
-def dot_stuff(chunks: Iterable[bytes]) -> Iterator[bytes]:
+class DotStuffing:
     """Content as it travels (RFC 5321 §4.5.2): a dot is added to every line that begins with one, wherever
-    the chunks are cut; a missing final CRLF is added; the last chunk ends in `.` CRLF."""
-    last = b"\r\n"  # the last two octets of the content so far
+    the chunks are cut."""
+
+    def __init__(self) -> None:
+        self._last = b"\r\n"  # the last two octets of the content so far
+
+    def add(self, chunk: bytes) -> bytes:
+        """The next chunk."""
+        data = self._last + chunk
+        self._last = data[-2:]
+        return data.replace(b"\r\n.", b"\r\n..")[2:]
+
+    def end(self) -> bytes:
+        """What follows the last chunk: a missing final CRLF, and `.` CRLF."""
+        if self._last == b"\r\n":
+            return b".\r\n"
+        return b"\n.\r\n" if self._last.endswith(b"\r") else b"\r\n.\r\n"
+
+
+def dot_stuff(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """All of a content; the last chunk ends in `.` CRLF."""
+    stuffing = DotStuffing()
     for chunk in chunks:
-        data = last + chunk
-        last = data[-2:]
-        yield data.replace(b"\r\n.", b"\r\n..")[2:]
-    if last == b"\r\n":
-        yield b".\r\n"
-    else:
-        yield b"\n.\r\n" if last.endswith(b"\r") else b"\r\n.\r\n"
+        yield stuffing.add(chunk)
+    yield stuffing.end()

@@ -15,6 +15,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from twisted_mta.message.networks import address_of
+
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 MAX_LINE = 107  # octets of version 1 with CRLF
 MAX_REST = 4096  # octets of version 2 behind its fixed part: room for a certificate's name and the like
@@ -99,23 +101,16 @@ class ProxyHeader:
 def _binary_peer(block: bytes, width: int) -> ProxiedPeer:
     if len(block) < 2 * width + 4:
         raise NoProxyHeader("PROXY header is too short for its addresses")
-    address = ipaddress.ip_address(block[:width])
-    return ProxiedPeer(_canonical(address), int.from_bytes(block[2 * width : 2 * width + 2]))
+    address = str(ipaddress.ip_address(block[:width]))
+    return ProxiedPeer(str(address_of(address)), int.from_bytes(block[2 * width : 2 * width + 2]))
 
 
 def _address(text: str, family: str) -> str:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise NoProxyHeader("malformed address in a PROXY line") from None
-    if address.version != int(family[-1]):
+    address = address_of(text)
+    if address is None:
+        raise NoProxyHeader("malformed address in a PROXY line")
+    if (":" in text) != (family == "TCP6"):  # as it was written: `address` may be of the other one by now
         raise NoProxyHeader("address of the wrong family in a PROXY line")
-    return _canonical(address)
-
-
-def _canonical(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
     return str(address)
 
 

@@ -10,11 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service import app_password_commands, data_dir, quota_commands, sending_commands
+from twisted_mta.service import app_password_commands, quota_commands, sending_commands
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.refused import Refused
 
 
@@ -58,12 +56,6 @@ def _command(
     return parser
 
 
-def _administration(config: Config) -> Administration:
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    return administration(config, database)
-
-
 def _new_password(options: argparse.Namespace) -> str:
     if options.password_stdin:
         try:
@@ -80,7 +72,8 @@ def _new_password(options: argparse.Namespace) -> str:
 
 def account_list(config: Config, options: argparse.Namespace) -> None:
     """`account list`"""
-    accounts = _administration(config).accounts()
+    with opened_administration(config) as directory:
+        accounts = directory.accounts()
     print(
         json.dumps(accounts) if options.json else "\n".join(accounts) or "no accounts yet; see: account add"
     )
@@ -88,15 +81,18 @@ def account_list(config: Config, options: argparse.Namespace) -> None:
 
 def account_add(config: Config, options: argparse.Namespace) -> None:
     """`account add ADDRESS`"""
-    name = _administration(config).add_account(options.address, _new_password(options))
+    with opened_administration(config) as directory:
+        name = directory.add_account(options.address, _new_password(options))
     print(f"account {name} added")
 
 
 def account_password(config: Config, options: argparse.Namespace) -> None:
     """`account password ADDRESS`"""
-    name = _administration(config).set_password(options.address, _new_password(options))
+    with opened_administration(config) as directory:
+        name = directory.set_password(options.address, _new_password(options))
+        kept = directory.app_passwords(name)
     print(f"account {name} has a new password")
-    if kept := _administration(config).app_passwords(name):
+    if kept:
         names = ", ".join(password.name for password in kept)
         print(f"its app passwords still count: {names}; see: account app-password")
 
@@ -105,7 +101,8 @@ def account_remove(config: Config, options: argparse.Namespace) -> None:
     """`account remove ADDRESS`"""
     from twisted_mta.store.sharing import forget_account  # no other command here needs mailboxes
 
-    name = _administration(config).remove_account(options.address)
+    with opened_administration(config) as directory:
+        name = directory.remove_account(options.address)
     try:
         forget_account(Path(config.data_dir) / "mail", name)
     except (OSError, sqlite3.Error) as error:
@@ -117,7 +114,8 @@ def account_remove(config: Config, options: argparse.Namespace) -> None:
 
 def alias_list(config: Config, options: argparse.Namespace) -> None:
     """`alias list`"""
-    aliases = _administration(config).aliases()
+    with opened_administration(config) as directory:
+        aliases = directory.aliases()
     if options.json:
         print(json.dumps(aliases))
     else:
@@ -127,11 +125,13 @@ def alias_list(config: Config, options: argparse.Namespace) -> None:
 
 def alias_add(config: Config, options: argparse.Namespace) -> None:
     """`alias add ADDRESS TARGET…`"""
-    address = _administration(config).add_alias(options.address, options.targets)
+    with opened_administration(config) as directory:
+        address = directory.add_alias(options.address, options.targets)
     print(f"alias {address} added")
 
 
 def alias_remove(config: Config, options: argparse.Namespace) -> None:
     """`alias remove ADDRESS`"""
-    address = _administration(config).remove_alias(options.address)
+    with opened_administration(config) as directory:
+        address = directory.remove_alias(options.address)
     print(f"alias {address} removed")

@@ -6,13 +6,12 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from twisted_mta.directory.address_administration import AddressAdministration
-from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.message.mailing_list import MailingList
-from twisted_mta.service import data_dir
+from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 
 Commands = argparse._SubParsersAction  # made by `add_subparsers`
@@ -90,13 +89,9 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _administration(config: Config) -> Iterator[AddressAdministration]:
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    try:
-        separators = "".join(config.addresses.separators)
+    separators = "".join(config.addresses.separators)
+    with opened(config, DirectoryDatabase, DATABASE) as database:
         yield AddressAdministration(database, config.domains, separators=separators)
-    finally:
-        database.close()
 
 
 def domain_alias_list(config: Config, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.threads import deferToThreadPool
 
 from twisted_mta.directory.address_administration import AddressAdministration
-from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.directory.directory import Directory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
@@ -60,9 +60,7 @@ def build_forwarding(
 
     async def leave(mailing_list: Address, member: Address) -> None:
         pool = reactor.getThreadPool()
-        await deferToThreadPool(
-            reactor, pool, _leave, data / "directory.sqlite", config, mailing_list, member
-        )
+        await deferToThreadPool(reactor, pool, _leave, data / DATABASE, config, mailing_list, member)
 
     lists = MailingLists(
         signing.own,

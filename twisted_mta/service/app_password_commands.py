@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
-from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.app_passwords import SERVICES, AppPassword
-from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.directory_administration import opened_administration
 
 
 def add_commands(account: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,25 +35,15 @@ def _command(
     return parser
 
 
-@contextmanager
-def _administration(config: Config) -> Iterator[Administration]:
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    try:
-        yield administration(config, database)
-    finally:
-        database.close()
-
-
 def add(config: Config, options: argparse.Namespace) -> None:
     """`account app-password add ADDRESS NAME [--only SERVICE…]`"""
-    with _administration(config) as directory:
+    with opened_administration(config) as directory:
         print(directory.add_app_password(options.address, options.name, options.only))
 
 
 def list_all(config: Config, options: argparse.Namespace) -> None:
     """`account app-password list ADDRESS`"""
-    with _administration(config) as directory:
+    with opened_administration(config) as directory:
         found = directory.app_passwords(options.address)
     if options.json:
         print(json.dumps([_facts(password) for password in found]))
@@ -74,7 +58,7 @@ def list_all(config: Config, options: argparse.Namespace) -> None:
 
 def remove(config: Config, options: argparse.Namespace) -> None:
     """`account app-password remove ADDRESS NAME`"""
-    with _administration(config) as directory:
+    with opened_administration(config) as directory:
         name = directory.remove_app_password(options.address, options.name)
     print(f"app password {options.name} of {name} removed")
 

@@ -15,6 +15,7 @@ from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Duration
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import printable
 from twisted_mta.wire.ban_store import DATABASE, BanDatabase
 from twisted_mta.wire.bans import Ban, Kind, by_hand
 
@@ -65,8 +66,7 @@ def _line(ban: Ban, now: float) -> str:
         end = f"until {moment}" if ban.until > now else f"over since {moment}"
     often = f", ban number {ban.grade}" if ban.grade > 1 else ""
     what = "" if ban.kind == "range" else "login "
-    text = f"{what}{ban.subject}  {end}{often}: {ban.reason}"
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(f"{what}{ban.subject}  {end}{often}: {ban.reason}")
 
 
 def add(config: Config, options: argparse.Namespace) -> None:
@@ -76,14 +76,18 @@ def add(config: Config, options: argparse.Namespace) -> None:
         seconds = Duration.read(options.time) if options.time else math.inf
     except ValueError as error:
         raise Refused(f"--for: {error}") from error
-    trusted = (*LOOPBACK, *(one.network for one in (*config.relay.allow_networks, *config.bans.exempt)))
-    if any(network.version == own.version and network.overlaps(own) for own in trusted):
+    if any(network.version == own.version and network.overlaps(own) for own in _never_banned(config)):
         raise Refused(
-            f"{network} has addresses that are never banned (the loopback, relay.allow_networks, bans.exempt)"
+            f"{network} has addresses that are never banned (the loopback, relay.allow_networks, "
+            "smtp.xclient, bans.exempt)"
         )
     with _database(config) as database:
         database.write([by_hand(str(network), time.time(), seconds, options.reason)], [])
     print(f"{network} is banned")
+
+
+def _never_banned(config: Config) -> tuple[Network, ...]:
+    return (*LOOPBACK, *config.trusted_networks, *(one.network for one in config.bans.exempt))
 
 
 def _network(text: str) -> Network:

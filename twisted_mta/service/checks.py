@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.service import filter_wiring
 from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.config import Config
@@ -88,6 +88,7 @@ def _cleartext(config: Config) -> list[str]:
 def _secrets(config: Config) -> list[str]:
     secrets = {"tls.private_key": config.tls.private_key, **config.relay.files()}
     secrets.pop("relay.tls.authorities", None)
+    secrets["ldap.bind_password_file"] = config.ldap.bind_password_file
     secrets["auth.oauth.client_secret_file"] = config.auth.oauth.client_secret_file
     secrets["filters.hook.secret_file"] = config.filters.hook.secret_file
     return [
@@ -156,7 +157,7 @@ def _ports(config: Config) -> list[str]:
 
 
 def _people(config: Config) -> list[str]:
-    path = Path(config.data_dir) / "directory.sqlite"
+    path = Path(config.data_dir) / DATABASE
     administration = Administration(DirectoryDatabase(path), config.domains) if path.exists() else None
     accounts = administration.accounts() if administration is not None else []
     if not accounts and not config.demo.accounts:

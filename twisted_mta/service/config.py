@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from twisted_mta.message.networks import Network
 from twisted_mta.service.abuse_options import Abuse, check_abuse
 from twisted_mta.service.address_options import Addresses, Forwarding, check_forwarding
 from twisted_mta.service.auth_options import Auth, check_auth
@@ -178,6 +179,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     pop3: Pop3 = Pop3()
     sieve: Sieve = Sieve()
     demo: Demo = Demo()
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """Whose clients are neither screened nor banned: they may relay, or speak for others."""
+        return tuple(one.network for one in (*self.relay.allow_networks, *self.smtp.xclient))
 
 
 def load(path: Path) -> Config:

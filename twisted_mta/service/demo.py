@@ -6,28 +6,26 @@ turns this on.
 
 from __future__ import annotations
 
-import secrets
 import sys
 from pathlib import Path
 
-from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.app_passwords import random_text
+from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.service.config import Config
 from twisted_mta.service.directory_administration import administration
-
-_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
 def create_accounts(config: Config) -> dict[str, str]:
     """Make the accounts that do not exist yet; their passwords by account name. Blocking."""
     if not config.demo.accounts:
         return {}
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
+    database = DirectoryDatabase(Path(config.data_dir) / DATABASE)
     try:
         directory = administration(config, database)
         missing = [name for name in config.demo.accounts if name not in directory.accounts()]
         made = {}
         for name in missing:
-            password = "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+            password = random_text(4)
             made[directory.add_account(name, password)] = password
         return made
     finally:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
+from twisted_mta.directory.database import DATABASE, DirectoryDatabase
+from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
+
+
+@contextmanager
+def opened_administration(config: Config) -> Iterator[Administration]:
+    """For one command, until the block is left. Raises ConfigError, DirectoryError and Refused."""
+    with opened(config, DirectoryDatabase, DATABASE) as database:
+        yield administration(config, database)
 
 
 def administration(config: Config, database: DirectoryDatabase) -> Administration:

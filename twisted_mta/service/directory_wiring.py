@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted_mta.directory.database import DATABASE
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.ldap.accounts import LdapAccounts, LdapSearches, resolution
 from twisted_mta.directory.ldap.client import LdapClient, LdapServer, LdapUnavailable
@@ -20,7 +21,7 @@ from twisted_mta.service.refused import Refused
 
 def build_directory(config: Config, *, reactor: Any) -> Directory:
     """Raises ConfigError."""
-    path = Path(config.data_dir) / "directory.sqlite"
+    path = Path(config.data_dir) / DATABASE
     options: dict[str, Any] = {
         "reactor": reactor,
         "postmaster": config.postmaster.address if config.postmaster else None,

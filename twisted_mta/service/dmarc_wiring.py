@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from twisted_mta.directory.snapshot import POSTMASTER
 from twisted_mta.interfaces import IIntake, IResolver
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.queue.ids import decode
-from twisted_mta.queue.mailqueue import DamagedMessage, MailQueue
+from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.config import Config
+from twisted_mta.service.in_queue import is_queued
 from twisted_mta.transfer.mta.report_intake import ReportKind
 from twisted_mta.trust.dmarc.reports.database import DATABASE
 from twisted_mta.trust.dmarc.reports.incoming_reports import IncomingDmarcReports
@@ -60,16 +61,9 @@ def build_dmarc(
             ledger=ledger,
             resolver=resolver,
             intake=intake,
-            queued=lambda queue_id: _is_queued(queue, queue_id),
+            queued=partial(is_queued, queue),
             journey=journey,
             reactor=reactor,
         )
         built.parts.append(("DMARC reporting", reporting))
     return built
-
-
-async def _is_queued(queue: MailQueue, queue_id: str) -> bool:
-    try:
-        return await queue.message(decode(queue_id)) is not None
-    except DamagedMessage:
-        return True

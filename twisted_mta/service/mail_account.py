@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.service import data_dir, quota_commands
+from twisted_mta.service import quota_commands
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.errors import BadMailboxName, StoreError
 from twisted_mta.store.names import account_directory
@@ -42,7 +41,7 @@ def one(config: Config, address: str) -> MailAccount:
         name = Address.parse(address).key
     except MailError as error:
         raise Refused(f"{address!r} is not an address such as user@example.org ({error.text})") from error
-    with _administration(config) as directory:
+    with opened_administration(config) as directory:
         account = _account(config, name, directory)
         if not account.has_mail and not directory.is_account(name):
             raise Refused(f"there is no account {name}; see: account list")
@@ -51,18 +50,8 @@ def one(config: Config, address: str) -> MailAccount:
 
 def every(config: Config) -> list[MailAccount]:
     """All accounts of the directory itself, oldest first."""
-    with _administration(config) as directory:
+    with opened_administration(config) as directory:
         return [_account(config, name, directory) for name in directory.accounts()]
-
-
-@contextmanager
-def _administration(config: Config) -> Iterator[Administration]:
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    try:
-        yield administration(config, database)
-    finally:
-        database.close()
 
 
 def _account(config: Config, name: str, directory: Administration) -> MailAccount:

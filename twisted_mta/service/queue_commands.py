@@ -21,6 +21,7 @@ from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Domain, NextHop
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import printable
 
 _CRITERIA = ("sender", "recipient", "domain", "state")
 
@@ -223,14 +224,9 @@ def _next_hop(text: str) -> str:
 
 def _lines(message: Listing, recipients: Iterable[StoredRecipient]) -> Iterator[str]:
     arrived = _when(message.arrived)
-    yield _visible(f"{message.queue_id}  {arrived}  {message.size} octets  from <{message.reverse_path}>")
+    yield printable(f"{message.queue_id}  {arrived}  {message.size} octets  from <{message.reverse_path}>")
     for recipient in recipients:
-        yield _visible(f"    to <{recipient.forward_path}>: {_state(recipient)}")
-
-
-def _visible(text: str) -> str:
-    """Fit for a terminal, whatever somebody's script has given as the reason of a refusal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+        yield printable(f"    to <{recipient.forward_path}>: {_state(recipient)}")
 
 
 def _state(recipient: StoredRecipient) -> str:

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twisted_mta.directory.administration import RESOURCES
-from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.quantities import Size
 from twisted_mta.service.refused import Refused
 from twisted_mta.store.quota import Limits, Usage, stored_usage
@@ -43,15 +41,10 @@ def account_quota(config: Config, options: argparse.Namespace) -> None:
     """`account quota ADDRESS`"""
     given = {resource: getattr(options, resource) for resource in RESOURCES}
     changes = {resource: _change(resource, text) for resource, text in given.items() if text is not None}
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    try:
-        directory = administration(config, database)
+    with opened_administration(config) as directory:
         if changes:
             directory.set_quota(options.address, changes)
         name, own = directory.quota(options.address)
-    finally:
-        database.close()
     allowed, used = limits(config, own), stored_usage(Path(config.data_dir) / "mail", name)
     if options.json:
         figures = {"limits": allowed._asdict(), "usage": used and used._asdict(), "own": own}

@@ -3,11 +3,12 @@ load."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted_mta.journey.bus import Journey
-from twisted_mta.message.networks import LOOPBACK, Network
+from twisted_mta.message.networks import LOOPBACK
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Frequency
@@ -30,8 +31,7 @@ class Gate:
 
     def __init__(self, config: Config, *, journey: Journey, reactor: Any) -> None:
         self._config = config
-        trusted = (*config.relay.allow_networks, *config.smtp.xclient)
-        self._trusted: tuple[Network, ...] = tuple(one.network for one in trusted)
+        self._trusted = config.trusted_networks
         self.spared = (*LOOPBACK, *self._trusted)
         options = config.bans
         self.bans = Bans(
@@ -101,16 +101,14 @@ class Gate:
 
     def _reception_rules(self) -> ScreeningRules:
         config, options = self._config, self._config.reception
-        return ScreeningRules(
+        return replace(
+            self._common_rules(),
             own_names=frozenset((config.hostname, *config.domains)),
-            trusted=self._trusted,
             hello=options.hello,
             reverse_dns=options.reverse_dns,
             sender_domain=options.sender_domain,
             greeting_delay=options.greeting_delay,
             answers=options.dns,
-            step=options.tarpit,
-            longest=options.tarpit_longest,
         )
 
 

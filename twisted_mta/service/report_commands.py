@@ -4,7 +4,6 @@ runs or not."""
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import show_either
 from twisted_mta.trust.dmarc.reports.aggregate import Observation
 from twisted_mta.trust.dmarc.reports.database import DATABASE, DmarcDatabase, StoredReport
 from twisted_mta.trust.dmarc.reports.summary import MOST_SOURCES, Summary, summaries
@@ -51,7 +51,7 @@ def summary(config: Config, options: argparse.Namespace) -> None:
     with _database(config) as database:
         found = summaries(_chosen(database, options))
     text = [line for each in found for line in _summary_lines(each)]
-    _print(options, [each.to_json() for each in found], text or [_NONE])
+    show_either(options, [each.to_json() for each in found], text or [_NONE])
 
 
 def _chosen(database: DmarcDatabase, options: argparse.Namespace) -> Iterator[StoredReport]:
@@ -110,7 +110,7 @@ def list_reports(config: Config, options: argparse.Namespace) -> None:
         }
         for stored in found
     ]
-    _print(options, value, text or [_NONE])
+    show_either(options, value, text or [_NONE])
 
 
 def _failed(stored: StoredReport) -> int:
@@ -134,7 +134,7 @@ def show(config: Config, options: argparse.Namespace) -> None:
         *(line for seen, count in report.rows for line in _row_lines(seen, count)),
     ]
     rows = [{**asdict(seen), "messages": count} for seen, count in report.rows]
-    _print(options, {"number": found[0].number, **_head(found[0]), "rows": rows}, text)
+    show_either(options, {"number": found[0].number, **_head(found[0]), "rows": rows}, text)
 
 
 def records(config: Config, options: argparse.Namespace) -> None:
@@ -148,7 +148,7 @@ def records(config: Config, options: argparse.Namespace) -> None:
         f'{domain}._report._dmarc.{host}. TXT "v=DMARC1"' for domain in config.domains if domain != host
     ]
     text = ["With p=none nothing happens to your mail but that it is reported:", *found]
-    _print(options, found, text)
+    show_either(options, found, text)
 
 
 def _head(stored: StoredReport) -> dict[str, Any]:
@@ -165,10 +165,6 @@ def _row_lines(seen: Observation, count: int) -> Iterator[str]:
         yield f"          DKIM {signature.result}: {signature.domain} ({signature.selector})"
     if seen.sender is not None:
         yield f"          SPF {seen.sender.result}: {seen.sender.domain} ({seen.sender.scope})"
-
-
-def _print(options: argparse.Namespace, value: Any, text: list[str]) -> None:
-    print(json.dumps(value) if options.json else "\n".join(text))
 
 
 def _date(seconds: int) -> str:

@@ -10,12 +10,11 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.directory.error import DirectoryError
 from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
-from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import printable
 from twisted_mta.store.names import account_directory
 from twisted_mta.trust.abuse.ledger import DATABASE, SenderDatabase
 from twisted_mta.trust.abuse.reputation import Reputation
@@ -122,14 +121,9 @@ def _scope(config: Config, account: str) -> str:
     if not account:
         return SERVER
     name = account.lower()
-    if config.ldap.uri:
-        return name
-    known = administration(config, DirectoryDatabase(Path(config.data_dir) / "directory.sqlite"))
-    try:
-        if name in known.accounts():
+    with opened_administration(config) as directory:
+        if config.ldap.uri or name in directory.accounts():
             return name
-    except DirectoryError as error:
-        raise Refused(str(error)) from error
     raise Refused(f"there is no account {account}; see: account list")
 
 
@@ -147,5 +141,4 @@ def _line(entry: SenderEntry) -> str:
     whose = f"  by {entry.scope}" if entry.scope else ""
     since = time.strftime("%Y-%m-%d", time.localtime(entry.since))
     note = f": {entry.note}" if entry.note else ""
-    text = f"{_DONE[entry.word]:<8} {entry.subject}{whose}  since {since}{note}"
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(f"{_DONE[entry.word]:<8} {entry.subject}{whose}  since {since}{note}")

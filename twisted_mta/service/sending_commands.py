@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from twisted_mta.directory.administration import Administration
-from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service import data_dir
 from twisted_mta.service.config import Config
+from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.refused import Refused
 from twisted_mta.transfer.msa.allowances import SendingLimits, stored_usage
 
@@ -69,15 +67,10 @@ def account_limits(config: Config, options: argparse.Namespace) -> None:
     }
     if options.sent_copy is not None:
         changes[_COPY] = _COPIES[options.sent_copy]
-    data_dir.enter(Path(config.data_dir))
-    database = DirectoryDatabase(Path(config.data_dir) / "directory.sqlite")
-    try:
-        administration = Administration(database, config.domains)
+    with opened_administration(config) as directory:
         if changes:
-            administration.set_quota(options.address, changes)
-        name, own = administration.quota(options.address)
-    finally:
-        database.close()
+            directory.set_quota(options.address, changes)
+        name, own = directory.quota(options.address)
     limits, copy = sending_limits(config, own), keeps_copy(config, own)
     try:
         sent = stored_usage(Path(config.data_dir) / ALLOWANCES, name, time.time())

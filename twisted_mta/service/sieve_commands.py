@@ -16,6 +16,7 @@ from twisted_mta.message.status import MailError
 from twisted_mta.service.config import Config
 from twisted_mta.service.mail_account import one
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import printable
 from twisted_mta.sieve.actions import AnyAction, Discard, FileCopy, FileInto, Keep, Notify, Redirect
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
@@ -71,9 +72,9 @@ def test(config: Config, options: argparse.Namespace) -> None:
     mail = Mail(header, len(message), lambda: message[len(header) :])
     result = script.run(mail, SieveEnvelope(sender, recipient), _Here(Path(options.file).parent))
     if result.error is not None:
-        print(_printable(f"the script ends with an error: {result.error}"))
+        print(printable(f"the script ends with an error: {result.error}"))
     for action in result.actions:
-        print(_printable(_told(action)))
+        print(printable(_told(action)))
     if mail.edited:
         print("the header is changed; it would be:")
         for field in mail.fields:
@@ -104,11 +105,6 @@ class _Here(World):
 
     def utc_offset(self) -> int:
         return time.localtime().tm_gmtoff
-
-
-def _printable(line: str) -> str:
-    """Fit for a terminal, whatever the script or the message says."""
-    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _told(action: AnyAction) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from twisted_mta.interfaces import IDeliverer, IIntake
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
-from twisted_mta.queue.ids import decode
-from twisted_mta.queue.mailqueue import DamagedMessage, MailQueue
+from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.config import Config
+from twisted_mta.service.in_queue import is_queued
 from twisted_mta.service.sending_commands import ALLOWANCES, keeps_copy, sending_limits
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.msa.allowances import Allowances
@@ -79,7 +80,7 @@ class Submissions:
             store=store,
             directory=directory,
             intake=intake,
-            in_queue=_in(queue),
+            in_queue=partial(is_queued, queue),
             has_recipient=queue.has_recipient,
             counting=counting,
             sent=self.deliverer,
@@ -96,13 +97,3 @@ class Submissions:
 
 def _keeps_copy(config: Config, directory: Directory) -> Callable[[str], bool]:
     return lambda account: keeps_copy(config, directory.quota(account))
-
-
-def _in(queue: MailQueue) -> Any:
-    async def in_queue(queue_id: str) -> bool:
-        try:
-            return await queue.message(decode(queue_id)) is not None
-        except DamagedMessage:
-            return True
-
-    return in_queue

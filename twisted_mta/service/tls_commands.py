@@ -19,6 +19,7 @@ from twisted_mta.service.config import Config
 from twisted_mta.service.own_policy import own_policy, policy_id
 from twisted_mta.service.quantities import Domain
 from twisted_mta.service.refused import Refused
+from twisted_mta.service.terminal import show_either
 from twisted_mta.transfer.mta.tls.database import DATABASE, StoredPolicy, StoredReport, TlsDatabase
 from twisted_mta.transfer.mta.tls.mta_sts import StsPolicy
 from twisted_mta.transfer.mta.tls.received_report import failures_of
@@ -60,9 +61,9 @@ def policy(config: Config, options: argparse.Namespace) -> None:
     except ValueError as error:
         raise Refused(str(error)) from error
     if domain in config.domains:
-        _print(options, *_ours(config, domain))
+        show_either(options, *_ours(config, domain))
     else:
-        _print(options, *_theirs(config, domain))
+        show_either(options, *_theirs(config, domain))
 
 
 def _ours(config: Config, domain: str) -> tuple[dict[str, Any], list[str]]:
@@ -116,7 +117,7 @@ def reports(config: Config, options: argparse.Namespace) -> None:
         found = database.reports(time.time() - options.days * _DAY, options.domain.lower())
     value = [{**report._asdict(), "body": json.loads(report.body)} for report in found]
     text = [line for report in found for line in _report_lines(report)]
-    _print(options, value, text or ["no reports; see tls_reports.receive in the configuration"])
+    show_either(options, value, text or ["no reports; see tls_reports.receive in the configuration"])
 
 
 def _report_lines(report: StoredReport) -> list[str]:
@@ -147,11 +148,7 @@ def memory(config: Config, options: argparse.Namespace) -> None:
         + (f"; WITHOUT since {_when(host.lost)}" if host.lost is not None else "")
         for host in hosts
     ]
-    _print(options, [host._asdict() for host in hosts], text or ["no mail server yet"])
-
-
-def _print(options: argparse.Namespace, value: Any, text: list[str]) -> None:
-    print(json.dumps(value) if options.json else "\n".join(text))
+    show_either(options, [host._asdict() for host in hosts], text or ["no mail server yet"])
 
 
 def _indented(lines: list[str]) -> list[str]:

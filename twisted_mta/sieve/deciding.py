@@ -9,7 +9,7 @@ from twisted_mta.sieve.actions import Discard, FileInto, Keep, Redirect
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.flag_list import flag_list
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged, Value
-from twisted_mta.sieve.mail import one_address
+from twisted_mta.sieve.mail import no_address, one_address
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
 
@@ -59,11 +59,8 @@ def _redirect(bound: Bound) -> Command:
     """With :list the address is the name of a list, for all its members (RFC 6134 §2.5)."""
     address = bound.text("address")
     keeps, of_list = bound.has("copy"), bound.has("list")
-    if address.constant is not None and not of_list:
-        try:
-            one_address(address.constant)
-        except ValueError as error:
-            raise bound.error(str(error)) from None
+    if address.constant is not None and not of_list and (wrong := no_address(address.constant)):
+        raise bound.error(wrong)
 
     def execute(run: Run) -> None:
         written = address.value(run)

@@ -153,6 +153,15 @@ def one_address(written: str) -> Address:
         raise ValueError(f'"{written[:80]}" is no address: {error.text}') from None
 
 
+def no_address(written: str) -> str:
+    """What is wrong with it as one address, "" when nothing is; see `one_address`."""
+    try:
+        one_address(written)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def addresses(values: Iterable[bytes]) -> Iterator[str]:
     """The addresses in field values, as `local@domain`, or `local` where there is no domain; members of
     groups count, their names do not (RFC 5228 §2.7.4)."""

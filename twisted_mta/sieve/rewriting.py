@@ -18,7 +18,7 @@ from twisted_mta.message.headers import header_end
 from twisted_mta.sieve.body import content
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
-from twisted_mta.sieve.mail import HeaderField, Mail, header_fields, one_address
+from twisted_mta.sieve.mail import HeaderField, Mail, header_fields, no_address
 from twisted_mta.sieve.parts import part_at_hand
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.variables import MODIFIERS, modified
@@ -55,7 +55,7 @@ def _replace(bound: Bound) -> Command:
     sender = bound.text("from") if bound.has("from") else None
     if entire and (subject or sender):
         raise bound.error('":subject" and ":from" do not go with ":mime"')
-    if sender is not None and sender.constant is not None and (wrong := _no_author(sender.constant)):
+    if sender is not None and sender.constant is not None and (wrong := no_address(sender.constant)):
         raise bound.error(wrong)
 
     def execute(run: Run) -> None:
@@ -66,7 +66,7 @@ def _replace(bound: Bound) -> Command:
             _put(run, entity, bound.node.line)
             return
         written = "" if sender is None else sender.value(run)
-        if written and (problem := _no_author(written)):
+        if written and (problem := no_address(written)):
             raise RunError(problem, bound.node.line)
         fields = _kept(run.mail.fields)
         fields = _changed(fields, b"Subject", None if subject is None else subject.value(run))
@@ -74,15 +74,6 @@ def _replace(bound: Bound) -> Command:
         _rewrite(run, _rendered(fields) + _with_version(entity), bound.node.line)
 
     return execute
-
-
-def _no_author(written: str) -> str:
-    """What is wrong with the value of :from, "" when nothing is."""
-    try:
-        one_address(written)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _put(run: Run, entity: bytes, line: int) -> None:

@@ -12,7 +12,7 @@ from twisted_mta.sieve.actions import Action, FileCopy
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.fcc import file_copy
 from twisted_mta.sieve.language import Bound, Command, Extension, Kind, Parameter, Spec, Tagged
-from twisted_mta.sieve.mail import one_address
+from twisted_mta.sieve.mail import no_address
 from twisted_mta.sieve.run import Run
 
 DAY = 86400
@@ -43,28 +43,19 @@ def _interval(bound: Bound) -> int:
     return min(max(days, 1), _MOST_DAYS) * DAY
 
 
-def _no_sender(written: str) -> str:
-    """What is wrong with the value of :from, "" when nothing is (RFC 5230 §4.3)."""
-    try:
-        one_address(written)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def _vacation(bound: Bound) -> Command:
     reason, interval = bound.text("reason"), _interval(bound)
     optional = {name: bound.text(name) for name in ("subject", "from", "handle") if bound.has(name)}
     addresses = bound.texts("addresses") if bound.has("addresses") else ()
     copy = file_copy(bound)
-    if "from" in optional and optional["from"].constant and (wrong := _no_sender(optional["from"].constant)):
+    if "from" in optional and optional["from"].constant and (wrong := no_address(optional["from"].constant)):
         raise bound.error(wrong)
 
     def execute(run: Run) -> None:
         if any(isinstance(earlier, Vacation) for earlier in run.actions):
             raise RunError("one answer is enough", bound.node.line)
         given = {name: text.value(run) for name, text in optional.items()}
-        if given.get("from") and (wrong := _no_sender(given["from"])):
+        if given.get("from") and (wrong := no_address(given["from"])):
             raise RunError(wrong, bound.node.line)
         text, own = reason.value(run), tuple(address.value(run) for address in addresses)
         # Without a handle the answers that say the same are the same (RFC 5230 §4.2).

@@ -55,7 +55,7 @@ async def owner_who_allows(
     *,
     text: bytes,
     token: str,
-    may_use: Callable[[Account], bool] = lambda owner: True,
+    may_use: Callable[[Account], bool],
 ) -> Account | None:
     """The first of the accounts with these names that `may_use` allows and whose mailbox has signed the text
     with this token; None when there is none. Raises NoSuchMailbox, BadMailboxName, StorageFault."""

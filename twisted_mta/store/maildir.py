@@ -19,6 +19,7 @@ from typing import NamedTuple
 from twisted_mta.store.lines import crlf_length
 
 CUR, NEW, TMP = "cur", "new", "tmp"
+UNFINISHED = ".new"  # behind the name of a file that `replace_file` writes
 FOLDER_MARK = "maildirfolder"  # Maildir++: an empty file that tells a folder from an INBOX
 
 MAX_TMP_AGE = 36 * 3600.0  # seconds after which a file in tmp is no delivery under way (the specification)
@@ -232,6 +233,24 @@ def write_all(file: int, data: bytes) -> None:
     written = os.write(file, data)
     while written < len(data):
         written += os.write(file, data[written:])
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Give a file these octets, or make it: all of them or, after a crash, what it had before; durable when
+    this returns. Raises OSError."""
+    unfinished = path + UNFINISHED
+    file = os.open(unfinished, _WRITE, 0o600)
+    try:
+        write_all(file, data)
+        os.fsync(file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    finally:
+        os.close(file)
+    os.replace(unfinished, path)
+    sync_directory(os.path.dirname(path))
 
 
 def read_file(path: str) -> bytes:

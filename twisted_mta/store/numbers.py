@@ -9,10 +9,9 @@ never gives a number twice.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from twisted_mta.store.maildir import sync_directory, write_all
+from twisted_mta.store.maildir import replace_file
 
 _FILE = "numbers"
 _TAKING_OVER = "take-over"
@@ -34,17 +33,8 @@ def take_numbers(home: str, count: int, *, now: float, above: int = 0, taking_ov
     """The first of `count` numbers, greater than `above`, that no mailbox of this account has ever had; on
     disk when this returns. now: seconds since the epoch. taking_over: another opening may still take over
     what there is. Raises OSError."""
-    path = f"{home}/{_FILE}"
     last, _ = last_number(home)
     first = max(last + 1, above + 1, int(now))
-    unfinished = f"{path}.new"
-    file = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        mark = f" {_TAKING_OVER}" if taking_over else ""
-        write_all(file, f"{first + count - 1}{mark}\n".encode("ascii"))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.replace(unfinished, path)
-    sync_directory(home)
+    mark = f" {_TAKING_OVER}" if taking_over else ""
+    replace_file(f"{home}/{_FILE}", f"{first + count - 1}{mark}\n".encode("ascii"))
     return first

@@ -18,14 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted_mta.store.errors import StorageFull
-from twisted_mta.store.maildir import CUR, NEW, Maildir, sync_directory, write_all
+from twisted_mta.store.maildir import CUR, NEW, UNFINISHED, Maildir, replace_file, sync_directory
 
 if TYPE_CHECKING:
     from twisted_mta.store.home import Home
     from twisted_mta.store.mailbox import Mailbox
 
 PREFIX = "removal."
-_UNFINISHED = ".new"
 
 
 async def remove(mailbox: Mailbox, uids: Sequence[int]) -> None:
@@ -47,22 +46,10 @@ async def remove(mailbox: Mailbox, uids: Sequence[int]) -> None:
 def _begin(home: Home, number: int, uids: Sequence[int]) -> str:
     """In the lane: from here on they go. The path of what says so."""
     folder = home.folder_numbered(number)
-    row = next(row for row in home.rows() if row.id == number)
     names = [message.name for message in folder.index.messages(folder.id, uids)]
     path = f"{home.path}/{PREFIX}{home.names.unique()}"
-    unfinished = path + _UNFINISHED
-    file = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        write_all(file, "".join(f"{line}\n" for line in (row.directory, *names)).encode())
-        os.fsync(file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
-    finally:
-        os.close(file)
-    os.replace(unfinished, path)
-    sync_directory(home.path)
+    lines = (home.row(folder.name).directory, *names)
+    replace_file(path, "".join(f"{line}\n" for line in lines).encode())
     return path
 
 
@@ -84,7 +71,7 @@ def finish(home: Home) -> None:
     for entry in os.scandir(home.path):
         if not entry.name.startswith(PREFIX):
             continue
-        if entry.name.endswith(_UNFINISHED):
+        if entry.name.endswith(UNFINISHED):
             os.unlink(entry.path)
             continue
         with open(entry.path, encoding="utf-8") as lines:

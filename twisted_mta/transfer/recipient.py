@@ -7,7 +7,7 @@ list by somebody who may not write to it, and the way back of a rewritten sender
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted_mta.interfaces import IDirectory, Resolution
@@ -38,10 +38,6 @@ async def never_full(account: str, octets: int = 0) -> bool:
     return False
 
 
-class _Anywhere(Protocol):
-    def __call__(self, forward_path: Address) -> None: ...
-
-
 def _anywhere(forward_path: Address) -> None:
     """Nobody minds."""
 
@@ -51,7 +47,7 @@ async def check_recipient(
     *,
     directory: IDirectory,
     is_full: IsFull,
-    check_relaying: _Anywhere = _anywhere,
+    check_relaying: Callable[[Address], None] = _anywhere,
     reverse_path: Address | None = None,
     octets: int = 0,
     returns: Returns | None = None,

@@ -10,17 +10,17 @@ without bans then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.database import Database
+from twisted_mta.database_thread import DatabaseThread
 from twisted_mta.wire.bans import MOST_BANS, MOST_HOMES, Ban, Bans, Home, Kind
 
 DATABASE = "bans.sqlite"  # in the data directory
@@ -83,11 +83,11 @@ class BanStore:
 
     log = Logger(namespace="twisted_mta.bans")
 
-    def __init__(self, bans: Bans, path: Path, *, reactor: IReactorTime) -> None:
+    def __init__(self, bans: Bans, path: Path, *, reactor: Any) -> None:
         self._bans = bans
         self._path = path
         self._reactor = reactor
-        self._database: BanDatabase | None = None
+        self._thread: DatabaseThread[BanDatabase] = DatabaseThread("bans", reactor=reactor)
         self._version = -1
         self._forgotten = 0.0  # when what is long over was removed last
         self._look = task.LoopingCall(self._synchronise)
@@ -95,25 +95,32 @@ class BanStore:
 
     async def start(self) -> None:
         """Read what there is. Raises sqlite3.Error when the file cannot be used at all."""
-        homes = await deferToThread(self._open)
+        homes: list[Home] = []
+
+        def opened() -> BanDatabase:
+            database = BanDatabase(self._path, damaged=self._damaged)
+            self._forget(database)
+            homes.extend(database.homes())
+            return database
+
+        await self._thread.start(opened)
         self._bans.settle(homes)
         await self._synchronise()
         self._look.start(INTERVAL, now=False).addErrback(self._failed)
 
     async def stop(self) -> None:
-        """Write the last changes."""
+        """Write the last changes. Idempotent."""
         if self._look.running:
             self._look.stop()
-        if self._database is not None:
-            await deferToThread(self._write_last)
+        try:
+            if self._thread.is_open:
+                bans, homes = self._bans.take_changes()
+                await self._thread.run(lambda database: database.write(bans, homes))
+        finally:
+            await self._thread.stop()
 
-    def _open(self) -> list[Home]:
-        def damaged(aside: Path) -> None:
-            self.log.error("{path} was damaged and is now {aside}", path=self._path, aside=aside)
-
-        self._database = BanDatabase(self._path, damaged=damaged)
-        self._forget(self._database)
-        return self._database.homes()
+    def _damaged(self, aside: Path) -> None:
+        self.log.error("{path} was damaged and is now {aside}", path=self._path, aside=aside)
 
     def _forget(self, database: BanDatabase) -> None:
         self._forgotten = self._reactor.seconds()
@@ -124,22 +131,23 @@ class BanStore:
 
     async def _exchange(self) -> None:
         bans, homes = self._bans.take_changes()
-        found = await deferToThread(self._write_and_read, bans, homes)
+        found = await self._thread.run(partial(self._write_and_read, bans=bans, homes=homes))
         if found is not None:
             self._adopt(found)
 
-    def _write_and_read(self, bans: list[Ban], homes: list[Home]) -> list[Ban] | None:
-        """In a thread: all bans, if another process has changed them."""
-        assert self._database is not None
+    def _write_and_read(
+        self, database: BanDatabase, *, bans: list[Ban], homes: list[Home]
+    ) -> list[Ban] | None:
+        """In the thread: all bans, if another process has changed them."""
         if bans or homes:
-            self._database.write(bans, homes)
+            database.write(bans, homes)
         if self._reactor.seconds() - self._forgotten > FORGETTING:
-            self._forget(self._database)
-        version = self._database.data_version()
+            self._forget(database)
+        version = database.data_version()
         if version == self._version:
             return None
         self._version = version
-        return self._database.bans()
+        return database.bans()
 
     def _adopt(self, found: list[Ban]) -> None:
         """What stands in the file holds, except for what is on its way there."""
@@ -150,11 +158,6 @@ class BanStore:
         for kind, subject in known:
             if (kind, subject) not in stored and not self._bans.is_unwritten(kind, subject):
                 self._bans.lift(kind, subject)
-
-    def _write_last(self) -> None:
-        assert self._database is not None
-        with closing(self._database) as database:
-            database.write(*self._bans.take_changes())
 
     def _failed(self, failure: Failure) -> None:
         """The bans in memory hold in any case."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import task
@@ -121,12 +121,17 @@ class Listener(Factory):
             return True
         if present >= most + max(most // LEAVING, 1):
             return False
-        now = self.seconds()
         staying = [connection for connection in self.connections if not connection.leaving]
-        quiet = [connection for connection in staying if connection.quiet(now) > connection.patience]
+        return len(staying) - self.expire_quiet(staying) < most
+
+    def expire_quiet(self, connections: Iterable[Connection[Any]]) -> int:
+        """Tell those of them to leave who have made no progress for longer than their patience. Returns how
+        many these are."""
+        now = self.seconds()
+        quiet = [each for each in connections if not each.leaving and each.quiet(now) > each.patience]
         for connection in quiet:
             self._expire(connection)
-        return len(staying) - len(quiet) < most
+        return len(quiet)
 
     def _send_away(self, connection: Connection[Any], why: str, *, silently: bool = False) -> None:
         self._complain(connection, why)
@@ -158,10 +163,7 @@ class Listener(Factory):
         if connection not in self.connections:
             return False
         self.connections.discard(connection)
-        host = _host(connection)
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+        self._count_out(_host(connection))
         if not self.connections and self._emptied is not None:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
@@ -176,10 +178,13 @@ class Listener(Factory):
         if self._has_enough(after, host) or self._admission(host) is not Verdict.WELCOME:
             return False
         self._hosts[after] += 1
-        self._hosts[before] -= 1
-        if not self._hosts[before]:
-            del self._hosts[before]
+        self._count_out(before)
         return True
+
+    def _count_out(self, host: str) -> None:
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
 
     def sweep(self) -> None:
         """Close what has made no progress until its deadline."""

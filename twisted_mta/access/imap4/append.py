@@ -276,7 +276,7 @@ async def _commit(session: ImapSession, incoming: Incoming) -> None:
         await outbox.appended(session, place, uid_validity, uids, replacing=incoming.replaced is not None)
     if session.notifications is not None:
         session.notifications.stored(place.account, place.name, uids)
-    events.came(session, events.APPEND, place, uids)
+    events.appended(session, place, uids)
     # Who may not read the mailbox learns nothing of it (RFC 9051 §6.3.12).
     code = f"APPENDUID {uid_validity} {render_uids(uids)}" if "r" in place.rights else ""
     if incoming.replaced is None:

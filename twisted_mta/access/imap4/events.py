@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from twisted_mta.access.imap4.session import ImapSession
     from twisted_mta.access.imap4.view import View
 
-APPEND, COPY = "APPEND", "COPY"
 _AT_A_GLANCE = 1000  # messages whose flags are looked at before they change
 
 
-def came(session: ImapSession, cause: str, place: Place, uids: Sequence[int]) -> None:
+def appended(session: ImapSession, place: Place, uids: Sequence[int]) -> None:
     """Messages are in the mailbox now."""
-    _tell(session, cause, place.account.name, place.name, uids)
+    _tell(session, "APPEND", place.account.name, place.name, uids)
 
 
 async def copied(session: ImapSession, view: View, mailbox: str, uids: Sequence[int]) -> None:
@@ -27,7 +26,7 @@ async def copied(session: ImapSession, view: View, mailbox: str, uids: Sequence[
     if session.access.events is not None and uids:
         place, source = await session.viewpoint.place(mailbox, "i"), view.mailbox
         own = source.account is place.account
-        _tell(session, COPY, place.account.name, place.name, uids, source=source.name if own else "")
+        _tell(session, "COPY", place.account.name, place.name, uids, source=source.name if own else "")
 
 
 def touched(session: ImapSession, view: View, uids: Sequence[int], flags: frozenset[str]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IReactorThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -27,10 +27,6 @@ SOON = 60.0  # seconds before they are read again, whatever the sign and whateve
 STALE = 86400.0  # seconds for which keys that cannot be read anew are believed
 
 Keys = tuple[VerificationKey, ...]
-
-
-class Reactor(IReactorTime, IReactorThreads):
-    """What is needed of a reactor."""
 
 
 class KeysUnknown(Exception):
@@ -47,7 +43,7 @@ class Source(Protocol):
 class KeyFile:
     """A file, that may be replaced at any time."""
 
-    def __init__(self, path: str, *, reactor: Reactor) -> None:
+    def __init__(self, path: str, *, reactor: IReactorThreads) -> None:
         self._path = Path(path)
         self._reactor = reactor
 

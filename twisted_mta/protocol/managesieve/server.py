@@ -270,10 +270,11 @@ class ManageSieveServer:
             raise BadLine("AUTHENTICATE takes a mechanism and perhaps an initial response")
         if self._owner:
             raise BadLine("Authenticated already")
-        if not self._offer().private:
+        offer = self._offer()
+        if not offer.private:
             self.refuse("Passwords are taken inside TLS only", "ENCRYPT-NEEDED")
             return None
-        begun = self._offer().begin(_name(arguments[0]), final_apart=False)
+        begun = offer.begin(_name(arguments[0]), final_apart=False)
         if begun is None:
             raise BadLine("Unknown authentication mechanism")
         self._exchange = begun

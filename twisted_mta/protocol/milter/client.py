@@ -130,7 +130,7 @@ class MilterClient:
         assert agreed is not None
         if not self._telling:
             return
-        if not (self._skipped or agreed.steps & Steps.NO_BODY):
+        if self.wants_body:
             answered = not agreed.steps & Steps.QUIET_BODY
             for start in range(0, len(piece), CHUNK):
                 self._untold.append(_Told(packet(b"B", piece[start : start + CHUNK]), answered))

@@ -4,42 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from twisted_mta.protocol.framing import DotStuffing
+
 PIECE = 64 * 1024  # octets of a message stuffed and written at a time
 END = b".\r\n"
 _BLANK = b"\r\n\r\n"
-
-
-def pieces(content: bytes, end: int) -> Iterator[bytes]:
-    """`content[:end]` in pieces of PIECE octets."""
-    for start in range(0, end, PIECE):
-        yield content[start : min(start + PIECE, end)]
-
-
-def top_end(content: bytes, lines: int) -> int:
-    """Where TOP ends: the offset behind the header, the blank line and `lines` lines of the body.
-
-    `content` has CRLF line ends; without a blank line all of it is header.
-    """
-    if content.startswith(b"\r\n"):
-        position = 2
-    else:
-        blank = content.find(_BLANK)
-        position = blank + 4 if blank >= 0 else len(content)
-    while lines and position < len(content):
-        # Whole pieces are counted, not searched line by line: `lines` may be anything.
-        piece_end = min(position + PIECE, len(content))
-        found = content.count(b"\n", position, piece_end)
-        if found >= lines:
-            return _behind_lines(content, position, lines)
-        lines -= found
-        position = piece_end
-    return position
-
-
-def _behind_lines(content: bytes, position: int, lines: int) -> int:
-    for _ in range(lines):
-        position = content.index(b"\n", position) + 1
-    return position
 
 
 class Top:
@@ -69,7 +38,18 @@ class Top:
             self._lines -= found
             return piece
         self.finished = True
-        return piece[: _behind_lines(piece, position, self._lines)]
+        for _ in range(self._lines):
+            position = piece.index(b"\n", position) + 1
+        return piece[:position]
+
+
+def top(content: bytes, lines: int | None) -> Iterator[bytes]:
+    """What is wanted of a message that is at hand, in pieces."""
+    wanted = Top(lines)
+    for start in range(0, len(content), PIECE):
+        yield wanted.cut(content[start : start + PIECE])
+        if wanted.finished:
+            return
 
 
 class LongMessage:
@@ -79,7 +59,7 @@ class LongMessage:
     def __init__(self, write: Callable[[bytes], None], lines: int | None) -> None:
         self._write = write
         self._top = Top(lines)
-        self._last = b"\r\n"  # the last octets of the content so far
+        self._stuffing = DotStuffing()
 
     @property
     def finished(self) -> bool:
@@ -88,14 +68,8 @@ class LongMessage:
 
     def add(self, piece: bytes) -> None:
         """The next octets."""
-        data = self._last + self._top.cut(piece)
-        sent = len(self._last)
-        self._last = data[-2:]
-        self._write(data.replace(b"\r\n.", b"\r\n..")[sent:])
+        self._write(self._stuffing.add(self._top.cut(piece)))
 
     def end(self) -> None:
         """There is no more of it."""
-        if self._last.endswith(b"\r\n"):
-            self._write(END)
-        else:
-            self._write(b"\n.\r\n" if self._last.endswith(b"\r") else b"\r\n.\r\n")
+        self._write(self._stuffing.end())

@@ -31,7 +31,7 @@ from twisted_mta.protocol.pop3.events import (
 )
 from twisted_mta.protocol.pop3.languages import LANGUAGES, choose
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
-from twisted_mta.protocol.pop3.multiline import END, PIECE, LongMessage, pieces, top_end
+from twisted_mta.protocol.pop3.multiline import END, PIECE, LongMessage, top
 from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, SaslError
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
 from twisted_mta.protocol.sasl.lines import MAX_LINE
@@ -163,11 +163,9 @@ class Pop3Server:
         there is much to send: wait until the peer has taken it."""
         if lines is None:
             self._accept(f"{len(content)} octets")
-            end = len(content)
         else:
             self._accept("Top of message follows")
-            end = top_end(content, lines)
-        return self._multiline(dot_stuff(pieces(content, end)))
+        return self._multiline(dot_stuff(top(content, lines)))
 
     def long_message(self, first: bytes, octets: int, lines: int | None) -> LongMessage:
         """The answer to Retrieve when the message comes in pieces: `first` is the first of them, `octets`
@@ -242,7 +240,7 @@ class Pop3Server:
         return _COMMANDS[command.keyword](self, *command.arguments)
 
     def _user(self, name: bytes) -> None:
-        self._require_password_allowed()
+        self._private_offer()
         try:
             self._login = name.decode()
         except UnicodeDecodeError:
@@ -262,8 +260,7 @@ class Pop3Server:
             # Older than RFC 1734 and still sent by Outlook: which mechanisms are there?
             self._output += "\r\n".join(["+OK", *self._offer().names, ".", ""]).encode()
             return None
-        self._require_password_allowed()
-        begun = self._offer().begin(mechanism.decode("ascii", "replace"))
+        begun = self._private_offer().begin(mechanism.decode("ascii", "replace"))
         if begun is None:
             raise BadCommand("Unknown authentication mechanism")
         self._exchange = begun
@@ -387,9 +384,12 @@ class Pop3Server:
         self._maildrop.require(which)
         return which
 
-    def _require_password_allowed(self) -> None:
-        if not self._offer().private:
+    def _private_offer(self) -> Offer:
+        """For those at whom nobody listens."""
+        offer = self._offer()
+        if not offer.private:
             raise BadCommand("Passwords are taken inside TLS only")
+        return offer
 
 
 _COMMANDS: dict[str, Callable[..., Event | None]] = {

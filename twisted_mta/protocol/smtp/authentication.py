@@ -17,8 +17,6 @@ from twisted_mta.protocol.sasl.scram import Keys
 from twisted_mta.protocol.smtp.events import Authenticate
 from twisted_mta.protocol.smtp.parameters import syntax_error
 
-NOT_LET_IN = MailError(535, "5.7.8", "Authentication credentials invalid")
-
 
 class AuthDialog:
     """`offer`: what a client may log in with now; None for a server without AUTH."""
@@ -80,7 +78,7 @@ class AuthDialog:
         try:
             result = step()
         except SaslRefused:
-            raise NOT_LET_IN from None
+            raise not_let_in() from None
         except SaslCancelled as error:
             raise MailError(501, "5.7.0", str(error)) from None
         except SaslError as error:
@@ -88,6 +86,11 @@ class AuthDialog:
         if isinstance(result, bytes):
             return _line(result)
         return result if isinstance(result, KeysWanted) else Authenticate(result)
+
+
+def not_let_in() -> MailError:
+    """The refusal. Each its own: one that was raised holds on to those who raised it."""
+    return MailError(535, "5.7.8", "Authentication credentials invalid")
 
 
 def _line(challenge: bytes) -> bytes:

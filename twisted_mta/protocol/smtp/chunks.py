@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.smtp.data import CHUNK, PATIENCE
+from twisted_mta.protocol.smtp.data import CHUNK, PATIENCE, bare_line_end
 from twisted_mta.protocol.smtp.events import DataChunk, DataEnd, DataSpoiled
-
-_BARE = MailError(550, "5.5.2", "Content holds a bare CR or bare LF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class ChunkReader:
         self.last = last
         self.rest = b""
         if last and not size and self._ends_in_cr:
-            self.spoil(_BARE)
+            self.spoil(bare_line_end())
 
     def feed(self, data: bytes) -> None:
         """Octets from the client; not to be called when there is a `rest`."""
@@ -58,7 +56,7 @@ class ChunkReader:
             if self._total > self._max_size:
                 self.spoil(MailError(552, "5.3.4", f"Message is larger than {self._max_size} octets"))
             elif not self._binary and self._has_bare_end(content):
-                self.spoil(_BARE)
+                self.spoil(bare_line_end())
             else:
                 self._waiting += content
 

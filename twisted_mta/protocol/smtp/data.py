@@ -18,6 +18,11 @@ PATIENCE = 2  # times the limit: content that goes on for longer ends the connec
 _BARE_END = re.compile(rb"\r\n|[\r\n]\.?")
 
 
+def bare_line_end() -> MailError:
+    """The refusal. Each its own: one that was raised holds on to those who raised it."""
+    return MailError(550, "5.5.2", "Content holds a bare CR or bare LF")
+
+
 class LineEnds:
     """Makes every bare CR and LF a CRLF, in content of which CRLF is never cut in two. A dot behind one is a
     dot that its client stuffed."""
@@ -59,7 +64,7 @@ class DataReader:
         self._passed += len(content)
         if self._error is None:
             if (decoder.bare_cr or decoder.bare_lf) and self._line_ends is None:
-                self.spoil(MailError(550, "5.5.2", "Content holds a bare CR or bare LF"))
+                self.spoil(bare_line_end())
             elif self._size > self._max_size:
                 self.spoil(MailError(552, "5.3.4", f"Message is larger than {self._max_size} octets"))
             else:

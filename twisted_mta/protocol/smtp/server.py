@@ -28,7 +28,7 @@ from twisted_mta.protocol.sasl.credentials import KeysWanted
 from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.sasl.scram import Keys
 from twisted_mta.protocol.smtp import commands, small_talk, xclient
-from twisted_mta.protocol.smtp.authentication import NOT_LET_IN, AuthDialog
+from twisted_mta.protocol.smtp.authentication import AuthDialog, not_let_in
 from twisted_mta.protocol.smtp.chunks import ChunkEnd
 from twisted_mta.protocol.smtp.content import Content
 from twisted_mta.protocol.smtp.events import (
@@ -214,6 +214,7 @@ class SmtpServer:
                 self._accept_tls()
             case Xclient():
                 self._begin_anew()
+                self.greet()
                 self.authenticated = bool(event.client.login)  # the proxy has seen to it
             case Authenticate():
                 self._auth.leave()
@@ -235,7 +236,7 @@ class SmtpServer:
             self._output += why  # the reply follows the client's answer
             return
         self._leave_exchange()
-        self._output += refusal(NOT_LET_IN)
+        self._output += refusal(not_let_in())
         if last:
             self.shut(MailError(421, "4.7.0", f"{self._hostname} Too many failed logins, closing"))
 
@@ -333,6 +334,12 @@ class SmtpServer:
         self._content.reset()
         if self.state is not State.GREETED:
             self.state = State.READY
+
+    def _begin_anew(self) -> None:
+        """Forget the client."""
+        self._reset()
+        self.hello = None
+        self.authenticated = False
 
     # Commands; each returns what the session must decide
 
@@ -440,12 +447,6 @@ class SmtpServer:
     def _xclient(self, argument: str) -> Event:
         return Xclient(xclient.read(argument, login="AUTH" in self._obey))
 
-    def _begin_anew(self) -> None:
-        self._reset()
-        self.hello = None
-        self.authenticated = False
-        self.greet()
-
     # STARTTLS
 
     def _starttls(self, argument: str) -> Event | None:
@@ -461,9 +462,7 @@ class SmtpServer:
         if self._lines:
             self._refuse_injection()
             return
-        self._reset()
-        self.hello = None  # all that was learnt outside TLS is forgotten (RFC 3207 §4.2)
-        self.authenticated = False
+        self._begin_anew()  # all that was learnt outside TLS is forgotten (RFC 3207 §4.2)
         self.secure = True
         self._output += reply(220, "2.0.0", "Ready to start TLS")
 

@@ -7,10 +7,10 @@ they are read and let go.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
+from twisted_mta.message.networks import address_of
 from twisted_mta.message.status import MailError
 
 ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
@@ -48,11 +48,12 @@ def read(argument: str, *, login: bool) -> Client:
     words = argument.split()
     if not words:
         raise _syntax("NAME=value")
+    known = attributes(login=login)
     undecided = False
     for word in words:
         name, equals, encoded = word.partition("=")
         name = name.upper()
-        if name not in attributes(login=login):
+        if name not in known:
             raise MailError(501, "5.5.4", "Attribute of XCLIENT is not known here")
         if not equals or name in values:
             raise _syntax(f"{name}=value, once")
@@ -100,15 +101,11 @@ def _checked(name: str, value: str) -> str:
 
 def _address(name: str, value: str) -> str:
     six = value[:5].upper() == "IPV6:"
-    try:
-        address = ipaddress.ip_address(value[5:] if six else value)
-    except ValueError:
-        address = None
+    text = value[5:] if six else value
+    address = address_of(text)
     # One with a zone is of this machine only.
-    if address is None or "%" in value or (six and address.version != 6):
+    if address is None or "%" in text or (six and ":" not in text):
         raise MailError(501, "5.5.4", f"Bad value of {name}")
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
     return str(address)
 
 

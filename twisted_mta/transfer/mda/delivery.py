@@ -30,7 +30,6 @@ from dataclasses import dataclass, field, replace
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -52,6 +51,7 @@ from twisted_mta.transfer.mda.sieve.decision import INBOX, JUNK, KEEP, Decision,
 from twisted_mta.transfer.mda.sieve.filing import mailbox_for
 from twisted_mta.transfer.mda.sieve.filtering import Filters
 from twisted_mta.transfer.mda.srs import ReversePaths
+from twisted_mta.transfer.reading import read
 from twisted_mta.trust.check import PersonalCheck
 
 
@@ -102,7 +102,7 @@ class LocalDelivery:
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
         """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
         try:
-            been = await self._delivered_to(message.content)
+            been = await read(message.content, delivered_to, reactor=self._reactor)
         except Exception as error:
             return [self._failure(message, recipients[0].forward_path, error)] * len(recipients)
         outcomes: dict[int, Outcome] = {}
@@ -290,12 +290,6 @@ class LocalDelivery:
             flags=flags,
             recovered=message.recovered,
         )
-
-    async def _delivered_to(self, content: Content) -> frozenset[str]:
-        """The addresses this content says it was delivered to before, in lower case. Raises OSError."""
-        if content.path is None:
-            return delivered_to(content)
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), delivered_to, content)
 
     def _failure(self, message: QueuedMessage, to: Address | str, error: Exception) -> Outcome:
         """What an exception means for a recipient: only a MailError can be final."""

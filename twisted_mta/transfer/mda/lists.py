@@ -19,10 +19,8 @@ from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from hashlib import sha256
-from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 
 from twisted_mta.interfaces import IDirectory, IIntake, Resolution
 from twisted_mta.journey.bus import Journey
@@ -34,6 +32,7 @@ from twisted_mta.message.note import Note
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.mda.membership import PROHIBITED, member, refuse_stranger
+from twisted_mta.transfer.reading import read
 
 DAY = 86400
 _VALID = 7  # days in which a question can be answered
@@ -41,7 +40,6 @@ _PAUSE = 3600.0  # seconds until a member is asked again
 _MOST_ASKED = 10_000  # members that are remembered to have been asked
 _TOKEN = 12  # letters
 
-T = TypeVar("T")
 Leave = Callable[[Address, Address], Awaitable[None]]  # the list, and who is a member no more
 InQueue = Callable[[str], Awaitable[bool]]  # whether there is a message with that envelope id
 
@@ -85,7 +83,7 @@ class MailingLists:
         sender = message.reverse_path
         await refuse_stranger(self._directory, mailing_list, sender, leaving=found.leaving, queued=True)
         assert sender is not None
-        header = await self._in_thread_if(message.content, message.content.header)
+        header = await read(message.content, Content.header, reactor=self._reactor)
         if loops(header, mailing_list):
             raise MailError(554, "5.4.6", f"Mail loop: was posted to {mailing_list.address} before")
         if is_answer(header):
@@ -111,7 +109,7 @@ class MailingLists:
         try:
             await draft.write(mailing_list.post(header))
             rest = _behind(message.content, len(header))
-            while (piece := await self._in_thread_if(message.content, lambda: next(rest, None))) is not None:
+            while (piece := await self._next(message.content, rest)) is not None:
                 await draft.write(piece)
         except BaseException:
             draft.abort()
@@ -192,10 +190,8 @@ class MailingLists:
     def _tell_made(self, queue_id: str, about: QueuedMessage, to: tuple[Address, ...], size: int) -> None:
         self._journey.tell("made", queue_id, to=to, size=size, about=about.queue_id)
 
-    async def _in_thread_if(self, content: Content, function: Callable[[], T]) -> T:
-        if content.path is None:
-            return function()
-        return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
+    async def _next(self, content: Content, pieces: Iterator[bytes]) -> bytes | None:
+        return await read(content, lambda _: next(pieces, None), reactor=self._reactor)
 
 
 def _envid(message: QueuedMessage, mailing_list: MailingList) -> str:

@@ -13,7 +13,8 @@ so: the limits protect others from a thief, they are not worth losing mail for.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -109,6 +110,18 @@ class _Uncounted:
 
 
 UNCOUNTED: Counting = _Uncounted()
+
+
+@asynccontextmanager
+async def counted(tally: Tally, forward_paths: Sequence[Address]) -> AsyncIterator[None]:
+    """While the message is put into the queue: it counts before, so that no two can share the last message of
+    a day, and does not when the queue refuses. Raises MailError (450, 452)."""
+    await tally.take(forward_paths)
+    try:
+        yield
+    except BaseException:
+        await tally.give_back()
+        raise
 
 
 class Allowances:
@@ -214,23 +227,22 @@ def stored_usage(path: Path, account: str, now: float) -> Sent:
     sqlite3.Error. now: seconds since the epoch."""
     if not path.exists():
         return Sent()
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    with closing(_opened(path)) as database:
         return _sent(database, int(now) // _HOUR, account=account)
-    finally:
-        database.close()
 
 
 def stored_acquaintance(path: Path, account: str, address: Address) -> bool:
     """Whether an account has written to that address before; False when that cannot be read. Blocking."""
     try:
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        with closing(_opened(path)) as database:
             return _knows(database, 0, account=account, person=_person(address))
-        finally:
-            database.close()
     except sqlite3.Error:
         return False
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """To read only. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _person(address: Address) -> bytes:

@@ -33,8 +33,7 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.date import format_date
-from twisted_mta.message.headers import first_value, header_end
-from twisted_mta.message.received import count_received
+from twisted_mta.message.headers import header_end
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
 from twisted_mta.store.errors import NoSuchMailbox, NoSuchMessage
@@ -42,8 +41,8 @@ from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.names import canonical_name
 from twisted_mta.store.portions import examined
 from twisted_mta.store.store import MessageStore
-from twisted_mta.transfer.content import separator
-from twisted_mta.transfer.msa.allowances import Counting
+from twisted_mta.transfer.content import check_header, message_id, separator
+from twisted_mta.transfer.msa.allowances import Counting, counted
 from twisted_mta.transfer.msa.composition import compose
 from twisted_mta.transfer.msa.database import DatabaseReactor
 from twisted_mta.transfer.msa.intents import Expected, Intent, Intents
@@ -308,8 +307,7 @@ class Outbox:
             raise MailError(552, "5.3.4", "Message header too long")
         if separator(header):
             raise MailError(554, "5.6.0", "The message has no header")
-        if count_received(header) >= policy.max_received:
-            raise MailError(554, "5.4.6", "Too many Received fields, the message is in a loop")
+        check_header(header, max_received=policy.max_received, limits=policy.limits)
         await check_originators(self._directory, account, header)
         envelope = compose(account, header, policy.limits.recipients, ascii_body=message.is_ascii)
         assert envelope.reverse_path is not None
@@ -328,14 +326,10 @@ class Outbox:
         try:
             await self._fill(draft, header, data)
             await self._intents.add([intent._replace(queue_id=draft.queue_id)])
-            await tally.take(envelope.forward_paths)
-            try:
+            async with counted(tally, envelope.forward_paths):
                 marked = with_move(envelope, intent.uid_validity, intent.uid)
                 head = self._head(draft.queue_id, envelope.reverse_path, header)
                 await draft.commit(marked, head)
-            except BaseException:
-                await tally.give_back()
-                raise
         except BaseException:
             draft.abort()
             raise
@@ -348,7 +342,7 @@ class Outbox:
             recipients=len(envelope.recipients),
             size=draft.size,
             account=account,
-            message_id=(first_value(header, b"Message-ID") or b"").decode("utf-8", "replace")[:250],
+            message_id=message_id(header),
         )
 
     async def _fill(self, draft: IDraft, header: bytes, data: bytes) -> None:

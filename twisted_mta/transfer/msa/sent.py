@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorThreads, IReactorTime
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -36,6 +35,7 @@ from twisted_mta.store.errors import NoSuchMailbox
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.filing import mailbox_for
+from twisted_mta.transfer.reading import read
 
 SENT = "Sent"  # the name of the mailbox when there is none with the special use
 SUBMITTED = "$Submitted"  # RFC 5550 §5.9
@@ -171,11 +171,8 @@ class SentCopies:
 
     async def _message_id(self, message: QueuedMessage) -> bytes:
         """As it stands in the header; b"" when there is none, or a monstrous one. Raises OSError."""
-        content = message.content
-        if content.path is None:
-            return _message_id(content.header())
-        return await deferToThreadPool(
-            self._reactor, self._reactor.getThreadPool(), lambda: _message_id(content.header())
+        return await read(
+            message.content, lambda content: _message_id(content.header()), reactor=self._reactor
         )
 
     async def _has(self, mailbox: Mailbox, message_id: bytes) -> bool:

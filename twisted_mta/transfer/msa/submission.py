@@ -21,7 +21,7 @@ from twisted_mta.message.status import MailError
 from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted
 from twisted_mta.protocol.sasl.scram import Keys
 from twisted_mta.transfer.content import ContentReader, Unclaimed, separator
-from twisted_mta.transfer.msa.allowances import UNCOUNTED, Counting, Tally
+from twisted_mta.transfer.msa.allowances import UNCOUNTED, Counting, Tally, counted
 from twisted_mta.transfer.msa.burl import MailboxContents
 from twisted_mta.transfer.msa.ownership import check_originators, check_owned
 from twisted_mta.transfer.msa.repair import missing_fields, without_blind_copies
@@ -118,14 +118,9 @@ class Submission(TransferSession[SubmissionPolicy]):
         )
 
     async def put_into_queue(self, draft: IDraft, envelope: Envelope, head: bytes) -> None:
-        """With the copy that the account keeps. What counts is taken first and given back when the queue
-        refuses, so that no two sessions can share the last message of a day."""
-        await self._tally.take(envelope.forward_paths)
-        try:
+        """With the copy that the account keeps."""
+        async with counted(self._tally, envelope.forward_paths):
             await draft.commit(with_copy(envelope) if self._keeps_copy(envelope.account) else envelope, head)
-        except BaseException:
-            await self._tally.give_back()
-            raise
 
 
 class _Cleaning(Unclaimed):

@@ -26,8 +26,5 @@ def crowded(
         return True
     if len(holders) < most:
         return False
-    now = newcomer.listener.seconds()
-    for holder in holders:
-        if not holder.leaving and holder.quiet(now) > holder.patience:
-            holder.expire()
+    newcomer.listener.expire_quiet(holders)
     return True

@@ -11,6 +11,7 @@ from twisted_mta.message.status import MailError
 from twisted_mta.sieve.world import World
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, Scripts
+from twisted_mta.transfer.mda.sieve.annotated import Lookup, nothing
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 ADDRESS_BOOK = "urn:ietf:params:sieve:addrbook:default"  # RFC 6134
@@ -38,7 +39,7 @@ class House(World):
         account: str,
         separators: str = "+",
         junk: bool = False,
-        annotations: Callable[[str | None, str], str | None] = lambda mailbox, name: None,
+        annotations: Lookup = nothing,
         items: Mapping[str, str] = MappingProxyType({}),
         acquaintance: Acquaintance | None = None,
     ) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -50,6 +51,7 @@ from twisted_mta.transfer.mta.routing import SMTP_PORT, Host, Route, Routing
 from twisted_mta.transfer.mta.stranger import PortWatch
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 from twisted_mta.transfer.mta.tls.tls_required import may_go_without
+from twisted_mta.transfer.reading import read
 
 T = TypeVar("T")
 Rewrite = Callable[[Address | None], Awaitable[Address | None]]
@@ -225,8 +227,8 @@ class Relay:
         """Send to those in `remaining`, in as many transactions as it takes, for as long as the connection
         lasts; who has a verdict is removed from the list. Raises Trouble as `ClientSession.send` does."""
         message = attempt.message
-        size = await self._size(message.content)
-        utf8 = message.parameters.smtputf8 and not await self._has_ascii_header(message.content)
+        size = await self._read(message.content, len)
+        utf8 = message.parameters.smtputf8 and not await self._read(message.content, has_ascii_header)
         most = min(self._limits.recipients, session.engine.limits.recipients or self._limits.recipients)
         while remaining and (self._connector.may_go_on(session) or not session.messages):
             # An address that needs SMTPUTF8 must not stand in the way of those that do not.
@@ -273,7 +275,7 @@ class Relay:
         if session.must_convert(transaction):
             try:
                 async with self._seven_bit.converted(content) as converted:
-                    size = await self._size(converted)
+                    size = await self._read(converted, len)
                     return await self._give(session, transaction.as_seven_bit(size), converted, sealed_by)
             except NotConvertible as refused:
                 text = f"The server takes 7-bit content only, and this cannot become that: {refused}"
@@ -284,10 +286,7 @@ class Relay:
         self, session: ClientSession, transaction: Transaction, content: Content, sealed_by: str
     ) -> list[Verdict]:
         if self._seal is not None and sealed_by:
-            if content.path is None:
-                seal = self._seal(sealed_by, content)
-            else:
-                seal = await self._in_thread(self._seal, sealed_by, content)
+            seal = await self._read(content, partial(self._seal, sealed_by))
             content = content.with_head(seal)
             transaction = replace(transaction, size=transaction.size + len(seal))
         if (obstacle := session.obstacle(transaction)) is not None:
@@ -313,15 +312,8 @@ class Relay:
             reply=verdict.text,
         )
 
-    async def _size(self, content: Content) -> int:
-        if content.path is None:
-            return len(content)
-        return await self._in_thread(len, content)
-
-    async def _has_ascii_header(self, content: Content) -> bool:
-        if content.path is None:
-            return has_ascii_header(content)
-        return await self._in_thread(has_ascii_header, content)
+    async def _read(self, content: Content, function: Callable[[Content], T]) -> T:
+        return await read(content, function, reactor=IReactorThreads(self._reactor))
 
     async def _pieces(self, content: Content, encoding: Encoding) -> AsyncGenerator[bytes, None]:
         """The content as it travels: in one piece from memory, read in a thread from a spool file."""
