@@ -16,8 +16,9 @@ FAILURE = ResolutionError("SERVFAIL")
 @implementer(IResolver)
 class DictionaryResolver:
     """`exchanges`: domain to MX records; `hosts`: name to addresses; `texts` and `associations`: name to
-    TXT and TLSA records; `names`: address to PTR records. FAILURE as a value is raised; a Found is returned
-    as it is. What is nowhere does not exist. `asked` collects the questions."""
+    TXT and TLSA records; `names`: address to PTR records; `zone`: (name, kind) to what
+    `records` gives. FAILURE as a value is raised; a Found is returned as it is. What is nowhere does not
+    exist. `asked` collects the questions."""
 
     def __init__(
         self,
@@ -26,12 +27,14 @@ class DictionaryResolver:
         texts: Mapping[str, Any] | None = None,
         associations: Mapping[str, Any] | None = None,
         names: Mapping[str, Any] | None = None,
+        zone: Mapping[tuple[str, str], Any] | None = None,
     ) -> None:
         self.exchanges = exchanges or {}
         self.hosts = hosts or {}
         self.texts = texts or {}
         self.associations = associations or {}
         self.names = names or {}
+        self.zone = zone or {}
         self.asked: list[str] = []
 
     async def mx(self, domain: str) -> Found[tuple[int, str]] | None:
@@ -56,6 +59,10 @@ class DictionaryResolver:
     async def tlsa(self, name: str) -> Found[tuple[int, int, int, bytes]] | None:
         self.asked.append(f"TLSA {name}")
         return self._found(self.associations, name)
+
+    async def records(self, name: str, kind: str) -> Found[str] | None:
+        self.asked.append(f"{kind} {name}")
+        return self._found(self.zone, (name, kind))
 
     async def ptr(self, address: str) -> Found[str] | None:
         self.asked.append(f"PTR {address}")

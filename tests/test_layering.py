@@ -16,7 +16,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import beside itself. A part is a package or module right below `twisted_mta`.
 _BASE = {"interfaces", "message"}
 _DISK = {"database", "database_thread"}
-_KNOWLEDGE = {"sieve", "trust", "directory", "queue", "store", "journey", "resolver", "https", *_DISK, *_BASE}
+_KNOWLEDGE = {
+    *("sieve", "trust", "directory", "queue", "store", "journey", "metrics", "resolver", "https"),
+    *_DISK,
+    *_BASE,
+}
 MAY_IMPORT = {
     "message": set(),
     "interfaces": {"message", "protocol"},
@@ -26,16 +30,31 @@ MAY_IMPORT = {
     "database": set(),
     "database_thread": {"database"},
     "journey": {*_DISK, *_BASE},
+    "metrics": {"journey"},
     "directory": {"https", "journey", "protocol", "shared_questions", *_DISK, *_BASE},
-    "queue": {"journey", *_BASE},
-    "store": {"journey", *_BASE},
-    "resolver": _BASE,
+    "queue": {"database", "journey", "metrics", *_BASE},
+    "store": {"database", "journey", "metrics", *_BASE},
+    "resolver": {"shared_questions", *_BASE},
     "trust": {"https", "journey", "protocol", "resolver", "shared_questions", *_DISK, *_BASE},
     "https": {"resolver", *_BASE},
-    "wire": {"journey", "protocol", *_DISK, *_BASE},
+    "certificates": {"https", "resolver", *_BASE},
+    "backup": {"queue", "store"},
+    "setup": {"resolver", "trust", *_BASE},
+    "web": {"wire", *_BASE},
+    "wire": {"journey", "metrics", "protocol", *_DISK, *_BASE},
     "transfer": {"wire", "protocol", *_KNOWLEDGE},
     "access": {"wire", "protocol", *_KNOWLEDGE},
-    "service": {"transfer", "access", "wire", "protocol", *_KNOWLEDGE},
+    "service": {
+        "backup",
+        "certificates",
+        "web",
+        "setup",
+        "transfer",
+        "access",
+        "wire",
+        "protocol",
+        *_KNOWLEDGE,
+    },
 }
 SANS_IO = {"message", "protocol", "sieve"}
 IO = {

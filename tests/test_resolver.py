@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import DnsResolver, ResolutionError, host_and_port
+from twisted_mta.resolver.name_servers import NameServer
 
 ZONE = """\
 $ORIGIN example.test.
@@ -207,15 +208,17 @@ def nothing(query):
 
 
 class Elsewhere:
-    """A dnspython resolver whose answers look as if they came from another machine."""
+    """What asks for a resolver; the answers look as if they came from another machine."""
 
-    def __init__(self, resolver):
-        self.resolver = resolver
+    def __init__(self, asking):
+        self.asking = asking
 
-    def resolve(self, *question, **options):
-        answer = self.resolver.resolve(*question, **options)
-        answer.nameserver = "192.0.2.53"
-        return answer
+    async def ask(self, question):
+        answer, _ = await self.asking.ask(question)
+        return answer, NameServer("192.0.2.53")
+
+    def stop(self):
+        self.asking.stop()
 
 
 def vouched(query):
@@ -263,7 +266,7 @@ class TestOddServers(TestCase):
         with udp_socket(vouched) as server:
             for trusted in (False, True):
                 resolver = await self.resolver(server, trusted=trusted)
-                self.patch(resolver, "_resolver", Elsewhere(resolver._resolver))
+                self.patch(resolver, "_asking", Elsewhere(resolver._asking))
                 assert (await resolver.addresses("host.test")).secure == trusted
 
     async def test_that_there_is_no_tlsa_is_remembered_for_a_minute(self):

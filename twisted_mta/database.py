@@ -1,15 +1,18 @@
 """The SQLite files beside the mail: how each of them is opened, brought up to date, and set aside when it is
 damaged.
 
-Plain and blocking, for one thread at a time; `database_thread.py` has the thread. The queue and the indexes
-of accounts have more at stake and open their files themselves.
+Before a file is brought up to date it is kept as it was, so that the earlier release can be run again; one of
+a later release is refused. Plain and blocking, for one thread at a time; `database_thread.py` has the thread.
+The queue and the indexes of accounts have more at stake and open their files themselves.
 """
 
 from __future__ import annotations
 
+import glob
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -88,11 +91,10 @@ class Database:
         known = len(self._migrations)
         version = self._version()
         if version > known:
-            raise SchemaTooNew(
-                f"{path.name} is of version {version}, written by a later release of twisted_mta; this one "
-                f"knows {known}: run that release"
-            )
+            raise SchemaTooNew(too_new(path, version, known))
         if version < known:
+            if version:
+                keep_before_upgrade(path, version)
             with self.transaction():
                 for statements in self._migrations[self._version() :]:  # another process may have been first
                     for statement in statements:
@@ -101,6 +103,49 @@ class Database:
 
     def _version(self) -> int:
         return int(self._execute("PRAGMA user_version").fetchone()[0])
+
+
+def too_new(path: Path, version: int, known: int) -> str:
+    """Why this release does not open that database, and what to do."""
+    return (
+        f"{path.name} is of version {version}, written by a later release of twisted_mta; this one knows "
+        f"{known}: run that release, or put the file back from a backup made before the upgrade"
+    )
+
+
+def keep_before_upgrade(path: Path, version: int) -> None:
+    """A copy of the database as it is now, of that version, beside it: `….version-N`, in place of one of an
+    earlier version. On disk when this returns. Raises sqlite3.Error, OSError: it stays as it is then."""
+    copy = path.with_name(f"{path.name}.version-{version}")
+    draft = path.with_name(f"{copy.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    try:
+        with (
+            closing(sqlite3.connect(path, timeout=BUSY)) as source,
+            closing(sqlite3.connect(draft)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+            (copied,) = target.execute("PRAGMA user_version").fetchone()
+        if copied != version:  # another process was first, and has kept one
+            return
+        _sync(draft)
+        draft.replace(copy)
+        _sync(path.parent)
+        for earlier in path.parent.glob(f"{glob.escape(path.name)}.version-*"):
+            if earlier != copy and not earlier.name.endswith(".new"):
+                earlier.unlink(missing_ok=True)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _set_aside(path: Path) -> Path:

@@ -9,15 +9,22 @@ certificate for the stranger's name.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent, ResponseDone, ResponseFailed, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
@@ -39,6 +46,20 @@ class FetchError(Exception):
     def __init__(self, text: str, *, certificate: bool = False) -> None:
         super().__init__(text)
         self.certificate = certificate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says, whatever its status; names of fields in lower case, the first one of each."""
+
+    status: int
+    fields: dict[str, str]
+    content: bytes
+
+    @property
+    def media_type(self) -> str:
+        """In lower case, without parameters; "" when there is none."""
+        return self.fields.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class HttpsClient:
@@ -63,7 +84,7 @@ class HttpsClient:
     async def get(self, url: str, *, limit: int) -> tuple[bytes, str]:
         """The body, of `limit` octets at most, and the media type in lower case without parameters.
         Raises FetchError."""
-        return await self._request(b"GET", url, None, {}, limit)
+        return await self._accepted(b"GET", url, None, {}, limit)
 
     async def post(
         self, url: str, body: bytes, media_type: str, *, authorization: str = "", limit: int = 64 * 1024
@@ -73,12 +94,28 @@ class HttpsClient:
         headers = {"content-type": [media_type]}
         if authorization:
             headers["authorization"] = [authorization]
-        content, _ = await self._request(b"POST", url, _Body(body), headers, limit)
+        content, _ = await self._accepted(b"POST", url, _Body(body), headers, limit)
         return content
+
+    async def ask(
+        self, method: str, url: str, body: bytes = b"", media_type: str = "", *, limit: int = 64 * 1024
+    ) -> Answer:
+        """What the server says to this, an error of its own included; `limit` as above. Raises FetchError."""
+        headers = {"content-type": [media_type]} if media_type else {}
+        return await self._request(method.encode(), url, _Body(body) if body else None, headers, limit)
+
+    async def _accepted(
+        self, method: bytes, url: str, body: Any, headers: dict[str, list[str]], limit: int
+    ) -> tuple[bytes, str]:
+        answer = await self._request(method, url, body, headers, limit)
+        good = answer.status == 200 if method == b"GET" else 200 <= answer.status < 300
+        if not good:
+            raise FetchError(f"{url}: HTTP status {answer.status}")
+        return answer.content, answer.media_type
 
     async def _request(
         self, method: bytes, url: str, body: Any, headers: dict[str, list[str]], limit: int
-    ) -> tuple[bytes, str]:
+    ) -> Answer:
         exchange = Deferred.fromCoroutine(self._exchange(method, url, body, headers, limit))
         try:
             return await exchange.addTimeout(self._patience, self._reactor)
@@ -108,7 +145,7 @@ class HttpsClient:
 
     async def _exchange(
         self, method: bytes, url: str, body: Any, headers: dict[str, list[str]], limit: int
-    ) -> tuple[bytes, str]:
+    ) -> Answer:
         sent = Headers({"user-agent": ["twisted_mta"], **headers})
         endpoints = _Endpoints(self._reactor, self._resolver, self._trust_root, self._port)
         agent = Agent.usingEndpointFactory(self._reactor, endpoints)
@@ -119,11 +156,11 @@ class HttpsClient:
             content = await finished
         finally:
             endpoints.abort()
-        good = response.code == 200 if method == b"GET" else 200 <= response.code < 300
-        if not good:
-            raise FetchError(f"{url}: HTTP status {response.code}")
-        media_type = (response.headers.getRawHeaders("content-type") or [""])[0]
-        return content, media_type.partition(";")[0].strip().lower()
+        fields = {
+            name.decode("ascii", "replace").lower(): values[0].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        return Answer(response.code, fields, content)
 
 
 def _tls_words(error: SSL.Error) -> str:
@@ -159,10 +196,26 @@ class _Endpoints:
         name = uri.host.decode("ascii")
         port = self._port if uri.port == 443 else uri.port
         inner = _Resolved(self._reactor, self._resolver, name, port, self._connected)
-        wrapped: IStreamClientEndpoint = wrapClientTLS(
-            optionsForClientTLS(name, trustRoot=self._trust_root), inner
-        )
-        return wrapped
+        return _Secured(optionsForClientTLS(name, trustRoot=self._trust_root), inner, self._reactor)
+
+
+@implementer(IStreamClientEndpoint)
+class _Secured:
+    """TLS over what `inner` connects, as `wrapClientTLS` makes it, but by our reactor, which need not be that
+    of the process."""
+
+    def __init__(
+        self, creator: IOpenSSLClientConnectionCreator, inner: IStreamClientEndpoint, reactor: Any
+    ) -> None:
+        self._creator = creator
+        self._inner = inner
+        self._reactor = reactor
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See IStreamClientEndpoint."""
+        factory = TLSMemoryBIOFactory(self._creator, True, protocolFactory, clock=self._reactor)
+        connected: Deferred[Any] = self._inner.connect(factory)
+        return connected.addCallback(lambda protocol: protocol.wrappedProtocol)
 
 
 @implementer(IStreamClientEndpoint)

@@ -134,6 +134,10 @@ class IResolver(Interface):
     async def tlsa(name: str) -> Found[tuple[int, int, int, bytes]] | None:
         """(usage, selector, matching type, association data) of RFC 6698 §2.1."""
 
+    async def records(name: str, kind: str) -> Found[str] | None:
+        """Those of any kind ("MX", "SRV", "CAA"), each as a zone file has it, names in lower case with the
+        final dot; the strings of a TXT put together without quotes. For who shows them to people."""
+
     async def ptr(address: str) -> Found[str] | None:
         """The names of an IP address (RFC 1035 §3.5), in lower case, as its owner has written them: not yet
         confirmed by those of the names."""

@@ -1,5 +1,5 @@
 """What hostile mail and clients of IMAP's extensions have been found to do: time that grows with the
-square of the input, recursion, input that swells."""
+square of the input, recursion, input that swells. Acceptance 40."""
 
 import unicodedata
 import zlib

@@ -67,7 +67,7 @@ class CompressTests(ImapCase):
         assert await talk.talk.send(b"a NOOP\r\n" * 100) == b"" and talk.talk.closed
 
     async def test_a_bomb_meets_the_limits(self):
-        """64 MB in one line, of which 64 KB are sent: refused as too long, and never held."""
+        """64 MB in one line, of which 64 KB are sent: refused as too long, and never held. Acceptance 38."""
         talk = await self.compressed()
         talk.talk.session.listener.breathe = self.listener_breathes
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 from imap_house import ImapCase
 
 
@@ -17,3 +20,25 @@ class CrowdTests(ImapCase):
         assert not newcomer.closed and newcomer.said().startswith(b"* OK")
         assert [talk.closed for talk in crowd] == [True, True] and not reader.closed
         assert crowd[0].said().endswith(b"* BYE Login took too long\r\n")
+
+    async def test_idle_sessions_are_small(self):
+        """Acceptance 36, two hundred instead of ten thousand (benchmarks/imap_idle.py): with the clients of
+        this test, a session costs no more than ten thousand in 250 MB may."""
+        await self.deliver(b"Subject: x\r\n\r\n")
+        self.listener._max_per_host = 300
+        first = [await self.idle() for _ in range(20)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            more = [await self.idle() for _ in range(200)]
+            gc.collect()
+            assert tracemalloc.get_traced_memory()[0] / len(more) < 16_000
+        finally:
+            tracemalloc.stop()
+        await self.deliver(b"Subject: y\r\n\r\n")
+        await self.until(lambda: all(b"* 2 EXISTS" in talk.said() for talk in (first[0], more[-1])))
+
+    async def idle(self):
+        talk = await self.logged_in("INBOX")
+        await talk.send(b"a IDLE\r\n")
+        return talk

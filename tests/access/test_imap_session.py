@@ -4,7 +4,7 @@ import random
 import re
 import tracemalloc
 
-from imap_house import ALICE, ImapCase, literal_of
+from imap_house import ALICE, House, ImapCase, literal_of
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -94,6 +94,16 @@ class TroubleTests(ImapCase):
         assert answer.startswith("a NO [SERVERBUG] ") and "secret" not in answer
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
         assert (await talk.say("b NOOP")) == ["b OK NOOP completed"]
+
+    async def test_a_login_that_cannot_be_checked_now(self):
+        async def overloaded(*args, **more):
+            raise MailError(454, "4.7.0", "Too many logins at the moment, try again later")
+
+        self.patch(House, "authenticate", overloaded)
+        talk = self.talk()
+        talk.said()
+        answer = await talk.send(b"a LOGIN alice secret\r\n")
+        assert answer == b"a NO [UNAVAILABLE] Too many logins at the moment, try again later\r\n"
 
     async def test_a_full_disk(self):
         talk = await self.logged_in()

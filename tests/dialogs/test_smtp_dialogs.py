@@ -3,9 +3,13 @@
 `C:` is what the client sends, `S:` what the server answers, line for line, with Python's escapes; `C>`
 sends octets without a line end. `%` sets up the server (`reception`, `submission` or `lmtp`, `tls`,
 `secure`, `cleartext`, `tokens`, `relay`, `limit=N`, `offer=DSN,CHUNKING…`, `xclient` and `normalise` for
-the client's network, `refuse=CLASS` of solicitation, `mailbox` with something for BURL); `!handshake` is
-TLS, `!closed` says that the server has closed, `!stored N` how many messages are in the queue, `!wait N`
-that N seconds go by. Who lives there: tests/transfer/smtp_session.py.
+the client's network, `proxy`: that network must send a PROXY header, `recipients=N`, `refuse=CLASS` of
+solicitation, `mailbox` with something for BURL); `!handshake` is TLS, `!closed` says that the server has
+closed, `!stored N` how many messages are in the queue, `!content OCTETS` what the last of them holds, `!head
+TEXT` how what we put in front of it begins, `!client ADDRESS` for whom the server takes the client (or
+`unknown`), `!wait N` that N seconds go by. Who lives there: tests/transfer/smtp_session.py.
+
+There is one file at least for each extension, by its name.
 """
 
 import ipaddress
@@ -22,11 +26,34 @@ from twisted_mta.wire.login import LoginMeans
 DIALOGS = sorted((Path(__file__).parent / "smtp").glob("*.txt"))
 
 
+EXTENSIONS = frozenset(
+    (
+        *(
+            "pipelining",
+            "size",
+            "8bitmime",
+            "smtputf8",
+            "chunking",
+            "binarymime",
+            "dsn",
+            "enhancedstatuscodes",
+        ),
+        *("starttls", "auth", "requiretls", "limits", "deliverby", "futurerelease", "mt-priority"),
+        *("no-soliciting", "burl", "vrfy-expn-help", "xclient", "proxy-v1", "proxy-v2", "lmtp"),
+    )
+)
+
+
+def octets(text):
+    """What stands in a file, without its escapes."""
+    return text.encode().decode("unicode_escape").encode("latin-1")
+
+
 def read(path):
     """(options, [(kind, octets)]) of a dialog file."""
     options, turns = [], []
     for line in path.read_text(encoding="utf-8").splitlines():
-        kind, text = line[:2], line[3:].encode().decode("unicode_escape").encode("latin-1")
+        kind, text = line[:2], octets(line[3:])
         if line.startswith("%"):
             options += line[1:].split()
         elif line.startswith("!"):
@@ -42,7 +69,7 @@ def read(path):
 
 def town(options):
     offers = [option.partition("=")[2].split(",") for option in options if option.startswith("offer=")]
-    limits = [int(option.partition("=")[2]) for option in options if option.startswith("limit=")]
+    numbers = {name: int(value) for name, _, value in map(_parted, options) if value.isdigit()}
     classes = [option.partition("=")[2] for option in options if option.startswith("refuse=")]
     own_network = (ipaddress.ip_network("192.0.2.0/24"),)
     here = Town(
@@ -51,7 +78,12 @@ def town(options):
         secure="secure" in options,
         cleartext="cleartext" in options,
         networks=["192.0.2.0/24"] if "relay" in options else [],
-        limits=SmtpLimits(message=limits[0] if limits else 50 * 2**20, no_soliciting=tuple(classes)),
+        proxied="proxy" in options,
+        limits=SmtpLimits(
+            message=numbers.get("limit", 50 * 2**20),
+            recipients=numbers.get("recipients", 1000),
+            no_soliciting=tuple(classes),
+        ),
         **({"means": LoginMeans(tokens=KnownTokens())} if "tokens" in options else {}),
         extensions=frozenset(Extension(word) for offer in offers for word in offer),
         xclient_networks=own_network if "xclient" in options else (),
@@ -60,6 +92,10 @@ def town(options):
     if "mailbox" in options:
         here.session.fetch = fetch
     return here
+
+
+def _parted(option):
+    return option.partition("=")
 
 
 async def fetch(url):
@@ -96,6 +132,12 @@ def replay(path, send):
             assert output == b"" and here.secure
         elif text.startswith("stored "):
             assert len(here.intake.stored) == int(text[7:])
+        elif text.startswith("content "):
+            assert here.intake.stored[-1][2] == octets(text[8:])
+        elif text.startswith("head "):
+            assert here.intake.stored[-1][1].decode().startswith(text[5:])
+        elif text.startswith("client "):
+            assert (here.session.client.address or "unknown") == text[7:]
         elif text.startswith("wait "):
             for _ in range(int(text[5:])):
                 here.clock.advance(1)
@@ -104,6 +146,10 @@ def replay(path, send):
         else:
             raise AssertionError(text)
     assert output == b""
+
+
+def test_no_extension_is_without_a_dialog():
+    assert not EXTENSIONS - {path.stem for path in DIALOGS}
 
 
 @pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)

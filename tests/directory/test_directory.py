@@ -76,6 +76,7 @@ class DirectoryTests(TestCase):
             self.assertIsNone(await self.directory.authenticate(login, "wrong"))
 
     async def test_an_unknown_login_costs_a_hash_like_a_wrong_password(self) -> None:
+        """Acceptance 31."""
         await self.directory.authenticate("alice@a.test", "wrong")
         await self.directory.authenticate("nobody@a.test", "wrong")
         self.assertEqual(self.hashed, ["wrong", "wrong"])

@@ -13,9 +13,11 @@ from twisted_mta.message.address_list import (
     MAX_MEMBER,
     MAX_TOKENS,
     MAX_WORDS,
+    Allowance,
     Mailbox,
     parse_addresses,
 )
+from twisted_mta.message.header_block import HeaderBlock
 
 Entry = tuple[bytes | None, bytes | None, bytes | None, bytes | None]
 
@@ -182,6 +184,7 @@ def test_how_much_of_unusual_addresses_is_read() -> None:
 
 def test_hostile_lists_cost_no_more_than_their_octets() -> None:
     # Quadratic work would keep this test busy for minutes.
+    """Acceptance 39."""
     for piece in (
         b"(",
         b"()",
@@ -200,3 +203,23 @@ def test_hostile_lists_cost_no_more_than_their_octets() -> None:
         b"\r\n ",
     ):
         assert len(parse_addresses(piece * (200_000 // len(piece)))) <= MAX_ENTRIES + 2
+
+
+def test_several_fields_share_an_allowance() -> None:
+    allowance = Allowance()
+    assert len(parse_addresses(b"x y@z," * 10, allowance)) == 10
+    assert (MAX_TOKENS - allowance.tokens, MAX_ENTRIES - allowance.entries) == (50, 10)
+    few = [len(parse_addresses(b"x y@z," * 15_000, allowance)) for _ in range(3)]
+    assert few == [15_000, (MAX_TOKENS - 50) // 5 - 15_000, 0] and allowance.is_spent
+    assert len(parse_addresses(b"x@z," * 10, allowance)) == 10  # the usual ones cost no tokens
+    allowance.spend(0, MAX_ENTRIES)
+    assert parse_addresses(b"x@z," * 10, allowance) == []
+
+
+def test_all_fields_of_a_header_block_have_one_allowance() -> None:
+    """Acceptance 39."""
+    block = HeaderBlock(
+        b"".join(b"%b: %b\r\n" % (name, b"x y@z," * 15_000) for name in (b"To", b"Cc", b"Bcc"))
+    )
+    found = [len(block.addresses(name)) for name in (b"to", b"cc", b"bcc")]
+    assert found == [15_000, MAX_TOKENS // 5 - 15_000, 0]

@@ -1,4 +1,4 @@
-"""Automatic answers: nothing that their owner writes gets out of its place."""
+"""Automatic answers: nothing that their owner writes gets out of its place. Acceptance 28."""
 
 from __future__ import annotations
 

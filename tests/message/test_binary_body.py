@@ -1,10 +1,12 @@
 """Binary parts of messages become base64, and nothing else changes (RFC 3516 §4.4)."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_mta.message.binary_body import NotKept, encode_binary
+from twisted_mta.message.binary_body import NotKept, encode_binary, encoded_pieces
 from twisted_mta.message.mime import locate, scan
 from twisted_mta.message.transfer_encoding import decode_transfer
 
@@ -30,7 +32,7 @@ def test_every_content_stays_the_same(octets):
 
 def test_what_line_ends_can_hold_is_left_alone():
     data = HEAD + PART + b"8-bit \xff, in lines\r\nof its own" + END
-    assert encode_binary(data) is data
+    assert encode_binary(data) == data
 
 
 def test_a_message_without_parts():
@@ -43,6 +45,21 @@ def test_a_message_without_parts():
 def test_long_contents_go_in_lines():
     encoded = encode_binary(b"Content-Transfer-Encoding: BINARY\r\n\r\n" + bytes(1000))
     assert max(map(len, encoded.split(b"\r\n"))) == 76 and content(encoded, 1) == bytes(1000)
+
+
+def test_a_large_message_comes_in_small_pieces():
+    """Acceptance 35: it is not in memory twice."""
+    data = HEAD + PART + bytes(500_000) + b"\r\n--bb\r\n\r\n" + b"plain\r\n" * 50_000 + END
+    pieces = list(encoded_pieces(data))
+    assert content(b"".join(pieces), 1) == bytes(500_000)
+    assert content(b"".join(pieces), 2) == b"plain\r\n" * 50_000
+    del pieces
+    tracemalloc.start()
+    try:
+        assert sum(map(len, encoded_pieces(data))) > 1_000_000
+        assert tracemalloc.get_traced_memory()[1] < 400_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_enclosed_messages():

@@ -341,6 +341,7 @@ hostile = st.text(st.characters(codec="utf-8"), max_size=2000) | st.sampled_from
 def test_nothing_remote_breaks_out(
     text: str, remote: str, status: str, orcpt: str, envid: str, original: bytes, complete: bool
 ) -> None:
+    """Acceptance 28."""
     failed = replace(BOB, text=text, remote_mta=remote, status=status, orcpt=orcpt)
     report = replace(REPORT, recipients=[failed, BOB], original=original, complete=complete, envid=envid)
     data = written(report)

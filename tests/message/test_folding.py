@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twisted_mta.message import folding
 from twisted_mta.message.folding import fold
 
 
@@ -54,6 +55,14 @@ def test_substrings(text, wanted, expected):
 def test_a_part_of_a_text_is_found_in_it(before, wanted, after):
     # But where a combining mark could change places with one at the border.
     assert fold(f"x{wanted}y") in fold(f"{before}x{wanted}y{after}")
+
+
+@given(st.text(alphabet=" \0\n\tabIiıİßﬀ\u0307\u0300\u200b\ufdfa\ud800é"), st.sampled_from([1, 2, 7]))
+def test_slices_are_no_special_case(text, slice_size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "_SLICE", slice_size)
+        in_slices = fold(text)
+    assert in_slices == fold(text)
 
 
 @given(st.text())

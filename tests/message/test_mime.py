@@ -301,6 +301,7 @@ def test_delimiters_behind_very_many_lines_that_only_look_so(monkeypatch: pytest
 
 def test_hostile_messages_cost_no_more_than_their_octets() -> None:
     # Quadratic work would keep this test busy for minutes.
+    """Acceptance 39."""
     start = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
     prefixes = b"".join(
         b"Content-Type: multipart/x; boundary=%s\r\n\r\n--%s\r\n" % (b"a" * n, b"a" * n) for n in range(1, 99)
@@ -340,6 +341,27 @@ def test_any_lines_give_a_sound_tree(chosen: list[str], line_end: str, multipart
     start = "Content-Type: multipart/mixed; boundary=a\n\n" if multipart else ""
     data = (start + "\n".join(chosen)).replace("\n", line_end).encode()
     check(data, scan(data))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(lines | st.sampled_from(["--" + "a" * 1000, "--a" + " " * 1000, "--\n" * 9]), max_size=80),
+    st.sampled_from(["\r\n", "\n"]),
+    st.sampled_from(["", "\n"]),
+    st.sampled_from([(1, 1), (2, 20), (5, 1000)]),
+)
+def test_many_lines_looked_at_together_are_no_special_case(
+    chosen: list[str], line_end: str, last: str, together: tuple[int, int]
+) -> None:
+    """Acceptance 39: what makes it cheap changes nothing."""
+    start = "Content-Type: multipart/mixed; boundary=a\n\n--a\n\n"
+    data = (start + "\n".join(chosen) + last).replace("\n", line_end).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mime, "_FEW_DASHED", 10**9)
+        one_by_one = scan(data)
+        patch.setattr(mime, "_FEW_DASHED", together[0])
+        patch.setattr(mime, "_WINDOW", together[1])
+        assert scan(data) == one_by_one
 
 
 @settings(max_examples=200, deadline=None)

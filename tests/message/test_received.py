@@ -35,6 +35,12 @@ def test_the_whole_field() -> None:
     )
 
 
+def test_a_client_whose_address_nobody_knows() -> None:
+    start = b"Received: from mail.a.test (using TLSv1.3 TLS_AES_256_GCM_SHA384) by mx.b.test\r\n"
+    assert make(client_host="", client_address="").startswith(start)
+    assert b" (mail.a.test)\r\n" in make(client_address="")
+
+
 def test_the_shortest_field() -> None:
     field = make(
         helo="", client_host="", client_address="2001:db8::1", protocol="SMTP", for_path=None, tls=""

@@ -173,7 +173,8 @@ def test_stuffing_and_back(data: bytes, cuts: list[int]) -> None:
 
 
 def test_a_stored_message_cannot_inject_commands() -> None:
-    """twisted.mail misses a dot at the border of two chunks; then this content would end the data early."""
+    """twisted.mail misses a dot at the border of two chunks; then this content would end the data early.
+    Acceptance 28."""
     chunks = [b"x" * 4093 + b"\r\n", b".\r\nMAIL FROM:<evil@a.test>\r\n"]
     assert b"".join(dot_stuff(chunks)) == b"x" * 4093 + b"\r\n..\r\nMAIL FROM:<evil@a.test>\r\n.\r\n"
 

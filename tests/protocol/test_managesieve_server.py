@@ -168,6 +168,7 @@ def test_what_a_mechanism_says_of_a_failure():
 
 
 def test_starttls_and_what_is_sent_behind_it():
+    """Acceptance 22 for ManageSieve."""
     server = engine()
     server.take_output()
     assert converse(server, "STARTTLS\r\n") == [StartTls()]

@@ -1,4 +1,5 @@
-"""What leaves for another server: nothing in it can be taken for a command or a second message."""
+"""What leaves for another server: nothing in it can be taken for a command or a second message.
+Acceptance 26."""
 
 import re
 
@@ -152,5 +153,6 @@ def test_paths():
     ],
 )
 def test_what_is_no_path(address):
+    """Acceptance 28."""
     with pytest.raises(ValueError):
         outgoing.path(address)

@@ -1,12 +1,14 @@
 """MAIL and RCPT for what a server offers."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.conversion import Form
 from twisted_mta.message.envelope import DeliverBy, EnvelopeRecipient, MailParameters
 from twisted_mta.protocol.smtp.transaction import Transaction, original_recipient, xtext
 
@@ -123,10 +125,14 @@ def test_xtext_can_be_read_back(text):
     assert re.sub(rb"\+(..)", lambda match: bytes((int(match[1], 16),)), octets).decode("ascii") == text
 
 
-def test_as_seven_bit():
-    converted = Transaction(ALICE, [FULL_RECIPIENT], 100, EVERYTHING, eight_bit=True).as_seven_bit(140)
-    mail, _ = converted.commands({"SIZE": "", "8BITMIME": ""}, NOW)
+def test_recoded():
+    binary = replace(EVERYTHING, body="BINARYMIME")
+    transaction = Transaction(ALICE, [FULL_RECIPIENT], 100, binary, eight_bit=True)
+    offered = {"SIZE": "", "8BITMIME": "", "BINARYMIME": "", "CHUNKING": ""}
+    mail, _ = transaction.recoded(Form.SEVEN_BIT, 140).commands(offered, NOW)
     assert mail == b"MAIL FROM:<alice@a.test> SIZE=140\r\n"
+    mail, _ = transaction.recoded(Form.EIGHT_BIT, 130).commands(offered, NOW)
+    assert mail == b"MAIL FROM:<alice@a.test> SIZE=130 BODY=8BITMIME\r\n"
 
 
 def test_an_original_recipient_that_grows_too_long_is_left_out():

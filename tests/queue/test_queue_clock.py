@@ -1,4 +1,5 @@
-"""A wall clock that is set while mail waits: nothing stalls, nothing is lost, nobody is told nonsense."""
+"""A wall clock that is set while mail waits: nothing stalls, nothing is lost, nobody is told nonsense.
+Acceptance 14."""
 
 from __future__ import annotations
 

@@ -142,6 +142,7 @@ def test_a_crash_in(
     delivered: dict[str, int],
     left: list[str],
 ) -> None:
+    """Acceptance 4."""
     assert crash(tmp_path / "queue", point, body, *paths) == (acknowledged, delivered, left)
 
 
@@ -239,6 +240,7 @@ def test_the_disk_has_it_before_the_answer_leaves(tmp_path: Path, body: str) -> 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_sync_that_fails_is_never_a_250(tmp_path: Path, error: str) -> None:
+    """Acceptance 5."""
     directory = tmp_path / "queue"
     fault = ["-P", str(directory / "queue.sqlite-wal"), "-e", f"inject=fdatasync:error={error}:when=7..9"]
     told = traced(tmp_path / "trace", ["-e", "trace=fdatasync", *fault], directory, "persist")

@@ -1,4 +1,4 @@
-"""Damage to the database: moved aside, told of, and the rest delivered."""
+"""Damage to the database: moved aside, told of, and the rest delivered. Acceptance 8."""
 
 from __future__ import annotations
 

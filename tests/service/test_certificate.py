@@ -7,7 +7,8 @@ import pytest
 from cryptography import x509
 from process import to_toml
 
-from twisted_mta.service.certificate import self_signed, tls_context
+from twisted_mta.certificates.self_signed import self_signed
+from twisted_mta.service.certificate import Certificates, pairs
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
 
@@ -38,12 +39,14 @@ def test_it_is_made_once_for_every_name_and_its_key_is_private(tmp_path: Path) -
 
 
 def test_tls_may_be_off(tmp_path: Path) -> None:
-    assert tls_context(config(tmp_path)) is None
+    assert Certificates(config(tmp_path)).shown is None
 
 
 def test_a_pair_from_files(tmp_path: Path) -> None:
     self_signed(tmp_path, ["mx.a.test"])
-    assert tls_context(config(tmp_path, certificate="certificate.pem", private_key="private_key.pem"))
+    (found,) = pairs(config(tmp_path, certificate="certificate.pem", private_key="private_key.pem"))
+    assert "mx.a.test" in found.names
+    assert found.issuer == "itself"
 
 
 def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:
@@ -56,4 +59,4 @@ def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:
         ("certificate.pem", "other/private_key.pem", "is not the key of"),
     ):
         with pytest.raises(ConfigError, match=sentence):
-            tls_context(config(tmp_path, certificate=certificate, private_key=private_key))
+            pairs(config(tmp_path, certificate=certificate, private_key=private_key))

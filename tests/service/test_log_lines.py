@@ -1,6 +1,8 @@
 """The log as people read it."""
 
 import io
+import threading
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.logger import FileLogObserver, Logger, LogLevel
@@ -81,3 +83,30 @@ def test_what_the_journey_tells_in_a_moment_is_one_write() -> None:
     assert written[1].index("accepted") < written[1].index("trouble")
     clock.advance(MOMENT)
     assert len(written) == 2
+
+
+def test_what_a_thread_writes_while_the_file_is_opened_anew_is_not_lost(tmp_path: Path) -> None:
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+
+    class Slow(io.StringIO):
+        closing = threading.Event()
+
+        def write(self, text: str) -> int:
+            reopening.start()
+            self.closing.wait(0.1)  # which comes only when nobody waits for this write
+            moved.write_text(text, encoding="utf-8")
+            return super().write(text)
+
+        def close(self) -> None:
+            self.closing.set()
+            super().close()
+
+    path.touch()
+    file = Slow()
+    observer = LineObserver(file, Clock(), path=path)
+    reopening = threading.Thread(target=observer.reopen)
+    Logger("twisted_mta.x", observer=observer).error("trouble")
+    reopening.join()
+    Logger("twisted_mta.x", observer=observer).error("later")
+    assert file.closed
+    assert moved.read_text().endswith("trouble\n") and path.read_text().endswith("later\n")

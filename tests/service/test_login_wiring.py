@@ -7,11 +7,11 @@ from certificates import authority
 from configured import configured
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.certificate import Certificates
 from twisted_mta.service.checks import findings
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
-from twisted_mta.service.login_wiring import client_authorities, login_context
+from twisted_mta.service.login_wiring import client_authorities
 
 
 def config(tmp_path: Path, text: bytes | None = None) -> Config:
@@ -25,17 +25,18 @@ def config(tmp_path: Path, text: bytes | None = None) -> Config:
 
 def test_nobody_is_asked_for_a_certificate_when_none_logs_in(tmp_path: Path) -> None:
     without = config(tmp_path)
-    context = tls_context(without)
+    shown = Certificates(without).shown
     assert client_authorities(without) is None
-    assert login_context(without, context) is context
+    assert shown is not None
+    assert shown.asking is shown.context
 
 
 def test_clients_are_asked_and_other_servers_are_not(tmp_path: Path) -> None:
     asking = config(tmp_path, authority().own.public_bytes(Encoding.PEM))
-    context = tls_context(asking)
+    shown = Certificates(asking).shown
     assert client_authorities(asking) is not None
-    assert login_context(asking, context) is not context
-    assert login_context(asking, None) is None
+    assert shown is not None
+    assert shown.asking.getContext().get_verify_mode() != shown.context.getContext().get_verify_mode()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def test_aliases(server: ServerProcess) -> None:
     assert server.mta("alias", "list").stdout == "sales@a.test: alice@a.test x@elsewhere.test\n"
     aliases = json.loads(server.mta("alias", "list", "--json").stdout)
     assert aliases == {"sales@a.test": ["alice@a.test", "x@elsewhere.test"]}
+    said = server.mta("alias", "add", "sales@a.test", "soon@a.test", "alice+shop@a.test", "postmaster@a.test")
+    assert said.stderr == "mta: nobody here has the address soon@a.test yet; mail to it goes back\n"
     server.mta("alias", "remove", "sales@a.test")
     assert "no aliases yet" in server.mta("alias", "list").stdout
 
@@ -174,4 +176,5 @@ def test_a_command_loads_nothing_but_what_it_needs() -> None:
 def test_main_returns_the_exit_code(server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(server.config), "check"]) == 0
     assert main(["--config", str(server.directory / "missing.toml"), "check"]) == 1
-    assert "cannot read the configuration" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "cannot read the configuration: No such file" in said and "mta quickstart" in said

@@ -16,7 +16,7 @@ from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.proxy_options import Proxy, Smtp
 from twisted_mta.service.proxy_wiring import behind_proxies, with_manners
 from twisted_mta.service.quantities import Network
-from twisted_mta.transfer.session import TransferPolicy
+from twisted_mta.transfer.policy import TransferPolicy
 from twisted_mta.wire.proxied import ProxyAware
 
 NETWORK = ipaddress.ip_network("192.0.2.0/24")

@@ -193,9 +193,9 @@ def test_what_to_publish(run: Run, tmp_path: Path) -> None:
     assert "dmarc_reports.receive is not set" in run("records", code=1)
     configured(tmp_path, domains=["a.test", "b.test"], dmarc_reports={"receive": "dmarc@a.test"})
     assert json.loads(run("records", "--json")) == [
-        '_dmarc.a.test. TXT "v=DMARC1; p=none; rua=mailto:dmarc@a.test"',
-        '_dmarc.b.test. TXT "v=DMARC1; p=none; rua=mailto:dmarc@a.test"',
-        'b.test._report._dmarc.a.test. TXT "v=DMARC1"',
+        '_dmarc.a.test. IN TXT "v=DMARC1; p=none; rua=mailto:dmarc@a.test"',
+        '_dmarc.b.test. IN TXT "v=DMARC1; p=none; rua=mailto:dmarc@a.test"',
+        'b.test._report._dmarc.a.test. IN TXT "v=DMARC1"',
     ]
     assert "nothing happens to your mail" in run("records")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,13 @@ def test_a_changed_message_is_shown(office: Office, tmp_path: Path) -> None:
     )
     assert "  Original-Subject: hi\n  Subject: Gone\n" in told
     assert told.endswith("and the body:\nNothing left\n")
+
+
+def test_as_json(office: Office, tmp_path: Path) -> None:
+    script = tmp_path / "rules.sieve"
+    script.write_text('require "fileinto"; fileinto "Work";')
+    checked = json.loads(mta(office, "check", str(script), "--json"))
+    assert checked == {"extensions": ["fileinto"], "doubts": []}
+    assert json.loads(mta(office, "list", "alice@a.test", "--json")) == []
+    mta(office, "put", "alice@a.test", "work", str(script), "--activate")
+    assert json.loads(mta(office, "list", "alice@a.test", "--json")) == [{"name": "work", "active": True}]

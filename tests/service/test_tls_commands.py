@@ -134,10 +134,10 @@ def test_what_to_publish(server):
     value = told(server, "policy", "a.test", "--json")
     assert value["policy"] == POLICY.lines()
     records = "\n".join(value["records"])
-    assert '_mta-sts.a.test. TXT "v=STSv1; id=' in records
-    assert "mta-sts.a.test. CNAME mx.a.test." in records
-    assert '_smtp._tls.a.test. TXT "v=TLSRPTv1; rua=mailto:reports@a.test"' in records
-    assert "_25._tcp.mx.a.test. TLSA 3 1 1 " in records
+    assert '_mta-sts.a.test. IN TXT "v=STSv1; id=' in records
+    assert "mta-sts.a.test. IN CNAME mx.a.test." in records
+    assert '_smtp._tls.a.test. IN TXT "v=TLSRPTv1; rua=mailto:reports@a.test"' in records
+    assert "_25._tcp.mx.a.test. IN TLSA 3 1 1 " in records
     assert all(record in told(server, "policy", "A.test") for record in value["records"])
 
 

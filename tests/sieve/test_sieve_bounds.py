@@ -1,4 +1,4 @@
-"""What a script may take of time and memory, inside of one test as well as between them."""
+"""What a script may take of time and memory, inside of one test as well as between them. Acceptance 40."""
 
 import pytest
 from sieve_house import run

@@ -116,7 +116,7 @@ def test_listed(office: Office) -> None:
 
 def test_a_trap(office: Office) -> None:
     assert rcpt(office, "198.51.100.9", "old@a.test").startswith("550 5.7.1 Nobody has this address")
-    assert rcpt(office, "198.51.100.77").startswith("450 4.7.1 Your network has written to an address")
+    assert rcpt(office, "198.51.100.77").startswith("450 4.7.1 198.51.100.0/24 has written to an address")
 
 
 def test_refused_put_by_and_rescued(office: Office, capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,7 +190,7 @@ class DeadNameServer(TestCase):
                 reactor=reactor,
                 timeout=0.1,
                 lifetime=0.1,
-                threads=1,
+                most=1,
             )
             await resolver.start()
             questions = [Deferred.fromCoroutine(resolver.mx(f"d{number}.test")) for number in range(20)]

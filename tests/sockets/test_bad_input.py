@@ -99,12 +99,17 @@ def test_a_message_over_the_limit_is_refused_and_the_session_stays_in_step(offic
         assert client.say(b"NOOP").startswith(b"250")
 
 
-@pytest.mark.parametrize("service", ["smtp", "imap", "pop3"])
+@pytest.mark.parametrize("service", ["smtp", "lmtp", "submissions", "smtp data", "imap", "pop3"])
 def test_fifty_megabytes_without_a_line_end_cost_no_memory(office: Office, service: str) -> None:
-    """Acceptance 33."""
-    with LineClient(office.ports[service]) as client:
+    """Acceptance 33; also inside of TLS, and as content."""
+    name, _, data = service.partition(" ")
+    before = resident_set(office)
+    with LineClient(office.ports[name]) as client:
+        if name == "submissions":
+            client.start_tls()
         client.line()
-        before = resident_set(office)
+        for command in (b"EHLO x.test", b"MAIL FROM:<>", b"RCPT TO:<alice@a.test>", b"DATA") if data else ():
+            client.say(command)
         peak = before
         try:
             for _ in range(50):

@@ -238,6 +238,7 @@ def test_aliases_and_details_reach_the_mailbox_once(offices: dict[str, Office]) 
 def test_aliases_of_two_offices_that_lead_to_one_another_send_each_copy_once(
     offices: dict[str, Office],
 ) -> None:
+    """Acceptance 15."""
     near, far = offices["a.test"], offices["b.test"]
     near.process.mta("alias", "add", "hub@a.test", "spoke@b.test", "bob@b.test")
     far.process.mta("alias", "add", "spoke@b.test", "hub@a.test", "alice@b.test")

@@ -51,7 +51,7 @@ def path(tmp_path):
     return str(tmp_path / "fulltext.sqlite")
 
 
-WORDS = st.text(alphabet="abcAB éßİı中文京都한국\"'*^:- \r\n\t\0\u00ad\u0301😀", max_size=12)
+WORDS = st.text(alphabet="abcAB éßİı中文京都한국\"'*?[]^:- \r\n\t\0\u00ad\u0301😀", max_size=12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -74,6 +74,7 @@ def test_any_text_and_any_needle(contents, needles):
     [
         *("needle", "NEEDLE in", "le", "e", "中", "中文", "中文字", "文字", "n", "absent", "", " "),
         *('"', '""', "a AND b", "*", "x" * 500, "long " * 100, "lo" * 3000),
+        *("[a-z]", "n[e]ed", "ne?dle", "*needle", "[*]", "]", "[", "what?", "[^x]", "\\*", "a \ufffe b"),
     ],
 )
 def test_needles(path, wanted):
@@ -84,6 +85,8 @@ def test_needles(path, wanted):
         4: message("long " * 200, subject="le"),
         5: message(""),
         7: message("x" * 501),
+        8: message("[a-z] n[e]ed *needle [*] what? [^x] \\*"),
+        9: message("a \uffff b", subject="ne?dle"),
     }
     filled(path, messages)
     check(path, messages, wanted)

@@ -4,12 +4,20 @@ import errno
 import os
 from unittest.mock import patch
 
-from store_case import ALICE, ARRIVED, StoreCase, message
+from store_case import ALICE, ARRIVED, Bench, StoreCase, message
 from twisted.internet.defer import Deferred, gatherResults
 
 from twisted_mta.message.content import Content
 from twisted_mta.store import maildir
-from twisted_mta.store.errors import BadMailboxName, CannotDo, NoSuchMailbox, StorageFault, StorageFull
+from twisted_mta.store.deposit import SYNCED_TOGETHER, Deposit, Deposited, deposit
+from twisted_mta.store.errors import (
+    BadMailboxName,
+    CannotDo,
+    NoSuchMailbox,
+    StorageFault,
+    StorageFull,
+    StoreError,
+)
 
 
 class DeliveryTests(StoreCase):
@@ -143,6 +151,64 @@ class DeliveryTests(StoreCase):
             await self.deliver(1)
         steps = [(what, os.path.relpath(path, self.maildir()).split("/")[0]) for what, path in done]
         assert steps == [("sync", "tmp"), ("rename", "new"), ("sync", "new")]
+
+    async def test_of_many_each_is_synced_before_its_rename_and_the_directory_after_all(self):
+        done = []
+        sync, rename = os.fsync, os.rename
+
+        def told_sync(file):
+            done.append(("sync", os.readlink(f"/proc/self/fd/{file}")))
+            sync(file)
+
+        def told_rename(source, target):
+            done.append(("rename", source))
+            rename(source, target)
+
+        bench = Bench(self.root / "bench")
+        bench.put(0)
+        with patch.object(os, "fsync", told_sync), patch.object(os, "rename", told_rename):
+            bench.put(*range(1, 2 * SYNCED_TOGETHER))
+        renamed = [path for what, path in done if what == "rename"]
+        assert len(renamed) == 2 * SYNCED_TOGETHER - 1
+        assert all(done.index(("sync", path)) < done.index(("rename", path)) for path in renamed)
+        assert done[-1] == ("sync", f"{bench.folder().maildir.path}/new")
+
+    async def test_of_many_those_fail_that_the_disk_does_not_take(self):
+        def failing(call, numbers, code):
+            real = getattr(os, call)
+
+            def done(file, *more):
+                if any(f".m{number}." in os.readlink(f"/proc/self/fd/{file}") for number in numbers):
+                    raise OSError(code, os.strerror(code))
+                return real(file, *more)
+
+            return patch.object(os, call, done)
+
+        bench = Bench(self.root / "bench")
+        bench.put(0)
+        deposits = [
+            Deposit("INBOX", Content(b"", message(number)), f"{int(ARRIVED)}.m{number}.mx.a.test")
+            for number in range(1, 2 * SYNCED_TOGETHER)
+        ]
+        with failing("fsync", (2, SYNCED_TOGETHER), errno.EIO), failing("write", (4,), errno.ENOSPC):
+            results = deposit(bench.home, deposits)
+        failed = {
+            number: result for number, result in enumerate(results, 1) if isinstance(result, StoreError)
+        }
+        assert {number: type(error) for number, error in failed.items()} == {
+            2: StorageFault,
+            4: StorageFull,
+            SYNCED_TOGETHER: StorageFault,
+        }
+        maildir = bench.folder().maildir.path
+        assert os.listdir(f"{maildir}/tmp") == [] and len(os.listdir(f"{maildir}/new")) == len(bench.uids())
+        links = [f"/proc/self/fd/{file}" for file in os.listdir("/proc/self/fd")]
+        assert not [path for path in map(os.path.realpath, links) if path.startswith(f"{maildir}/tmp")]
+        again = deposit(bench.home, deposits)
+        assert all(isinstance(result, Deposited) for result in again)
+        for number, (before, after) in enumerate(zip(results, again, strict=True), 1):
+            assert number in failed or before == after
+            assert f".m{number}." in bench.uids()[after.uid]
 
 
 class DraftTests(StoreCase):

@@ -77,7 +77,7 @@ class TogetherTests(DraftCase):
 
 class AllOrNoneTests(DraftCase):
     async def test_one_that_cannot_be_written(self):
-        written = deposit.write_message
+        written = deposit.begin_message
 
         def full(path, chunks):
             if len(seen := [*chunks]) and b"Subject: 2" in seen[0]:
@@ -86,7 +86,7 @@ class AllOrNoneTests(DraftCase):
 
         for contents in ([1, 2, 3], [3, 1, 2]):
             draft = await self.draft(message(9, LARGE), *map(message, contents))
-            with patch.object(deposit, "write_message", full):
+            with patch.object(deposit, "begin_message", full):
                 await self.refused(StorageFull, draft.commit("Sent"))
         await self.nothing_left(".Sent")
 
@@ -117,7 +117,9 @@ class VerbatimTests(DraftCase):
         for size in (300, len(octets)):
             seen = []
             draft = await self.store.draft(ALICE)
-            draft.begin_verbatim(lambda data, seen=seen: seen.append(data) or b"Subject: %d\r\n" % len(data))
+            draft.begin_verbatim(
+                lambda data, seen=seen: seen.append(data) or [b"Subject: ", b"%d\r\n" % len(data)]
+            )
             for start in range(0, size, 777):
                 await draft.write(octets[start : min(size, start + 777)])
             await draft.end_message(NONE, None)
@@ -172,7 +174,7 @@ class ReplaceTests(DraftCase):
         def full(path, chunks):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        with patch.object(deposit, "write_message", full):
+        with patch.object(deposit, "begin_message", full):
             await self.refused(StorageFull, draft.commit("INBOX", (inbox, 1)))
         assert await self.numbers("INBOX") == {1: 1}
 

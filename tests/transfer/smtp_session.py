@@ -23,9 +23,10 @@ from twisted_mta.protocol.smtp.extensions import SmtpLimits
 from twisted_mta.transfer.mda.lmtp import Lmtp
 from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
+from twisted_mta.transfer.policy import TransferPolicy
 from twisted_mta.transfer.screening.screening import UNSCREENED
-from twisted_mta.transfer.session import TransferPolicy
 from twisted_mta.wire.listener import Listener
+from twisted_mta.wire.proxied import ProxyAware
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 +0000
 ALIASES = {"sales@a.test": "alice@a.test"}
@@ -176,6 +177,8 @@ class Town:
         screening=UNSCREENED,
         judge=None,
         relaying=None,
+        proxied=False,
+        recoding=None,
         **policy,
     ):
         self.clock = Clock()
@@ -204,6 +207,7 @@ class Town:
                 policy=chosen,
                 is_full=self.is_full,
                 screening=screening,
+                recoding=recoding,
                 **({"judge": judge(self.clock)} if judge else {}),
                 **({"relaying": relaying} if relaying else {}),
             )
@@ -212,8 +216,17 @@ class Town:
             make, reactor=self.clock, tls_context=object() if tls or secure else None, implicit_tls=secure
         )
         self.transport = Transport(host)
-        self.session = self.listener.buildProtocol(None)
-        self.session.makeConnection(self.transport)
+        door = self.listener
+        if proxied:
+            network = ipaddress.ip_network(f"{host}/24", strict=False)
+            door = ProxyAware(self.listener, networks=(network,), reactor=self.clock)
+        self.transport.protocol = door.buildProtocol(self.transport.getPeer())
+        self.transport.protocol.makeConnection(self.transport)
+
+    @property
+    def session(self):
+        """The one that has the connection now."""
+        return self.transport.protocol
 
     async def is_full(self, account, octets=0):
         return account in self.full

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.conversion import Form
 from twisted_mta.message.envelope import DeliverBy, EnvelopeRecipient, MailParameters
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client_events import Stage
@@ -268,18 +269,19 @@ def test_requiretls_inside_tls():
 
 
 @pytest.mark.parametrize(
-    ("body", "eight_bit", "extensions", "convert", "encoding"),
+    ("body", "eight_bit", "extensions", "form", "encoding"),
     [
-        ("7BIT", False, (), False, outgoing.data),
-        ("8BITMIME", True, (), True, outgoing.data),
-        ("8BITMIME", True, ("8BITMIME", "CHUNKING"), False, outgoing.lines),
-        ("BINARYMIME", True, ("8BITMIME", "CHUNKING"), True, outgoing.lines),
-        ("BINARYMIME", True, ("8BITMIME", "BINARYMIME"), True, outgoing.data),
-        ("BINARYMIME", True, ("BINARYMIME", "CHUNKING"), False, outgoing.binary),
+        ("7BIT", False, (), None, outgoing.data),
+        ("8BITMIME", True, (), Form.SEVEN_BIT, outgoing.data),
+        ("8BITMIME", True, ("8BITMIME", "CHUNKING"), None, outgoing.lines),
+        ("BINARYMIME", True, ("8BITMIME", "CHUNKING"), Form.EIGHT_BIT, outgoing.lines),
+        ("BINARYMIME", True, ("8BITMIME", "BINARYMIME"), Form.EIGHT_BIT, outgoing.data),
+        ("BINARYMIME", True, ("BINARYMIME",), Form.SEVEN_BIT, outgoing.data),
+        ("BINARYMIME", True, ("BINARYMIME", "CHUNKING"), None, outgoing.binary),
     ],
 )
-def test_how_the_content_travels(body, eight_bit, extensions, convert, encoding):
+def test_how_the_content_travels(body, eight_bit, extensions, form, encoding):
     talk = Talk(*extensions)
     transaction = Transaction(None, [BOB], 1, MailParameters(body=body), eight_bit=eight_bit)
-    assert talk.session.must_convert(transaction) is convert
+    assert talk.session.other_form(transaction) is form
     assert talk.session.encoding(transaction) is encoding

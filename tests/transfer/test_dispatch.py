@@ -1,4 +1,4 @@
-"""The dispatcher on a clock that the test advances, over a real database."""
+"""The dispatcher on a clock that the test advances, over a real database. Acceptance 13."""
 
 from __future__ import annotations
 

@@ -4,128 +4,28 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dictionary_resolver import FAILURE, DictionaryResolver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from smtp_session import NOW, Town
+from street import BODY, FROM_HERE, HEADER, KEY, TEXTS, Opinion, Street, signed
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from twisted_mta.interfaces import Found
 from twisted_mta.message.status import MailError
+from twisted_mta.transfer.client_identity import ClientIdentity
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 from twisted_mta.transfer.screening.screening import Screening, ScreeningRules
 from twisted_mta.trust.arc.seal import seal
 from twisted_mta.trust.check import Incoming, Verdict
 from twisted_mta.trust.dkim.canonical import BodyHash
-from twisted_mta.trust.dkim.sign import SigningKey, sign
-from twisted_mta.trust.judgement import DMARC_SECONDS, MOST_FIELDS, MOST_JUDGED, Judge
-from twisted_mta.trust.policy import Conclusion, TrustRules
+from twisted_mta.trust.dkim.sign import SigningKey
+from twisted_mta.trust.judgement import DMARC_SECONDS, MOST_FIELDS, MOST_JUDGED
 from twisted_mta.trust.results import claimed
-
-KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-PUBLIC = base64.b64encode(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
-RECORD = f"v=DKIM1; k=ed25519; p={PUBLIC}"
-HEADER = b"From: Ann <ann@b.test>\r\nTo: alice@a.test\r\nSubject: hello\r\n\r\n"
-BODY = b"Dear Alice,\r\nhello.\r\n"
-FROM_HERE, FROM_THERE = "192.0.2.1", "192.0.2.66"
-TEXTS: dict[str, Any] = {
-    "b.test": ["v=spf1 ip4:192.0.2.1 -all"],
-    "s._domainkey.b.test": [RECORD],
-    "_dmarc.b.test": ["v=DMARC1; p=reject"],
-    "_dmarc.quiet.test": ["v=DMARC1; p=quarantine"],
-    "_dmarc.watch.test": ["v=DMARC1; p=none"],
-    "lists.test": ["v=spf1 ip4:192.0.2.66 -all"],
-    "s._domainkey.lists.test": [RECORD],
-    "strict.test": ["v=spf1 -all exp=why.strict.test"],
-    "why.strict.test": ["mail for %{d} leaves by web only"],
-}
-
-
-class Opinion:
-    """A check that says what it is given, and remembers what it was asked about."""
-
-    def __init__(self, said: Verdict | Exception | None, name: str = "opinion") -> None:
-        self.name, self.seconds, self.otherwise = name, 5.0, Verdict("defer", why="it says nothing")
-        self.said = said
-        self.asked: list[Incoming] = []
-
-    async def judge(self, message: Incoming) -> Verdict:
-        self.asked.append(message)
-        if self.said is None:
-            await Deferred()
-        if isinstance(self.said, Exception):
-            raise self.said
-        assert self.said is not None
-        return self.said
-
-
-class Street(Town):
-    """A town with a judge."""
-
-    def __init__(
-        self,
-        *,
-        host: str = FROM_THERE,
-        texts: dict[str, Any] | None = None,
-        resolver: DictionaryResolver | None = None,
-        screening: Screening | None = None,
-        checks: dict[str, Any] | None = None,
-        **rules: Any,
-    ) -> None:
-        self.resolver = resolver or DictionaryResolver(texts={**TEXTS, **(texts or {})})
-        self.heard: list[tuple[Incoming, Conclusion]] = []
-        self.judge: Judge
-
-        def judge(reactor: IReactorTime) -> Judge:
-            self.judge = Judge(
-                TrustRules("mx.a.test", **rules),
-                resolver=self.resolver,
-                reactor=reactor,
-                hear=lambda message, concluded: self.heard.append((message, concluded)),
-                **(checks or {}),
-            )
-            return self.judge
-
-        super().__init__(host=host, judge=judge, screening=screening or Screening())
-
-    def mail(
-        self,
-        content: bytes = HEADER + BODY,
-        *,
-        sender: str = "ann@b.test",
-        to: Sequence[str] = ("alice@a.test",),
-        helo: str = "out.b.test",
-    ) -> str:
-        """The last reply to a message."""
-        self.say(f"EHLO {helo}", f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{each}>" for each in to))
-        self.say("DATA")
-        return self.send(content + b".\r\n").decode("ascii").rstrip("\r\n")
-
-    @property
-    def head(self) -> str:
-        """What stands in front of the message that came last."""
-        return self.intake.stored[-1][1].decode()
-
-    @property
-    def junk(self) -> str:
-        return self.intake.stored[-1][0].parameters.junk
-
-    def fact(self, stage: str, name: str) -> Any:
-        return next(event.facts[name] for event in reversed(self.told) if event.stage == stage)
-
-
-def signed(header: bytes = HEADER, body: bytes = BODY, domain: str = "b.test") -> bytes:
-    digest = BodyHash("relaxed")
-    digest.feed(body)
-    return sign(SigningKey(domain, "s", KEY), header, digest.digest(), now=NOW) + header + body
 
 
 def test_what_was_found_out_stands_in_front() -> None:
@@ -139,6 +39,16 @@ def test_what_was_found_out_stands_in_front() -> None:
     assert not street.junk and street.fact("judged", "findings").startswith("dmarc=pass for b.test")
     ((message, concluded),) = street.heard
     assert message.queue_id == "Q1" and concluded.disposition == "none"
+
+
+def test_of_a_client_whose_address_nobody_knows() -> None:
+    """SPF has nothing to go by, which proves nothing; a signature still does."""
+    street = Street(dmarc="enforce")
+    street.session._meet(ClientIdentity(""))
+    assert street.mail(signed()).startswith("250")
+    assert 'spf=none reason="the client\'s address is not known"' in street.head
+    assert "dkim=pass" in street.head and "dmarc=pass" in street.head
+    assert street.mail().startswith("550 5.7.")  # unsigned, and the domain wants to be proven
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -468,6 +378,8 @@ class TestChecks:
             "alice@a.test",
             "postmaster@a.test",
         ]
+        told = [event.facts["checks"] for event in street.told if event.stage == "refused"]
+        assert told == ["opinion: defer, 0.000 s", ""]
 
     def test_who_was_refused_at_rcpt_does_not_matter_to_the_others(self) -> None:
         class OnlyBob(Opinion):

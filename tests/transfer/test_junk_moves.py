@@ -138,12 +138,12 @@ class JunkMoves(ImapCase):
         ]
 
     async def test_what_was_taught_is_thought_of_the_next_message(self):
-        for number in range(3):
+        for number in range(20):
             await self.deliver(mail(f"cheap pills in the casino number{number}"))
             await self.deliver(mail(f"agenda for our meeting number{number}", "ann@near.test"))
         talk = await self.logged_in("INBOX")
-        await talk.say("m UID COPY 1,3,5 Junk")
-        await talk.say("m UID COPY 2,4,6 Archive")
+        await talk.say(f"m UID COPY {','.join(map(str, range(1, 41, 2)))} Junk")
+        await talk.say(f"m UID COPY {','.join(map(str, range(2, 41, 2)))} Archive")
         await self.over()
         opinions = self.opinions()
         assert (await self.judged(opinions, mail("cheap pills"))).action == "junk"
@@ -151,7 +151,7 @@ class JunkMoves(ImapCase):
         assert verdict.action == "accept" and "like what was put into Junk" in verdict.why
         assert await opinions.junk_score(ALICE, Content(b"", mail("cheap pills"))) > 0.95
         assert (await self.judged(opinions, mail("cheap pills"), account="bob@a.test")).action == "accept"
-        assert (await self.judged(self.opinions(needed=4), mail("cheap pills"))).action == "accept"
+        assert (await self.judged(self.opinions(needed=21), mail("cheap pills"))).action == "accept"
 
     async def test_a_proven_sender_that_was_rescued_is_never_junk_again_and_a_forged_one_is(self):
         await self.deliver(mail("cheap pills", proven=True))
@@ -206,6 +206,14 @@ class JunkMoves(ImapCase):
             "junk",
             "far.test is on the list of senders that alice@a.test denies",
         )
+
+    async def test_nor_may_an_allowed_list_write_as_somebody_who_disowns_that(self):
+        opinions = self.opinions(SenderEntry(ALICE, "far.test", "allow"))
+        failed = "; dmarc=fail header.from=bank.test policy.dmarc=reject"
+        data = mail("x", "you@bank.test", proven=True).replace(b"; dkim", f"{failed}; dkim".encode())
+        for junk, action in (("nothing proves that bank.test sent it", "accept"), ("", "allow")):
+            verdict = await self.judged(opinions, data, parameters=MailParameters(junk=junk))
+            assert verdict.action == action
 
     async def test_what_others_do_and_what_is_too_much_teaches_nothing(self):
         owner = await self.logged_in("INBOX")
@@ -303,6 +311,15 @@ class RejectsTests(ImapCase):
         await self.make().keep(self.message(content=None), "why")
         await self.make().keep(self.message(forward_paths=(Address("list", "a.test"),)), "why")
         assert await self.put_by() == []
+
+    async def test_binary_mail_is_put_by_encoded(self):
+        """RFC 3030; what no encoding may change is not put by."""
+        binary = MailParameters(body="BINARYMIME")
+        for header in (b"Content-Type: image/x\r\n", b"X: \0\r\n"):
+            content = Content(b"", header + b"\r\n\0\r\n\n\r")
+            await self.make().keep(self.message(content=content, parameters=binary), "why")
+        (kept,) = await self.put_by()
+        assert kept.endswith(b"Content-Transfer-Encoding: base64\r\n\r\nAA0KCg0=\r\n")
 
     async def test_the_oldest_goes_and_an_hour_has_an_end(self):
         kept = self.make(most=3)

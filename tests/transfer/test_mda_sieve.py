@@ -1,5 +1,6 @@
 """Delivery by Sieve scripts into the real store."""
 
+import re
 from functools import partial
 from pathlib import Path
 from sqlite3 import DatabaseError
@@ -218,6 +219,17 @@ class SieveDeliveryTests(TestCase):
         assert len(self.intake.stored) == 1 and len(await self.mailbox("INBOX")) == 7
         await self.deliver(to_me, sender="other@far.test")
         assert len(self.intake.stored) == 2
+
+    async def test_the_answer_of_somebody_who_is_away_too_is_not_answered(self):
+        """Acceptance 15: not even where each message is to be answered, and whatever its sender is called."""
+        self.use('require "vacation-seconds"; vacation :seconds 0 :from "alice@a.test" "Away";')
+        await self.deliver(b"To: alice@a.test\r\n" + BODY)
+        ((_, _, answer),) = self.intake.stored
+        theirs = answer.replace(b"alice@a.test", b"eve@far.test")
+        theirs = re.sub(rb"(?m)^To: [^\r]*", b"To: alice@a.test", theirs)
+        for sender in ("", "eve@far.test"):
+            await self.deliver(theirs, sender=sender)
+        assert len(self.intake.stored) == 1 and len(await self.mailbox("INBOX")) == 3
 
     async def test_the_answer_is_filed_too(self):
         self.use(

@@ -68,6 +68,7 @@ def test_the_trace_tells_of_tls_and_hides_other_recipients():
 
 
 def test_a_hello_cannot_inject_a_header():
+    """Acceptance 28."""
     town = Town()
     assert town.say("HELO b.test\tx", "HELO b.test x")[1:] == ["501 5.5.4 Syntax: HELO name"] * 2
     town.say("HELO (b;test<>", "MAIL FROM:<>", "RCPT TO:<alice@a.test>", "DATA")

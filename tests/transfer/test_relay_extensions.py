@@ -41,7 +41,7 @@ class TestExtensions(RelayTestCase):
 
     async def test_a_large_message_is_converted_by_way_of_a_file(self):
         (server,) = await self.between(Script(extensions=()))
-        before = set(Path(tempfile.gettempdir()).glob("mta-seven-bit-*"))
+        before = set(Path(tempfile.gettempdir()).glob("mta-recoded-*"))
         text = EIGHT_BIT.partition(b"\r\n\r\n")[2]
         with tempfile.NamedTemporaryFile() as file:
             file.write(TEXT + b"\r\n" + text * 20_000)
@@ -57,7 +57,7 @@ class TestExtensions(RelayTestCase):
         assert outcome.action is Action.RELAYED
         data = server.messages[0].data
         assert data.startswith(b"X-Trace: 1\r\n" + SEVEN_BIT) and data.count(b"K=C3=B6ln") == 20_000
-        assert set(Path(tempfile.gettempdir()).glob("mta-seven-bit-*")) <= before
+        assert set(Path(tempfile.gettempdir()).glob("mta-recoded-*")) <= before
 
     async def test_what_is_signed_comes_back(self):
         (server,) = await self.between(Script(extensions=()))

@@ -74,6 +74,22 @@ class SignatureTests(RelayTestCase):
         assert after.isascii() and b"K=C3=B6ln" in after
         assert verified(after) == ["a.test/r1 pass", "a.test/e1 pass", "far.test/x permerror"]
 
+    async def test_a_signature_over_binary_content(self):
+        """RFC 3030: it holds where the octets go as they are, and is made anew where they are encoded. Not
+        over bare CR and LF: dkimpy, like other verifiers, takes LF for a line end."""
+        octets = bytes(octet for octet in range(256) if octet not in b"\r\n")
+        header = TEXT.partition(b"\r\n\r\n")[0].replace(b"text/plain; charset=utf-8", b"image/x")
+        binary = header.replace(b"8bit", b"binary") + b"\r\n\r\n" + octets + b"\r\n"
+        signed = signer().signed("a.test", binary)
+        parameters = MailParameters(body="BINARYMIME")
+        offers = ("8BITMIME", "CHUNKING", "BINARYMIME")
+        for extensions, as_it_was in ((offers, True), (offers[:2], False), ((), False)):
+            (after,) = await self.passed(signed, extensions=extensions, sender=ALICE, parameters=parameters)
+            assert (after == signed) is as_it_was and (b"base64" in after) is not as_it_was
+            assert ("BODY=BINARYMIME" in self.mails[0]) is as_it_was
+            assert verified(after) == ["a.test/r1 pass", "a.test/e1 pass"]
+            await self.relay.stop()
+
     async def test_nobody_gets_a_signature_by_pretending_to_have_one(self):
         signed = signer().signed("a.test", TEXT)
         forged = signed.replace(b"alice@a.test", b"boss@a.test")

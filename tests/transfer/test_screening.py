@@ -398,6 +398,23 @@ def test_waiting_ends_when_the_server_stops_or_the_client_leaves():
     assert stopped.said().startswith(b"550 5.1.1")
 
 
+def test_what_is_refused_when_the_server_stops_is_not_held_back():
+    shared = screened(step=100.0, errors=0, longest=100.0)
+    pipelining, looked_up, left = (Town(screening=shared) for _ in range(3))
+    gates = looked_up.directory.gate, left.directory.gate = Deferred(), Deferred()
+    for town in (pipelining, looked_up, left):
+        town.say("EHLO b.test", "MAIL FROM:<x@b.test>", *["RCPT TO:<nobody@a.test>"] * 3)
+    assert shared.slowed == 1
+    left.hang_up()
+    for town in (pipelining, looked_up):
+        town.listener.end_all()
+    for gate in gates:
+        gate.callback(None)
+    assert shared.slowed == 0 and pipelining.closed and looked_up.closed
+    for town in (pipelining, looked_up):
+        assert [line[:3] for line in town.said().splitlines()] == [b"550", b"421"]
+
+
 def test_no_more_than_so_many_are_kept_waiting(monkeypatch):
     monkeypatch.setattr(screening, "MOST_SLOWED", 2)
     shared = screened(step=1.0, errors=0)
@@ -501,31 +518,3 @@ def enter(town, host):
     session = town.listener.buildProtocol(None)
     session.makeConnection(type(town.transport)(host))
     return session
-
-
-# Behind a proxy (XCLIENT)
-
-PROXY = "203.0.113.1"
-
-
-@pytest.mark.parametrize(
-    ("said", "answer", "asked"),
-    [
-        (f"ADDR={CLIENT}", "250 2.1.5", True),
-        ("ADDR=192.0.2.2", "550 5.7.25", True),
-        (f"ADDR={CLIENT} NAME=other.test", "250 2.1.5", False),
-        (f"ADDR={CLIENT} NAME=[UNAVAILABLE]", "550 5.7.25", False),
-        (f"ADDR={CLIENT} NAME=[TEMPUNAVAIL]", "450 4.7.25", False),
-        (f"ADDR={CLIENT} NAME=other.test HELO=a.test", "550 5.7.1", False),
-    ],
-)
-def test_whom_a_proxy_speaks_for_is_screened(said, answer, asked):
-    resolver = Names()
-    networks = (ipaddress.ip_network(PROXY),)
-    shared = screened(resolver, trusted=[PROXY], greeting_delay=5.0, **REJECT)
-    town = Town(host=PROXY, xclient_networks=networks, screening=shared)
-    assert town.said().startswith(b"220")
-    town.say("EHLO proxy.test", f"XCLIENT {said}")
-    assert answers(town).startswith(answer)
-    assert any(question.startswith("PTR") for question in resolver.asked) == asked
-    assert town.session.client.address != PROXY

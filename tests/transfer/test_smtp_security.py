@@ -107,6 +107,7 @@ def chunked(**options):
     ],
 )
 def test_chunks_of_odd_sizes(octets, expected, stored):
+    """Acceptance 27."""
     for way in ("send", "drip"):
         town = chunked()
         # What follows a chunk without CRLF is read as a line when it gets one.
@@ -120,6 +121,7 @@ def test_chunks_of_odd_sizes(octets, expected, stored):
 
 
 def test_a_huge_chunk_ends_the_session_and_holds_no_memory():
+    """Acceptance 27."""
     town = chunked(limits=SmtpLimits(message=100_000))
     town.send(b"BDAT 99999999999999999999 LAST\r\n")
     output = b""
@@ -284,6 +286,7 @@ WORDS = st.sampled_from(
         ),
         *(b"BDAT 3", b"BDAT 0", b"BDAT 5 LAST", b"BURL imap://a/b", b"BURL imap://a/b LAST", b"BURL x LAST"),
         *(b"XCLIENT ADDR=198.51.100.7", b"XCLIENT ADDR=[UNAVAILABLE] NAME=[TEMPUNAVAIL]", b"XCLIENT LOGIN=x"),
+        *(b"MAIL FROM:<x@b.test> BODY=BINARYMIME", b"\r\n\0", b" BODY=BINARYMIME", b"BDAT 1 LAST\r\n\r"),
         *(b"VRFY a", b"EXPN b", b"HELP", b"HELP DATA", b"ETRN a", b" SOLICIT=a:b", b"STARTTLS"),
         *(b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\0", b"\xff", b"abc"),
     ]

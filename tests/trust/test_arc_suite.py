@@ -1,4 +1,4 @@
-"""Every test of ValiMail's suite for RFC 8617, when it lies at ../shared."""
+"""Every test of ValiMail's suite for RFC 8617, when it lies at ../shared. Acceptance 41."""
 
 from __future__ import annotations
 

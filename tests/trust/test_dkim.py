@@ -191,6 +191,7 @@ def by_hand(header: bytes, body: bytes, *tags: str) -> bytes:
 
 
 def test_a_second_author_that_is_not_signed() -> None:
+    """Acceptance 42."""
     whole = by_hand(b"From: a@a.test\r\n\r\n", b"")
     assert outcomes(whole, b"", OUR_TEXTS) == ["pass"]
     assert outcomes(b"From: you@bank.test\r\n" + whole, b"", OUR_TEXTS) == ["policy"]
@@ -205,6 +206,7 @@ def test_a_second_field_that_a_reader_sees_instead(name: bytes) -> None:
 
 
 def test_text_behind_what_is_signed_is_no_pass() -> None:
+    """Acceptance 42."""
     body = b"signed\r\n"
     whole = by_hand(b"From: a@a.test\r\n\r\n", body, f"l={len(body)}")
     assert outcomes(whole, body, OUR_TEXTS) == ["pass"]
@@ -213,6 +215,7 @@ def test_text_behind_what_is_signed_is_no_pass() -> None:
 
 
 def test_expired() -> None:
+    """Acceptance 42."""
     whole = by_hand(b"From: a@a.test\r\n\r\n", b"", f"t={NOW - 1000:.0f}", f"x={NOW:.0f}")
     assert outcomes(whole, b"", OUR_TEXTS) == ["pass"]
     assert outcomes(whole, b"", OUR_TEXTS, now=NOW + 1000) == ["fail"]
@@ -237,6 +240,7 @@ def test_keys(texts: Any, outcome: str) -> None:
 
 
 def test_a_short_key_proves_nothing() -> None:
+    """Acceptance 42."""
     key = rsa.RSAPublicNumbers(65537, 2**767 + 1).public_key()
     octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(KeyFault, match="768 bits"):
@@ -304,3 +308,29 @@ def test_any_text_is_a_key_or_a_fault(text: str) -> None:
     for prefix in ("", "p=", "k=ed25519;p="):
         with contextlib.suppress(KeyFault):
             parse_key(prefix + text)
+
+
+INTERNATIONAL = (  # d=, s=, i= as they are written; the key's name, the identity (RFC 8616 §4, RFC 5891)
+    ("bücher.test", "s", "", "s._domainkey.xn--bcher-kva.test", "@xn--bcher-kva.test"),
+    ("BÜCHER.test", "s", "ann@Bücher.test", "s._domainkey.xn--bcher-kva.test", "ann@xn--bcher-kva.test"),
+    ("xn--bcher-kva.test", "s", "@a.bücher.test", "s._domainkey.xn--bcher-kva.test", "@a.xn--bcher-kva.test"),
+    ("bücher.test", "s", "@xn--bcher-kva.test", "s._domainkey.xn--bcher-kva.test", "@xn--bcher-kva.test"),
+    ("straße.test", "ü", "", "xn--tda._domainkey.xn--strae-oqa.test", "@xn--strae-oqa.test"),  # not strasse
+)
+
+
+@pytest.mark.parametrize(("domain", "selector", "identity", "key", "found"), INTERNATIONAL)
+def test_internationalised_names(domain: str, selector: str, identity: str, key: str, found: str) -> None:
+    own = f" i={identity};" if identity else ""
+    value = f"v=1; a=ed25519-sha256; d={domain}; s={selector};{own} h=from; bh=AAAA; b=AAAA"
+    signature = parse_signature(value.encode())
+    assert (signature.key_name, signature.identity) == (key, found)
+
+
+@pytest.mark.parametrize(
+    "tags", ["d=b\u0430nk..test; s=s", "d=b.test; s=s; i=@b\u0430.test", "d=b.test; s=s; \u0430"]
+)
+def test_a_fault_is_told_in_ascii(tags: str) -> None:
+    with pytest.raises(SignatureFault) as caught:
+        parse_signature(f"v=1; a=ed25519-sha256; {tags}; h=from; bh=AAAA; b=AAAA".encode())
+    assert str(caught.value).isascii()

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from twisted_mta.message.address import a_labels
 from twisted_mta.trust.dkim.verify import DkimResult
-from twisted_mta.trust.dmarc.author import NoAuthor, author_domain, name_with_address
+from twisted_mta.trust.dmarc.author import NoAuthor, author_domain, read_author
 from twisted_mta.trust.dmarc.discovery import Discovered, discover, walk
 from twisted_mta.trust.dmarc.evaluate import DmarcResult, evaluate
+from twisted_mta.trust.dmarc.look_alike import looks_alike
 from twisted_mta.trust.dmarc.record import ReportAddress, parse_record, select
 from twisted_mta.trust.spf.check import SpfResult
 
@@ -35,7 +37,7 @@ def judge_header(
     signatures = [DkimResult(result, domain=dkim)] if dkim else []
     found: list[DmarcResult] = []
     judging = evaluate(
-        header,
+        read_author(header),
         SpfResult(result, spf) if spf else NO_SPF,
         signatures,
         resolver=DictionaryResolver(texts=texts, exchanges={"there.example.com": []}),
@@ -237,21 +239,49 @@ def test_authors(header: bytes, domain: str) -> None:
     ],
 )
 def test_who_is_nobody_in_particular(header: bytes) -> None:
+    """Acceptance 43."""
     with pytest.raises(NoAuthor):
         author_domain(header + b"\r\n")
     assert judge_header(header + b"\r\n", RELAXED, spf="b.test").result == "permerror"
 
 
-def test_a_look_alike_is_another_domain() -> None:
-    header = "From: you@exаmple.com\r\n\r\n".encode()  # with a Cyrillic a
-    result = judge_header(header, RELAXED, spf="example.com")
-    assert (result.result, result.author) == ("none", "xn--exmple-4nf.com")
+MIXED = ["exаmple.com", "pаypal.example.com", "μtorrent.example", "ехample.com", "καλhello.example"]
+NOT_MIXED = ["bücher.example", "пример.example", "例え.example", "toyotaの車.example", "samsung한국.example"]
 
 
-def test_an_address_in_the_name() -> None:
-    assert name_with_address(b'From: "boss@bank.test" <x@b.test>\r\n\r\n') == "boss@bank.test"
-    assert name_with_address(b'From: "x@b.test" <x@b.test>\r\n\r\n') == ""
-    assert name_with_address(b"From: Boss <x@b.test>\r\n\r\n") == ""
+@pytest.mark.parametrize("domain", MIXED)  # with Cyrillic or Greek letters among Latin ones
+def test_a_look_alike_fails_whatever_proves_it(domain: str) -> None:
+    """Acceptance 43."""
+    own = a_labels(domain)
+    policy = {f"_dmarc.{own}": ["v=DMARC1; p=none"]}
+    for texts in (RELAXED, {**RELAXED, **policy}):
+        for proven in ("example.com", own):
+            for written in (domain, domain.upper(), own, own.upper()):
+                header = f"From: you@{written}\r\n\r\n".encode()
+                found = judge_header(header, texts, spf=proven, dkim=proven)
+                assert (found.result, found.author, found.deceptive) == ("fail", own, True)
+
+
+@pytest.mark.parametrize("domain", NOT_MIXED)
+def test_a_name_in_another_script_is_like_any_other(domain: str) -> None:
+    own = a_labels(domain)
+    header = f"From: you@{domain}\r\n\r\n".encode()
+    texts = {f"_dmarc.{own}": ["v=DMARC1; p=reject"]}
+    assert judge_header(header, texts, dkim=own).result == "pass"
+    assert judge_header(header, texts, dkim="example").result == "fail"
+
+
+def test_letters_that_mean_the_same_are_the_same_domain() -> None:
+    """Full width, ideographic full stop, soft hyphen: UTS 46 maps them before anything is compared."""
+    for written in ("ｅｘａｍｐｌｅ.com", "example。com", "exam\u00adple.com", "EXAMPLE.com"):
+        header = f"From: you@{written}\r\n\r\n".encode()
+        assert judge_header(header, RELAXED, dkim="example.com").result == "pass"
+        assert judge_header(header, RELAXED, dkim="example.net").result == "fail"
+
+
+@given(st.text(max_size=63), st.text(alphabet="abcxyz-0123456789", max_size=59))
+def test_any_name_looks_alike_or_does_not(text: str, label: str) -> None:
+    looks_alike(f"{text}.xn--{label}.test")
 
 
 @given(st.binary(max_size=100))

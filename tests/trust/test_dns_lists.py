@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 
 import pytest
+from asked_check import done, judge
 from dictionary_resolver import FAILURE, DictionaryResolver
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from twisted_mta.message.address import Address
 from twisted_mta.trust.abuse.checks import DnsListCheck, GreylistCheck
 from twisted_mta.trust.abuse.dnsbl import DnsList, DnsLists, fault, reversed_labels, trouble
 from twisted_mta.trust.abuse.greylist import Greylist, GreylistRules
-from twisted_mta.trust.check import Incoming, Verdict
+from twisted_mta.trust.check import Verdict
+from twisted_mta.trust.dmarc.author import Author
 
 BAD = DnsList("bad.test", score=5.0)
 NAMES = DnsList("names.test", "domain", score=3.0)
@@ -25,18 +27,6 @@ LISTED = {"7.2.0.192.bad.test": ["127.0.0.2"]}
 
 def lists(hosts: dict[str, Any], *which: DnsList, clock: Any = lambda: 0.0) -> DnsLists:
     return DnsLists(which, resolver=DictionaryResolver(hosts=hosts), seconds=clock)
-
-
-def done(coroutine: Any) -> Any:
-    found: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addCallback(found.append)
-    return found[0]
-
-
-def judge(check: Any, **client: Any) -> Verdict:
-    facts = {"address": "192.0.2.7", "forward_paths": (Address("bob", "here.test"),)} | client
-    verdict: Verdict = done(check.judge(Incoming(**facts)))
-    return verdict
 
 
 def test_the_questions_of_the_rfc():
@@ -170,9 +160,9 @@ def test_a_list_of_the_good_outweighs():
 def test_the_authors_domain():
     asked = lists({"far.test.names.test": ["127.0.0.2"]}, NAMES)
     check = DnsListCheck(asked, "content", reject=3.0)
-    assert judge(check, header=b"From: Ann <ann@mail.far.test>\r\n\r\n").action == "reject"
-    assert judge(check, header=b"From: Ann <ann@near.test>\r\n\r\n") == Verdict()
-    assert judge(check, header=b"Subject: nobody\r\n\r\n") == Verdict()
+    assert judge(check, author=Author("mail.far.test")).action == "reject"
+    assert judge(check, author=Author("near.test")) == Verdict()
+    assert judge(check, author=Author("", "there is no From")) == Verdict()
 
 
 def test_greylisting_looks_at_the_lists():

@@ -1,10 +1,13 @@
-"""Debian's clamd and OpenDKIM, asked as the server asks them. rspamd and spamd take too long to start for
-here: their answers are recorded in test_filter_daemons.py."""
+"""Debian's clamd, rspamd, spamd and OpenDKIM, asked as the server asks them. Each has a rule or two of the
+tests' own instead of those it comes with, so that it is there in a moment and says the same for ever."""
 
 from __future__ import annotations
 
 import base64
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -32,30 +35,42 @@ from twisted_mta.trust.dkim.sign import SigningKey, sign
 from twisted_mta.trust.dkim.verify import Verification
 from twisted_mta.trust.filters.clamav import ClamAv, version
 from twisted_mta.trust.filters.milter import Milter
+from twisted_mta.trust.filters.rspamd import Rspamd
+from twisted_mta.trust.filters.spamd import Spamd
 
 VIRUS = b"OWN-TEST-VIRUS"
 NOW = 1_795_420_000.0
 
 
 class RealDaemon:
-    """A process with a directory of its own, until `stop`; there once `socket` is, a path or a port."""
+    """A process with a directory of its own, until `stop`; there once it listens at `path`."""
 
-    def __init__(self, directory, command, socket):
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    def __init__(self, directory, command, path):
+        said = directory / "said"
+        with said.open("wb") as file:
+            self._process = subprocess.Popen(
+                command, cwd=directory, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
         until = time.monotonic() + 20
-        while not socket.exists():
-            assert self._process.poll() is None, f"{command[0]} has ended"
+        while not self._listens(path):
+            assert self._process.poll() is None, f"{command[0]} has ended: {said.read_text()}"
             assert time.monotonic() < until, f"{command[0]} does not listen"
             time.sleep(0.02)
 
+    def _listens(self, path):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(path)) == 0
+
     def stop(self):
-        self._process.kill()
+        """With the processes it has started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
 
 
 @pytest.fixture(scope="module")
 def directory():
     made = Path(tempfile.mkdtemp(prefix="mta"))  # short: the path of a Unix socket has 107 octets
+    made.chmod(0o755)  # spamd becomes nobody when it is started by root
     yield made
     shutil.rmtree(made)
 
@@ -108,6 +123,114 @@ class TestClamd(DaemonCase):
 
     async def test_what_it_says_of_itself(self):
         assert (await self.daemon(**self.places[1]).ask(version)).startswith("ClamAV ")
+
+
+SPAM, WORSE = b"OWN-TEST-SPAM", b"OWN-TEST-WORSE"
+RSPAMD = """
+options {{ filters = ""; dns {{ nameserver = ["127.0.0.1:1"]; }} local_addrs = []; }}
+options {{ url_tld = "{directory}/tld"; control_socket = "{directory}/control"; }}
+options {{ hs_cache_dir = "{directory}"; tempdir = "{directory}"; }}
+logging {{ type = "console"; level = "error"; }}
+worker "normal" {{ bind_socket = "{directory}/rspamd"; count = 1; }}
+actions {{ reject = 15; add_header = 6; }}
+lua = "{directory}/own.lua";
+"""
+RULES = """
+local function rule(name, score, found)
+  rspamd_config[name] = { callback = found, score = score, description = name, group = "own" }
+end
+local function has(text)
+  return function(task) return string.find(tostring(task:get_content()), text, 1, true) ~= nil end
+end
+rule("OWN_SPAM", 7.0, has("OWN-TEST-SPAM"))
+rule("OWN_WORSE", 20.0, has("OWN-TEST-WORSE"))
+rule("OWN_TOLD", 0.5, function(task)
+  local from, to = task:get_from("smtp"), task:get_recipients("smtp")
+  return tostring(task:get_ip()) == "192.0.2.7" and task:get_helo() == "far.test"
+    and task:get_hostname() == "mail.far.test" and task:get_queue_id() == "Q1"
+    and from[1].addr == "ann@far.test" and to[1].addr == "bob@here.test"
+end)
+"""
+
+
+@pytest.fixture(scope="module")
+def rspamd(directory):
+    command = program("rspamd")
+    (directory / "tld").write_text("test\n")
+    (directory / "own.lua").write_text(RULES)
+    (directory / "rspamd.conf").write_text(RSPAMD.format(directory=directory))
+    daemon = RealDaemon(
+        directory, [command, "-f", "-i", "-c", directory / "rspamd.conf"], directory / "rspamd"
+    )
+    yield directory / "rspamd"
+    daemon.stop()
+
+
+class TestRspamd(DaemonCase):
+    @pytest.fixture(autouse=True)
+    def _daemons(self, rspamd):
+        self.path = str(rspamd)
+
+    async def test_it_is_told_of_the_envelope_and_what_it_says_counts(self):
+        check = Rspamd(self.daemon(path=self.path), self.rules(), hostname="mx.here.test", reactor=reactor)
+        plain = await self.judge(check)
+        assert (plain.action, plain.error, plain.score, plain.why) == ("accept", None, 0.5, "")
+        (finding,) = plain.findings
+        assert finding.properties["policy.symbols"] == "OWN_TOLD(0.5)"
+        junk = await self.judge(check, MESSAGE + SPAM)
+        assert (junk.action, junk.score) == ("junk", 7.5)
+        assert junk.why == "rspamd: add header, 7.50 points, OWN_SPAM(7.0),OWN_TOLD(0.5)"
+        refused = await self.judge(check, MESSAGE + WORSE)
+        assert (refused.action, refused.error.code, refused.score) == ("reject", 550, 20.0)
+
+    async def test_a_large_message_from_a_file(self):
+        path = Path(self.enterContext(TemporaryDirectory())) / "body"
+        path.write_bytes(MESSAGE + b"z" * 76 * 20_000 + b"\r\n" + SPAM)
+        check = Rspamd(self.daemon(path=self.path), self.rules(), hostname="mx.here.test", reactor=reactor)
+        assert (await self.judge(check, content=Content(b"", path=path))).action == "junk"
+
+
+@pytest.fixture(scope="module")
+def spamd(directory):
+    command = program("spamd")
+    for name in ("rules", "site"):
+        (directory / name).mkdir()
+    plugins = "".join(
+        f"loadplugin Mail::SpamAssassin::Plugin::{name}\n" for name in ("Check", "BodyEval", "HeaderEval")
+    )
+    (directory / "site/own.pre").write_text(plugins)
+    found = {
+        "body OWN_SPAM": (f"/{SPAM.decode()}/", 6.5),
+        "header OWN_PATH": (r"Return-Path =~ /ann@far\.test/", 1.5),
+        "header OWN_CLIENT": (r"Received =~ /far\.test \(mail\.far\.test \[192\.0\.2\.7\]\)/", 0.5),
+    }
+    lines = [f"{rule} {what}\nscore {rule.split()[1]} {score}\n" for rule, (what, score) in found.items()]
+    (directory / "rules/own.cf").write_text("required_score 5\n" + "".join(lines))
+    for path in (directory / "rules", directory / "site"):  # whatever the umask
+        path.chmod(0o755)
+    for path in (directory / "rules/own.cf", directory / "site/own.pre"):
+        path.chmod(0o644)
+    options = ["-x", "-L", "-m", "1", "-s", "null", "-C", directory / "rules", "--siteconfigpath"]
+    own = ["--socketpath", directory / "spamd", "-r", directory / "spamd.pid"]
+    daemon = RealDaemon(directory, [command, *options, directory / "site", *own], directory / "spamd")
+    yield directory / "spamd"
+    daemon.stop()
+
+
+class TestSpamd(DaemonCase):
+    @pytest.fixture(autouse=True)
+    def _daemons(self, spamd):
+        self.path = str(spamd)
+
+    async def test_it_is_told_of_the_client_and_what_it_says_counts(self):
+        check = Spamd(self.daemon(path=self.path), self.rules(), hostname="mx.here.test", reactor=reactor)
+        plain = await self.judge(check)
+        assert (plain.action, plain.score, plain.why) == ("accept", 2.0, "")
+        (finding,) = plain.findings
+        assert finding.result == "pass" and finding.properties["policy.symbols"] == "OWN_CLIENT,OWN_PATH"
+        junk = await self.judge(check, MESSAGE + SPAM)  # without a line end, as BDAT may bring it
+        assert (junk.action, junk.error, junk.score) == ("junk", None, 8.5)
+        assert junk.why == "SpamAssassin: 8.50 points, OWN_CLIENT,OWN_PATH,OWN_SPAM"
 
 
 KEY = rsa.generate_private_key(65537, 2048)

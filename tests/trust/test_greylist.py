@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import asked_check
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address
 from twisted_mta.trust.abuse.checks import GreylistCheck
 from twisted_mta.trust.abuse.greylist import MOST_OF_ONE, Greylist, GreylistRules
 from twisted_mta.trust.abuse.memory import Memory, Remembered
-from twisted_mta.trust.abuse.origin import is_generic, network_of, origin_of, registered
+from twisted_mta.trust.abuse.origin import is_generic, network_of, origin_of, registered, vouched
 from twisted_mta.trust.abuse.senders import SenderEntry, SenderLists
-from twisted_mta.trust.check import Incoming, Verdict
+from twisted_mta.trust.check import Verdict
+from twisted_mta.trust.spf.check import SpfResult
 
 RULES = GreylistRules(delay=300, window=86400, trust=30 * 86400)
-ANN, BOB = Address("ann", "far.test"), Address("bob", "here.test")
+ANN = Address("ann", "far.test")
 
 
 class Now:
@@ -158,16 +161,8 @@ def test_origins_of_nonsense(address, name):
 # The check
 
 
-def judge(check: GreylistCheck, **client: object) -> Verdict:
-    facts: dict[str, object] = {
-        "address": "192.0.2.7",
-        "reverse": "none",
-        "reverse_path": ANN,
-        "forward_paths": (BOB,),
-    }
-    found: list[Verdict] = []
-    Deferred.fromCoroutine(check.judge(Incoming(**(facts | client)))).addCallback(found.append)  # type: ignore[arg-type]
-    return found[0]
+def judge(check: GreylistCheck, **client: Any) -> Verdict:
+    return asked_check.judge(check, **{"reverse": "none", "reverse_path": ANN, **client})
 
 
 def test_who_is_told_to_come_back_hears_when_and_why():
@@ -215,3 +210,44 @@ def test_forgetting_what_is_over():
     memory.settle([Remembered("a", 1, 5), Remembered("b", 1, 50)])
     memory.forget_old(10)
     assert len(memory) == 1 and memory.get("b", 10) is not None and memory.take_changes() == []
+
+
+# Who answers for a client
+
+
+def spf(domain: str, mechanism: str = "mx", result: str = "pass") -> SpfResult:
+    return SpfResult(result, domain, mechanism)
+
+
+@pytest.mark.parametrize(
+    ("found", "domain"),
+    [
+        (spf("mail.far.co.uk"), "far.co.uk"),
+        (spf("far.test", "include:_spf.provider.test"), "far.test"),
+        (spf("far.test", "+all"), ""),  # anybody's client would pass
+        (spf("far.test", "ALL"), ""),
+        (spf("far.test", result="softfail"), ""),
+        (spf("far.test", result="temperror"), ""),
+        (None, ""),
+    ],
+)
+def test_who_answers_for_a_client(found, domain):
+    assert vouched(found) == domain
+
+
+def test_at_a_large_provider_nobody_is_free_for_others_or_waits_longer_for_them():
+    now = Now()
+    greylist = Greylist(RULES, seconds=now)
+    check = GreylistCheck(greylist)
+
+    def said(domain: str, result: str = "pass") -> str:
+        return judge(check, reverse_path=Address("x", domain), spf=spf(domain, result=result)).action
+
+    assert said("spam.test") == said("far.test") == said("none.test", "none") == "defer"
+    for number in range(2 * MOST_OF_ONE):  # what one of them does pushes out its own alone
+        judge(check, reverse_path=ANN, spf=spf("spam.test"), forward_paths=(Address(f"b{number}", "h.test"),))
+    now.time += 300
+    assert said("far.test") == "accept" and greylist.is_trusted("far.test")
+    assert said("near.test") == "defer" and not greylist.is_trusted("192.0.2.0/24")
+    assert said("none.test", "none") == "accept" and greylist.is_trusted("192.0.2.0/24")
+    assert said("next.test") == "defer" and said("next.test", "none") == "accept"

@@ -57,6 +57,8 @@ def test_a_token_is_worth_what_it_was_seen():
     assert token_probability(Counts(0, 50), learned) < 0.02
     assert token_probability(Counts(), learned) == token_probability(Counts(20, 20), learned) == 0.5
     assert token_probability(Counts(20, 20), Counts(100, 1000)) > 0.9  # in relation to all of a kind
+    few = token_probability(Counts(1, 0), Counts(20, 5000))  # what little is known of one kind says little
+    assert 0.5 < few < once - 0.1
 
 
 @given(

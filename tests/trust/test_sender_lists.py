@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked_check import judge
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address
 from twisted_mta.trust.abuse.checks import SenderListCheck, TrapCheck, authors, sender_of
@@ -22,13 +22,6 @@ from twisted_mta.trust.dmarc.evaluate import DmarcResult
 from twisted_mta.trust.spf.check import SpfResult
 
 ANN = Address("ann", "mail.far.test")
-
-
-def judge(check: Any, **message: Any) -> Verdict:
-    facts = {"address": "192.0.2.7", "forward_paths": (Address("bob", "here.test"),)} | message
-    found: list[Verdict] = []
-    Deferred.fromCoroutine(check.judge(Incoming(**facts))).addCallback(found.append)
-    return found[0]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +133,42 @@ def test_who_writes_to_a_trap_waits_with_his_whole_network():
     assert judge(check, address="198.51.100.1") == Verdict()
     now[0] += 3600
     assert judge(check) == Verdict()
+
+
+def test_a_domain_that_answers_for_its_clients_is_in_disgrace_instead_of_their_network():
+    async def known(address: Address) -> bool:
+        return address == Address("friend", "spam.test")
+
+    traps = Traps(["old@here.test"], disgrace=3600, seconds=lambda: 1000.0)
+    check = TrapCheck(traps, SenderLists(), known)
+
+    def said(local: str, domain: str, result: str = "pass", to: str = "bob") -> Verdict:
+        path, found = Address(local, domain), SpfResult(result, domain, "mx")
+        return judge(check, reverse_path=path, spf=found, forward_paths=(Address(to, "here.test"),))
+
+    assert said("x", "mail.spam.test", to="old").action == "reject"
+    assert said("y", "spam.test").error.text.startswith("spam.test has written to an address")
+    assert said("ann", "far.test") == said("ann", "far.test", "none") == Verdict()  # the same network
+    assert said("y", "spam.test", "fail") == Verdict()  # only says so: it is not spam.test's
+    assert said("friend", "spam.test") == Verdict()  # accounts have written to him
+    assert said("friend", "spam.test", to="old").action == "reject"
+    assert said("x", "none.test", "none", to="old").action == "reject"
+    assert said("z", "none.test", "none").error.text.startswith("192.0.2.0/24 has written")
+    assert said("ann", "far.test") == Verdict()
+
+
+def test_an_allowed_sender_may_write_in_its_own_name_alone():
+    """In the name of a domain that disowns the mail (DMARC) only an allowed network may bring it."""
+    entries = lists(entries={"lists.test": "allow", "192.0.2.0/24": "allow"})
+    path = Address("list-bounces", "lists.test")
+    for disowned, client, word in (
+        (False, "198.51.100.1", "allow"),
+        (True, "198.51.100.1", None),
+        (True, "192.0.2.7", "allow"),
+    ):
+        assert entries.word("", Sender((path,), frozenset({"lists.test"}), client, disowned))[0] == word
+    denied = lists(entries={"lists.test": "deny"})
+    assert denied.word("", Sender((path,), disowned=True))[0] == "deny"
 
 
 # The file

@@ -1,4 +1,4 @@
-"""Every test of openspf's suite for RFC 7208, when it lies at ../shared."""
+"""Every test of openspf's suite for RFC 7208, when it lies at ../shared. Acceptance 41."""
 
 from __future__ import annotations
 

@@ -126,8 +126,13 @@ def test_some_are_exempt():
     buckets = Rates(
         RateLimits(messages=Rate(1)), seconds=Clock().seconds, exempt=[ipaddress.ip_network("203.0.113.0/24")]
     )
-    for host in ("127.0.0.1", "::1", "203.0.113.7", ""):
+    for host in ("127.0.0.1", "::1", "203.0.113.7"):
         assert taken(buckets, host, 10) == 10
+
+
+def test_those_whose_address_nobody_knows_are_one_network():
+    buckets = Rates(RateLimits(messages=Rate(3)), seconds=Clock().seconds)
+    assert taken(buckets, "", 10) == 3
 
 
 def test_memory_of_rates_is_bounded(monkeypatch):
@@ -206,6 +211,7 @@ def test_addresses_of_one_ipv6_host_count_together():
 
 
 def test_a_silent_crowd_keeps_nobody_out():
+    """Acceptance 37."""
     house = House(max_connections=100)
     crowd = house.crowd(100)
     assert house.enter("192.0.2.1")[1].value() == b"full "  # they have had no time yet

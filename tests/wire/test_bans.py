@@ -1,4 +1,5 @@
-"""Who guesses is shut out, and nobody else: ranges, locks, growing times, memory, restarts, bans by hand."""
+"""Who guesses is shut out, and nobody else: ranges, locks, growing times, memory, restarts, bans by hand.
+Acceptance 31."""
 
 from __future__ import annotations
 

@@ -148,6 +148,42 @@ def test_an_accident_is_answered_and_the_session_goes_on(house):
     assert transport.say() == b"451 a "
 
 
+@pytest.mark.parametrize(
+    ("error", "answer"), [(ValueError(), b"451 "), (MailError(550, "5.0.0", "no"), b"550 ")]
+)
+def test_what_is_waited_for_may_fail(house, error, answer):
+    session, transport = house.enter()
+    transport.say()
+    session.dataReceived(b"wait a ")
+    session.dataReceived(b"b ")
+    session.gates[0].errback(error)
+    assert transport.say() == answer + b"a b "
+    assert transport.producerState == "producing"
+    session.dataReceived(b"c ")
+    assert transport.say() == b"c "
+
+
+def test_a_refusal_may_be_held_back(house):
+    session, transport = house.enter()
+    transport.say()
+    held = []
+
+    async def hold_back(error):
+        held.append(Deferred())
+        await held[-1]
+
+    session.hold_back = hold_back
+    session.dataReceived(b"refused a ")
+    session.dataReceived(b"b ")
+    assert transport.say() == b""
+    held[0].callback(None)
+    assert transport.say() == b"550 a b "
+    session.dataReceived(b"refused a ")
+    house.leave(session)
+    held[1].callback(None)
+    assert transport.say() == b"" and session.is_closed == 1
+
+
 def test_a_session_that_cannot_answer_is_cut_off(house):
     session, transport = house.enter()
     session.dataReceived(b"broken twice ")

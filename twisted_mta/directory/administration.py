@@ -192,6 +192,14 @@ class Administration:
             refuse_circles(book_of(self._database, self._separators), [address], self._domains)
         return address
 
+    def unknown(self, targets: Sequence[str]) -> list[str]:
+        """Those of our own domains that nobody here has, as far as this database knows."""
+        book = book_of(self._database, self._separators)
+        addresses = map(read_address, targets)
+        return [
+            str(each) for each in addresses if each.domain in self._domains and book.resolve(each) is None
+        ]
+
     def remove_alias(self, text: str) -> str:
         """The alias goes with all its targets. Returns its address."""
         address = text.lower() if text.startswith("@") else self._key(text)

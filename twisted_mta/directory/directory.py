@@ -73,8 +73,7 @@ class Directory:
         separators: str = SEPARATORS,
     ) -> None:
         self._path = path
-        self._domains = frozenset(domains)
-        self._domain_list = sorted(domains)
+        self.serve(domains)
         self._scram = scram
         self._postmaster = postmaster
         self._separators = separators
@@ -89,6 +88,11 @@ class Directory:
         self._looked = 0.0  # when it was last found to be the same
         self._reading: list[Deferred[None]] | None = None
         self._waiting: Counter[str] = Counter()  # by peer
+
+    def serve(self, domains: Collection[str]) -> None:
+        """Other local domains from now on."""
+        self._domains = frozenset(domains)
+        self._domain_list = sorted(domains)
 
     async def start(self) -> None:
         """Open the database. Raises DirectoryError."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted_mta.journey.story import Story, Told
+from twisted_mta.message.shown import shown
 
 NAME = re.compile(r"\{(\w+)\}")
 # A sentence in pieces: one whose facts are not all known is left out.
@@ -30,6 +31,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         ": from {reverse_path}",
         " to {forward_path}",
         "; said: {reply}",
+        "; checks: {checks}",
     ),
     "made": ("made here", " because of {about}", " for {to}", ", {size} octets"),
     "report": ("made here as a report about {about}", " for {to}", ", {size} octets"),
@@ -151,6 +153,6 @@ def _listed(values: list[object]) -> str:
 
 
 def _text(value: object) -> str:
-    """Fit for a terminal, whatever a remote server has put into its reply."""
-    text = _listed(value) if isinstance(value, list) else str(value)
+    """Fit for a terminal, whatever a remote server has put into its reply; domains as A-labels."""
+    text = shown(_listed(value) if isinstance(value, list) else str(value))
     return "".join(char if char.isprintable() else "?" for char in text)

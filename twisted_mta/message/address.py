@@ -51,25 +51,7 @@ class Address:
 
         Raises MailError (553 5.1.3) for anything the grammar does not allow.
         """
-        if len(text) > MAX_ADDRESS or (not text.isascii() and len(text.encode()) > MAX_ADDRESS):
-            raise _syntax("Address too long")
-        quoted = _QUOTED_STRING.match(text)
-        if quoted:
-            local, rest = re.sub(r"\\(.)", r"\1", quoted[0][1:-1]), text[quoted.end() :]
-            at, domain = rest[:1], rest[1:]
-        else:
-            local, at, domain = text.partition("@")
-            if not (_DOT_STRING.match(local) or (utf8 and _is_utf8_local(local))):
-                raise _syntax("Bad local part in address")
-        if at != "@":
-            raise _syntax("Address has no domain")
-        if not local or len(local.encode()) > MAX_LOCAL:
-            raise _syntax("Local part is empty or too long")
-        if utf8 and not domain.isascii():
-            domain = a_labels(domain)
-            if len(local.encode()) + 1 + len(domain) > MAX_ADDRESS:
-                raise _syntax("Address too long")
-        return cls(local, parse_domain(domain))
+        return _parsed(text, utf8)
 
     @property
     def key(self) -> str:
@@ -90,6 +72,29 @@ class Address:
     def __str__(self) -> str:
         """As it stands in a path, quoted where it must be (RFC 5321 §4.1.2)."""
         return f"{_written(self.local)}@{self.domain}"
+
+
+@lru_cache(4096)  # most mail is to few addresses
+def _parsed(text: str, utf8: bool) -> Address:
+    if len(text) > MAX_ADDRESS or (not text.isascii() and len(text.encode()) > MAX_ADDRESS):
+        raise _syntax("Address too long")
+    quoted = _QUOTED_STRING.match(text)
+    if quoted:
+        local, rest = re.sub(r"\\(.)", r"\1", quoted[0][1:-1]), text[quoted.end() :]
+        at, domain = rest[:1], rest[1:]
+    else:
+        local, at, domain = text.partition("@")
+        if not (_DOT_STRING.match(local) or (utf8 and _is_utf8_local(local))):
+            raise _syntax("Bad local part in address")
+    if at != "@":
+        raise _syntax("Address has no domain")
+    if not local or len(local.encode()) > MAX_LOCAL:
+        raise _syntax("Local part is empty or too long")
+    if utf8 and not domain.isascii():
+        domain = a_labels(domain)
+        if len(local.encode()) + 1 + len(domain) > MAX_ADDRESS:
+            raise _syntax("Address too long")
+    return Address(local, parse_domain(domain))
 
 
 @lru_cache(4096)

@@ -2,7 +2,8 @@
 
 Takes the obsolete forms (routes, dots and comments everywhere, names in a comment behind the address, empty
 list members) and what is merely wrong: missing commas, missing `>`, unquoted names, local parts without a
-domain. It never raises, needs linear time, and reads no further than the limits below.
+domain. It never raises, needs linear time, and reads no further than the limits below. Whoever reads many
+fields of one message gives them one `Allowance` together.
 
 Names keep their RFC 2047 words: ENVELOPE wants them raw. Left out on purpose: judging whether an address
 could be delivered to; that is address.Address.parse.
@@ -20,8 +21,9 @@ from twisted_mta.message.parameters import unquote
 MAX_VALUE = 4 * 1024 * 1024  # octets of a field that are read
 MAX_MEMBER = 1024 * 1024  # octets of one list member, or group, that are read when it is of an unusual form
 MAX_ENTRIES = 100_000
-MAX_TOKENS = 200_000  # words, special characters and comments of the entries that are not of the usual form
+MAX_TOKENS = 100_000  # words, special characters and comments of the entries that are not of the usual form
 MAX_WORDS = 1000  # of one entry; the words beyond are dropped
+MAX_COMMENT = 64 * 1024  # octets of a comment that are kept
 
 _ATOM, _QUOTED, _LITERAL, _SPECIAL = 1, 2, 3, 4  # the groups of _TOKEN
 # Dots stay inside atoms, which makes "John Q. Public" and "dot.atom" one case.
@@ -57,6 +59,26 @@ class Mailbox(NamedTuple):
 _GROUP_END = Mailbox(None, None, None, None)
 
 
+class Allowance:
+    """How much may still be read: tokens of unusual entries, and entries of any kind."""
+
+    __slots__ = ("entries", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = MAX_TOKENS
+        self.entries = MAX_ENTRIES
+
+    @property
+    def is_spent(self) -> bool:
+        """Nothing more is read."""
+        return self.tokens <= 0 or self.entries <= 0
+
+    def spend(self, tokens: int, entries: int) -> None:
+        """So much was read."""
+        self.tokens -= tokens
+        self.entries -= entries
+
+
 class _Word(NamedTuple):
     kind: int
     text: bytes
@@ -67,16 +89,18 @@ class _Word(NamedTuple):
         return self.kind == _SPECIAL and self.text == b"@"
 
 
-def parse_addresses(value: bytes) -> list[Mailbox]:
-    """The entries of the value of an address field, groups included, in order."""
+def parse_addresses(value: bytes, allowance: Allowance | None = None) -> list[Mailbox]:
+    """The entries of the value of an address field, groups included, in order, as many as the allowance
+    permits, which has the less afterwards; a field by itself has all of one."""
     value = (unfold(value) if b"\n" in value else value)[:MAX_VALUE].rstrip(b" \t\r")
+    allowance = allowance or Allowance()
     entries: list[Mailbox] = []
     reader: _Reader | None = None
-    position, length = 0, len(value)
-    while position < length and len(entries) < MAX_ENTRIES:
+    position, length, most = 0, len(value), allowance.entries
+    while position < length and len(entries) < most:
         match = _USUAL.match(value, position)
         if match is None:
-            reader = reader or _Reader(value, entries)
+            reader = reader or _Reader(value, entries, allowance)
             position = reader.read(position)
             continue
         name, quoted_name, local, domain, bare_local, bare_domain = match.groups()
@@ -85,6 +109,7 @@ def parse_addresses(value: bytes) -> list[Mailbox]:
         else:
             entries.append(Mailbox(None, None, bare_local, bare_domain))
         position = match.end()
+    allowance.spend(reader.tokens if reader else 0, len(entries))
     return entries
 
 
@@ -92,11 +117,12 @@ class _Reader:
     """Reads tokens once from left to right, keeps the words of the entry that is not finished yet, and adds
     to `entries`."""
 
-    def __init__(self, value: bytes, entries: list[Mailbox]) -> None:
+    def __init__(self, value: bytes, entries: list[Mailbox], allowance: Allowance) -> None:
         self.entries = entries
+        self.tokens = 0  # that were read
         self._value = value
         self._position = self._end = 0
-        self._left = MAX_TOKENS
+        self._most_tokens, self._most_entries = allowance.tokens, allowance.entries
         self._words: list[_Word] = []
         self._comment = b""  # the latest one, a name when nothing better is found
         self._in_group = False
@@ -108,7 +134,7 @@ class _Reader:
         self._position, self._end = position, position + MAX_MEMBER
         tokens = self._tokens()
         for token in tokens:
-            if len(self.entries) >= MAX_ENTRIES:
+            if len(self.entries) >= self._most_entries:
                 break
             if token.kind != _SPECIAL or token.text == b"@":
                 if len(self._words) < MAX_WORDS:
@@ -130,8 +156,8 @@ class _Reader:
     def _tokens(self) -> Iterator[_Word]:
         """The words and special characters; comments are noted and count as white space."""
         position, spaced = self._position, False
-        while self._left and (match := _TOKEN.match(self._value, position, self._end)):
-            self._left -= 1
+        while self.tokens < self._most_tokens and (match := _TOKEN.match(self._value, position, self._end)):
+            self.tokens += 1
             kind = match.lastindex or _SPECIAL
             text = match[kind]
             position = match.end()
@@ -141,8 +167,9 @@ class _Reader:
                     position = simple.end()
                     self._comment = simple[1].strip()
                 else:
-                    position = comment_end(self._value, match.end() - 1)
-                    self._comment = unquote(self._value[match.end() : position].removesuffix(b")")).strip()
+                    start, position = position, comment_end(self._value, position - 1)
+                    comment = self._value[start : min(position, start + MAX_COMMENT)]
+                    self._comment = unquote(comment.removesuffix(b")")).strip()
                 spaced = True
                 continue
             self._position = position

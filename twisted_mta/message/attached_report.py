@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from twisted_mta.message.date import format_date
 from twisted_mta.message.mime import Part
+from twisted_mta.message.shown import shown
 from twisted_mta.message.transfer_encoding import decode_transfer
 
 LARGEST = 10 * 2**20  # octets of a mail with a report, and of a report without its compression
@@ -151,5 +152,5 @@ def _inflated(octets: bytes, form: int, name: str) -> tuple[bytes, int]:
 
 
 def printable(text: str) -> str:
-    """A stranger's text as it may be shown: not too long, without control characters."""
-    return "".join(char if char.isprintable() else "?" for char in text[:_MOST_TEXT])
+    """A stranger's text as it may be shown: not too long, without control characters, domains as A-labels."""
+    return "".join(char if char.isprintable() else "?" for char in shown(text[:_MOST_TEXT]))

@@ -15,6 +15,7 @@ from twisted_mta.message.headers import fields
 from twisted_mta.message.mime import Part, scan
 
 _LINE = 57  # octets that make a line of base64, 76 digits
+_PIECE = 1000 * _LINE
 _LONE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _PLAIN = frozenset({b"7bit", b"8bit", b"binary", b""})
 _FIELD = b"Content-Transfer-Encoding: base64\r\n"
@@ -25,24 +26,42 @@ class NotKept(ValueError):
 
 
 def encode_binary(data: bytes) -> bytes:
-    """The message with what is binary in base64. Takes time and three times the memory. Raises NotKept."""
-    if b"\0" not in data and not _LONE.search(data):
-        return data
-    pieces: list[bytes] = []
+    """The message with what is binary in base64. Raises NotKept."""
+    return b"".join(encoded_pieces(data))
+
+
+def encoded_pieces(data: bytes) -> Iterator[bytes]:
+    """The same in small pieces, for a large message. Raises NotKept, perhaps not before the last piece."""
     done = 0
-    for part in _leaves(scan(data)):
-        body = data[part.header_end : part.body_end]
-        if part.encoding in _PLAIN and (b"\0" in body or (part.encoding == b"binary" and _LONE.search(body))):
-            pieces += [data[done : part.header_start], _declared(data[part.header_start : part.header_end])]
-            pieces += _base64(body)
-            if part.body_end < len(data):  # what follows a part begins with a line end
-                pieces.pop()
-            done = part.body_end
-    pieces.append(data[done:])
-    encoded = b"".join(pieces)
-    if b"\0" in encoded:
+    if b"\0" in data or _LONE.search(data):
+        for part in _leaves(scan(data)):
+            if _is_binary(data, part):
+                yield from _kept(data, done, part.header_start)
+                yield from _kept(
+                    declared := _declared(data[part.header_start : part.header_end]), 0, len(declared)
+                )
+                yield from _base64(data, part.header_end, part.body_end)
+                if part.body_end == len(data):  # otherwise what follows begins with a line end
+                    yield b"\r\n"
+                done = part.body_end
+    yield from _kept(data, done, len(data))
+
+
+def _is_binary(data: bytes, part: Part) -> bool:
+    start, end = part.header_end, part.body_end
+    if part.encoding not in _PLAIN:
+        return False
+    return data.find(b"\0", start, end) >= 0 or (
+        part.encoding == b"binary" and _LONE.search(data, start, end) is not None
+    )
+
+
+def _kept(data: bytes, start: int, end: int) -> Iterator[bytes]:
+    """What stays as it is. Raises NotKept."""
+    if data.find(b"\0", start, end) >= 0:
         raise NotKept
-    return encoded
+    for position in range(start, end, _PIECE):
+        yield data[position : min(position + _PIECE, end)]
 
 
 def _leaves(root: Part) -> Iterator[Part]:
@@ -70,9 +89,11 @@ def _declared(header: bytes) -> bytes:
     return b"".join(kept) + _FIELD + b"\r\n"
 
 
-def _base64(body: bytes) -> list[bytes]:
-    lines = []
-    for start in range(0, len(body), _LINE):
-        lines.append(binascii.b2a_base64(body[start : start + _LINE], newline=False))
-        lines.append(b"\r\n")
-    return lines
+def _base64(data: bytes, start: int, end: int) -> Iterator[bytes]:
+    """In lines, without the last line end."""
+    for position in range(start, end, _PIECE):
+        piece = data[position : min(position + _PIECE, end)]
+        lines = [
+            binascii.b2a_base64(piece[at : at + _LINE], newline=False) for at in range(0, len(piece), _LINE)
+        ]
+        yield (b"\r\n" if position > start else b"") + b"\r\n".join(lines)

@@ -20,6 +20,7 @@ import unicodedata
 
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+")
 _PIECE = 128  # characters decomposed at a time
+_SLICE = 64 * 1024  # characters casefolded, or taken apart into words, at a time: both take room for copies
 _MARKS = 30  # combining marks in a row that stay together, as in UAX #15's stream-safe text
 _SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-7 can bring one, no database takes it
 
@@ -30,7 +31,8 @@ def fold(text: str) -> str:
         return _spaced(text.lower())
     text = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", text))
     # Upper case first: it takes ı to I, and ﬀ apart; what has no upper case is caught by `casefold`.
-    text = decompose(text.upper()).casefold()
+    text = decompose(text.upper())
+    text = "".join([text[start : start + _SLICE].casefold() for start in range(0, len(text), _SLICE)])
     if "\u0307" in text:
         text = text.replace("i\u0307", "i")
     return _spaced(text)
@@ -55,6 +57,19 @@ def decompose(text: str) -> str:
 
 def _spaced(text: str) -> str:
     """White space and NUL in a row as one space, also where the text begins or ends with some."""
+    if len(text) <= _SLICE:
+        return _spaced_slice(text)
+    pieces: list[str] = []
+    for start in range(0, len(text), _SLICE):
+        piece = _spaced_slice(text[start : start + _SLICE])
+        if pieces and pieces[-1].endswith(" "):
+            piece = piece.removeprefix(" ")
+        if piece:
+            pieces.append(piece)
+    return "".join(pieces)
+
+
+def _spaced_slice(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", " ")
     folded = " ".join(text.split())

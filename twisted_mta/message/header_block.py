@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from itertools import islice
 
-from twisted_mta.message.address_list import Mailbox, parse_addresses
+from twisted_mta.message.address_list import Allowance, Mailbox, parse_addresses
 from twisted_mta.message.headers import FOLDED, unfold
 
 MAX_FIELDS = 10_000
@@ -35,7 +35,7 @@ class HeaderBlock:
     joined: the values of all fields of a name, with ", " between them.
     """
 
-    __slots__ = ("_addresses", "first", "joined")
+    __slots__ = ("_addresses", "_allowance", "first", "joined")
 
     def __init__(self, block: bytes) -> None:
         block = b"\n" + block
@@ -53,25 +53,33 @@ class HeaderBlock:
             self.first = {name: several[0] for name, several in values.items()}
             self.joined = {name: b", ".join(several) for name, several in values.items()}
         self._addresses: dict[bytes, list[Mailbox]] = {}
+        self._allowance: Allowance | None = None
 
     def addresses(self, name: bytes) -> list[Mailbox]:
         """The entries of all address fields called `name`, so that no recipient is hidden; read once and not
-        to be changed."""
+        to be changed. All names have one allowance together."""
         value = self.joined.get(name)
         if not value:
             return []
         found = self._addresses.get(name)
         if found is None:
-            known = len(value) <= SHORT
-            found = self._addresses[name] = parse_short_addresses(value) if known else parse_addresses(value)
+            if len(value) <= SHORT:
+                found, _ = parse_short_addresses(value)
+            else:
+                self._allowance = self._allowance or Allowance()
+                found = parse_addresses(value, self._allowance)
+            self._addresses[name] = found
         return found
 
 
 @lru_cache(maxsize=2048)
-def parse_short_addresses(value: bytes) -> list[Mailbox]:
-    """`parse_addresses` of a SHORT value: much mail comes from few people and goes to few. The list is
-    not to be changed."""
-    return parse_addresses(value)
+def parse_short_addresses(value: bytes) -> tuple[list[Mailbox], int]:
+    """`parse_addresses` of a SHORT value: much mail comes from few people and goes to few. The list, which is
+    not to be changed, and how many tokens of an allowance it takes."""
+    allowance = Allowance()
+    tokens = allowance.tokens
+    entries = parse_addresses(value, allowance)
+    return entries, tokens - allowance.tokens
 
 
 NO_FIELDS = HeaderBlock(b"")

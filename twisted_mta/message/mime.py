@@ -45,7 +45,10 @@ MAX_DASHED = 1_000_000  # lines that begin like a delimiter and are none; then n
 MAX_LINE = 998  # octets without CRLF, RFC 5322 §2.1.1
 MAX_BOUNDARY = MAX_LINE - 4  # octets, what fits between the hyphens; RFC 2046 §5.1.1 wants no more than 70
 
-_DASHES = re.compile(rb"\n--([^\n]*+)")
+_FEW_DASHED = 64  # lines in a row that only begin like a delimiter; then they are looked at many at a time
+_WINDOW = 256 * 1024  # octets in which they are, at most
+
+_DASHES = re.compile(rb"\n--([^\n]{0,%d}+)" % (MAX_LINE + 1))
 
 
 @dataclass(slots=True)
@@ -258,6 +261,7 @@ class _Scan:
         if not self._boundaries or self._dashed >= MAX_DASHED:
             return None
         data, position = self._data, start - 1
+        passed = 0
         while match := _DASHES.search(data, position, end):
             line_feed, position = match.span()
             text = match[1]
@@ -265,9 +269,33 @@ class _Scan:
                 before = line_feed - (data[line_feed - 1 : line_feed] == b"\r")
                 return _Delimiter(before, min(position + 1, len(data)), *found)
             self._dashed += 1
+            passed += 1
+            if passed % _FEW_DASHED == 0:
+                position = self._pass_over(position, end, position - start)
             if self._dashed >= MAX_DASHED:
                 break
         return None
+
+    def _pass_over(self, position: int, end: int, octets: int) -> int:
+        """The line feed before the first line from `position` on that is like a delimiter in full, or how far
+        there is none. What has no such line is twice as much each time, beginning with `octets`: so no octet
+        is looked at often, however soon the delimiter comes."""
+        data = self._data
+        wanted = {*self._boundaries, *(boundary + b"--" for boundary in self._boundaries)}
+        while position < end and self._dashed < MAX_DASHED:
+            octets = min(2 * octets, _WINDOW)
+            stop = data.find(b"\n", min(position + octets, end), end)
+            stop = end if stop < 0 else stop
+            lines = _DASHES.findall(data, position, stop)
+            if not wanted.isdisjoint([line.rstrip(b" \t\r") for line in lines]):
+                for number, line in enumerate(lines):
+                    if len(line) <= MAX_LINE and line.rstrip(b" \t\r") in wanted:
+                        self._dashed += number
+                        line_feed = data.find(b"\n--" + line + b"\n", position)
+                        return line_feed if line_feed >= 0 else end - len(b"\n--" + line)
+            self._dashed += len(lines)
+            position = stop
+        return position
 
     def _match_boundary(self, text: bytes) -> tuple[int, bool] | None:
         """The level of the multipart and whether it ends there, for what stands behind the `--` of a line."""

@@ -34,7 +34,11 @@ def within(host: str, networks: Iterable[Network]) -> bool:
     if not networks:
         return False
     address = address_of(host)
-    return address is not None and any(address in network for network in networks)
+    if address is not None:
+        for network in networks:
+            if address in network:
+                return True
+    return False
 
 
 @lru_cache(16_384)

@@ -17,6 +17,8 @@ from twisted_mta.message.envelope import NO_PARAMETERS, MailParameters
 class Action(enum.Enum):
     """The end of an attempt (RFC 3464 §2.3.3)."""
 
+    __hash__ = object.__hash__  # that of Enum is a function in Python
+
     DELIVERED = "delivered"
     RELAYED = "relayed"
     EXPANDED = "expanded"

@@ -10,6 +10,8 @@ recipients it would tell them about each other).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.date import format_date
@@ -56,40 +58,52 @@ def received_field(
     """The whole field with its final CRLF, folded at MAX_COLUMNS where it can be.
 
     helo: the argument of HELO or EHLO, not to be trusted. client_host: the name found in the DNS for
-    client_address, or "". client_address: an IP address as text. by: the name of this host. protocol: see
-    `protocol_keyword`. for_path: the recipient when there is only one. date: epoch seconds. tls:
-    version and cipher, such as "TLSv1.3 TLS_AES_128_GCM_SHA256", or "" without TLS.
+    client_address, or "". client_address: an IP address as text, "" when it is not known. by: the name of
+    this host. protocol: see `protocol_keyword`. for_path: the recipient when there is only one. date: epoch
+    seconds. tls: version and cipher, such as "TLSv1.3 TLS_AES_128_GCM_SHA256", or "" without TLS.
     """
-    literal = f"IPv6:{client_address}" if ":" in client_address else client_address
-    host = f"{_name(client_host)} " if client_host else ""
-    clauses = [f"from {_name(helo) or 'unknown'}", f"({host}[{_name(literal)}])"]
-    if tls:
-        clauses.append(f"(using {_NOT_IN_COMMENT.sub('?', tls)})")
-    clauses += [f"by {_name(by)}", f"with {protocol}", f"id {queue_id}"]
+    clauses = [f"id {queue_id}"]
     if for_path is not None:
         clauses.append(f"for <{_NOT_PRINTABLE.sub('?', str(for_path))}>")
     clauses[-1] += ";"
     clauses.append(format_date(date))
-    return _fold(clauses)
+    field = _fold(_opening(helo, client_host, client_address, by, protocol, tls), clauses)
+    return f"{field.text}\r\n".encode("ascii", "replace")
+
+
+class _Folded(NamedTuple):
+    """A field so far, and the columns of its last line."""
+
+    text: str
+    columns: int
+
+
+@lru_cache(maxsize=1024)  # it is the same for all that a client brings
+def _opening(helo: str, client_host: str, client_address: str, by: str, protocol: str, tls: str) -> _Folded:
+    literal = f"IPv6:{client_address}" if ":" in client_address else client_address
+    client = " ".join((*filter(None, [_name(client_host)]), *([f"[{_name(literal)}]"] if literal else [])))
+    first = f"Received: from {_name(helo) or 'unknown'}"  # never a line without a value (RFC 5322 §3.2.2)
+    clauses = [f"({client})"] if client else []
+    if tls:
+        clauses.append(f"(using {_NOT_IN_COMMENT.sub('?', tls)})")
+    clauses += [f"by {_name(by)}", f"with {protocol}"]
+    return _fold(_Folded(first, len(first)), clauses)
 
 
 def _name(text: str) -> str:
     return _NOT_A_NAME.sub("?", text[:_MAX_NAME])
 
 
-def _fold(clauses: list[str]) -> bytes:
-    """The field of these clauses, with a new line before each that does not fit."""
-    lines: list[str] = []
-    line = f"Received: {clauses[0]}"  # never a first line without a value (RFC 5322 §3.2.2)
-    columns = len(line)
-    for clause in clauses[1:]:
-        if columns + 1 + len(clause) > MAX_COLUMNS:
-            lines.append(line)
-            line, columns = f"\t{clause}", _TAB + len(clause)
+def _fold(field: _Folded, clauses: list[str]) -> _Folded:
+    """With these clauses, and a new line before each that does not fit."""
+    text, columns = field
+    for clause in clauses:
+        length = len(clause)
+        if columns + 1 + length > MAX_COLUMNS:
+            text, columns = f"{text}\r\n\t{clause}", _TAB + length
         else:
-            line, columns = f"{line} {clause}", columns + 1 + len(clause)
-    lines.append(line)
-    return "\r\n".join([*lines, ""]).encode("ascii", "replace")
+            text, columns = f"{text} {clause}", columns + 1 + length
+    return _Folded(text, columns)
 
 
 def count_received(block: bytes) -> int:

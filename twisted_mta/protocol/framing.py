@@ -73,6 +73,8 @@ class LineBuffer:
         self._scanned = 0
         if end >= self.max_line:
             raise LineTooLong
+        if line.find(b"\r") == end - 1 >= 0:  # the usual case: one CR, where it belongs
+            return line[:-2]
         return whole_line(line)
 
     def take(self, count: int) -> bytes:

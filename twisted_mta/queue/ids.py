@@ -22,12 +22,11 @@ LENGTH = 13  # digits; enough until the year 2294, when the number outgrows 63 b
 @lru_cache(maxsize=10_000)  # asked several times for each message, by the draft, the dispatcher and the log
 def encode(number: int) -> str:
     """The queue id of a message number."""
-    pairs = []
+    text = ""
     for _ in range(LENGTH // 2):
-        number, pair = divmod(number, _RANDOM)
-        pairs.append(_PAIRS[pair])
-    pairs.append(_DIGITS[number])
-    return "".join(reversed(pairs))
+        text = _PAIRS[number % _RANDOM] + text
+        number //= _RANDOM
+    return _DIGITS[number] + text
 
 
 def decode(queue_id: str) -> int:
@@ -40,6 +39,11 @@ def decode(queue_id: str) -> int:
     if len(queue_id) != LENGTH or number >= 2**63:
         raise ValueError(f"not a queue id: {queue_id!r}")
     return number
+
+
+def number_at(seconds: float) -> int:
+    """The least number of a message that arrived then, in seconds since the epoch, or later."""
+    return max(0, int(seconds * 1e6)) * _RANDOM
 
 
 class Numbers:

@@ -28,7 +28,9 @@ from zope.interface import implementer
 from twisted_mta.interfaces import IIntake
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.metrics.counts import Histogram
 from twisted_mta.queue.database import QueueDatabase
+from twisted_mta.queue.figures import QueueFigures, count
 from twisted_mta.queue.ids import Numbers, encode
 from twisted_mta.queue.intake import THRESHOLD, Draft, Intake
 from twisted_mta.queue.records import (
@@ -125,6 +127,26 @@ class MailQueue:
     def draft(self) -> Draft:
         """A new, empty draft with its own queue id."""
         return self._intake.draft()
+
+    # For who watches over it
+
+    @property
+    def commits(self) -> Histogram:
+        """Seconds that transactions took."""
+        return self._writer.commits
+
+    @property
+    def committed(self) -> int:
+        """Messages and outcomes in them."""
+        return self._writer.committed
+
+    async def trouble(self) -> str:
+        """Why no message can be taken in, in words; "" when one can. Raises MailError when it has stopped."""
+        return await self._writer.check()
+
+    async def figures(self) -> QueueFigures:
+        """How much there is, and how old it is; see `figures.py`. Raises sqlite3.Error."""
+        return await self.in_thread(count, self.directory / DATABASE, self._reactor.seconds())
 
     # For the dispatcher
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from twisted_mta.database import keep_before_upgrade
 from twisted_mta.queue.reserve import largest_log
 
 _PAGE = 4096  # octets
@@ -109,16 +110,18 @@ def connect(path: Path, *, timeout: float = 30.0, damaged: bool = False) -> sqli
             "cache_size = -16000",  # KiB
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        _migrate(connection, damaged)
+        _migrate(connection, path, damaged)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, damaged: bool) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path, damaged: bool) -> None:
     known = len(MIGRATIONS)
     if (version := _version(connection)) < known:
+        if version and not damaged:
+            keep_before_upgrade(path, version)
         connection.execute("BEGIN EXCLUSIVE")
         try:
             for statements in MIGRATIONS[_version(connection) :]:

@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.message.status import unexpected
+from twisted_mta.metrics.counts import WORK, Histogram
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.records import Intervention, NewMessage, Settled, Settlement
 from twisted_mta.queue.recovery import Quarantine, is_damage, open_database
@@ -111,6 +112,8 @@ class Writer:
         self._short = False  # of space on the disk
         self._seen_version = -1
         self._next_poll = 0.0
+        self.commits = Histogram(WORK)  # seconds that transactions took
+        self.committed = 0  # messages and outcomes in them
 
     # In the reactor thread
 
@@ -141,6 +144,11 @@ class Writer:
     def run(self, task: Callable[[QueueDatabase], T]) -> Deferred[T]:
         """Call `task` in the writer thread, after the batch it arrived with has been committed."""
         return self._submit(_Task(task))
+
+    def check(self) -> Deferred[str]:
+        """Why no message can be taken in, "" when one can; found out in the writer thread. After trouble the
+        disk is written to, to learn whether that is over."""
+        return self._submit(_Task(self._find_trouble))
 
     def _submit(self, job: _Job[T]) -> Deferred[T]:
         if not self._running:
@@ -263,6 +271,7 @@ class Writer:
     def _commit(self, jobs: Sequence[_Job[Any]]) -> bool:
         additions = [job.message for job in jobs if isinstance(job, _Addition)]
         outcomes = [job for job in jobs if isinstance(job, _Outcomes)]
+        began = time.perf_counter()
         try:
             results = self._require_database().commit(additions, [job.settlement for job in outcomes])
         except Exception as error:
@@ -270,12 +279,27 @@ class Writer:
                 job.error = error
             self._look_into(error)
             return False
+        self.commits.observe(time.perf_counter() - began)
+        self.committed += len(jobs)
         self._tell_trouble(None)
         for job in jobs:
             job.error = None
         for job, result in zip(outcomes, results, strict=True):
             job.result = result
         return True
+
+    def _find_trouble(self, database: QueueDatabase) -> str:
+        try:
+            if self._trouble:
+                database.touch()
+                self._tell_trouble(None)
+            require_space(self._path.parent, 0, self._reusable)
+        except sqlite3.Error as error:
+            self._look_into(error)
+            return f"The queue cannot be written: {error}"
+        except OSError as error:
+            return f"No mail is accepted: {error.strerror}"
+        return ""
 
     def _require_database(self) -> QueueDatabase:
         if self._database is None:

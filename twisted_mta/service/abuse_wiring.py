@@ -63,7 +63,8 @@ class AgainstAbuse:
             rules=RejectRules(options.rejects.keep, options.rejects.messages, options.rejects.size),
         )
         at_rcpt = DnsListCheck(dnsbl, "recipient", options.dnsbl.reject or None)
-        self.any_recipient: list[Check] = [TrapCheck(traps, lists)] if options.traps.addresses else []
+        trapping = TrapCheck(traps, lists, known_sender)
+        self.any_recipient: list[Check] = [trapping] if options.traps.addresses else []
         self.recipient: list[Check] = [SenderListCheck(lists, "recipient")]
         self.content: list[Check] = [SenderListCheck(lists, "content"), RecipientsLists(lists, directory)]
         if dnsbl:

@@ -127,7 +127,10 @@ def alias_add(config: Config, options: argparse.Namespace) -> None:
     """`alias add ADDRESS TARGET…`"""
     with opened_administration(config) as directory:
         address = directory.add_alias(options.address, options.targets)
+        unknown = [] if config.ldap.uri else directory.unknown(options.targets)
     print(f"alias {address} added")
+    for target in unknown:
+        print(f"mta: nobody here has the address {target} yet; mail to it goes back", file=sys.stderr)
 
 
 def alias_remove(config: Config, options: argparse.Namespace) -> None:

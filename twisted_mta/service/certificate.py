@@ -1,118 +1,120 @@
-"""The server's certificate: the administrator's, or a self-signed one made at the first start.
-
-TLS 1.2 is the least (RFC 8996, RFC 8314 §4.1). The self-signed key is P-256, readable by the owner only;
-renewal, ACME and several certificates (SNI) are left out for now.
-"""
+"""The server's certificates: those of files, those of an authority (ACME), or a self-signed one made at the
+first start. TLS 1.2 is the least (RFC 8996, RFC 8314 §4.1)."""
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from OpenSSL import SSL, crypto
-from twisted.internet.ssl import CertificateOptions
-
+from twisted_mta.certificates.acme.kept import KeptCertificates
+from twisted_mta.certificates.challenges import Challenges
+from twisted_mta.certificates.pair import CertificatePair, NoPair
+from twisted_mta.certificates.self_signed import self_signed
+from twisted_mta.certificates.shown import ShownCertificates
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
+from twisted_mta.service.tls_options import acme_names
 
-_LIFETIME = datetime.timedelta(days=3650)
-
-
-def tls_context(config: Config) -> CertificateOptions | None:
-    """What every listener offers; None when TLS is off. Makes the self-signed files if they are missing.
-
-    Raises ConfigError for files that are no certificate and its key.
-    """
-    if not config.tls.enabled:
-        return None
-    if config.tls.self_signed:
-        certificate, private_key = self_signed(
-            Path(config.data_dir) / "tls", [config.hostname, *config.domains]
-        )
-    else:
-        certificate, private_key = Path(config.tls.certificate), Path(config.tls.private_key)
-    return _context(certificate, private_key)
+DIRECTORY = "tls"  # in the data directory
 
 
-def self_signed(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
-    """The paths of certificate and key in `directory`, made now unless both are there."""
-    certificate, private_key = directory / "certificate.pem", directory / "private_key.pem"
-    if certificate.exists() and private_key.exists():
-        return certificate, private_key
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    encoded = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    _write(private_key, encoded, 0o600)
-    _write(certificate, _issue(key, names).public_bytes(serialization.Encoding.PEM), 0o644)
-    return certificate, private_key
+def kept_certificates(config: Config) -> KeptCertificates:
+    """Those that ACME has got."""
+    return KeptCertificates(Path(config.data_dir) / DIRECTORY / "acme")
 
 
-def _issue(key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
-    """For `names`, localhost and the loopback addresses."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    alternatives: list[x509.GeneralName] = [
-        x509.DNSName(name) for name in dict.fromkeys([*names, "localhost"])
-    ]
-    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+def file_pairs(config: Config) -> dict[str, CertificatePair]:
+    """The administrator's own, by the key of the certificate's file. Raises ConfigError for files that are no
+    certificate and its key."""
+    tls = config.tls
+    found = {}
+    if tls.certificate:
+        found["tls.certificate"] = _read("tls.", tls.certificate, tls.private_key)
+    for name, files in tls.more.items():
+        key = f"tls.more.{name}."
+        found[f"{key}certificate"] = _read(key, files.certificate, files.private_key)
+    return found
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all; never readable by others for a moment."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-
-
-def _context(certificate: Path, private_key: Path) -> CertificateOptions:
+def acme_pairs(config: Config) -> dict[str, CertificatePair | None]:
+    """Of an authority, by the name that each is for; None for one that is yet to come. Raises ConfigError
+    when they cannot be read."""
+    if not config.tls.acme.directory:
+        return {}
+    kept = kept_certificates(config)
     try:
-        chain = [
-            crypto.X509.from_cryptography(one)
-            for one in x509.load_pem_x509_certificates(certificate.read_bytes())
-        ]
-    except ValueError as error:
-        raise ConfigError(f"tls.certificate: {certificate} is not a certificate in PEM form") from error
+        return {name: kept.pair(name) for name in acme_names(config)}
+    except OSError as error:
+        raise ConfigError(f"tls.acme: cannot read {error.filename}: {error.strerror}") from error
+
+
+def pairs(config: Config) -> list[CertificatePair]:
+    """What is to be shown, the one for everybody first; nothing when TLS is off. Makes the self-signed files
+    if they are needed and missing. Raises ConfigError for files that cannot be used."""
+    return _in_order(config, file_pairs(config).values(), acme_pairs(config).values())
+
+
+def _in_order(
+    config: Config, files: Iterable[CertificatePair], got: Iterable[CertificatePair | None]
+) -> list[CertificatePair]:
+    files, got = list(files), list(got)
+    if config.tls.enabled and not config.tls.certificate:
+        first = got.pop(0) if got else None
+        files.insert(0, first if first is not None else _own(config))
+    return [*files, *filter(None, got)]
+
+
+def _own(config: Config) -> CertificatePair:
     try:
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key.read_bytes(), b"")
-    except (crypto.Error, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"tls.private_key: {private_key} is not a private key in PEM form without a passphrase"
-        ) from error
-    options = CertificateOptions(
-        privateKey=key,
-        certificate=chain[0],
-        extraCertChain=chain[1:],
-        enableSessions=True,
-        enableSessionTickets=True,
-    )
+        directory = Path(config.data_dir) / DIRECTORY
+        return CertificatePair.read(*self_signed(directory, [config.hostname, *config.domains]))
+    except (NoPair, OSError) as error:
+        raise ConfigError(f"tls: the self-signed certificate: {error}") from error
+
+
+def _read(key: str, certificate: str, private_key: str) -> CertificatePair:
     try:
-        options.getContext()
-    except SSL.Error as error:
-        raise ConfigError(f"tls: {private_key} is not the key of {certificate}") from error
-    return options
+        return CertificatePair.read(Path(certificate), Path(private_key))
+    except NoPair as error:
+        name = "private_key" if error.key else "certificate"
+        raise ConfigError(f"{key}{name}: {error}") from error
+
+
+class Certificates:
+    """What is shown, None when TLS is off, and what challenges are open. Raises ConfigError when made of
+    files that are no certificate and its key."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.challenges = Challenges()
+        self._files, self._got = list(file_pairs(config).values()), acme_pairs(config)
+        found = _in_order(config, self._files, self._got.values())
+        path = config.auth.client_certificates
+        try:
+            self.shown = ShownCertificates(found, client_authorities=path) if found else None
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"auth.client_certificates: {path} is not a file of certificates (PEM)"
+            ) from error
+
+    def show(self, name: str, pair: CertificatePair) -> None:
+        """The new one of an authority, from the next handshake on. Whatever has become of other files
+        meanwhile, they are not read."""
+        if self.shown is not None and name in self._got:
+            self._got[name] = pair
+            self.shown.show(_in_order(self._config, self._files, self._got.values()))
+
+    def prepare(self, config: Config) -> Callable[[], None] | None:
+        """What follows another configuration, and reads all files again; None when only a restart can, since
+        TLS is switched on or off. Raises ConfigError, and changes nothing."""
+        files, got, shown = list(file_pairs(config).values()), acme_pairs(config), self.shown
+        found = _in_order(config, files, got.values())
+        if bool(found) != (shown is not None):
+            return None
+
+        def change() -> None:
+            if shown is not None:
+                shown.show(found)
+            self._config, self._files, self._got = config, files, got
+
+        return change

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import os
 from pathlib import Path
 
-from cryptography import x509
-
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.service import filter_wiring
-from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.certificate_checks import certificate_findings
 from twisted_mta.service.config import Config
 from twisted_mta.service.dkim_commands import unsigned
 from twisted_mta.service.dnsbl_check import dnsbl_findings
-from twisted_mta.service.login_wiring import client_authorities
 from twisted_mta.service.quantities import ListenAddress
-from twisted_mta.transfer.mta.tls.handshake import named
 
-_SOON = datetime.timedelta(days=14)
 _PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -31,8 +25,7 @@ def findings(config: Config) -> list[str]:
         *_believed(config),
         *_cleartext(config),
         *_secrets(config),
-        *_certificate(config),
-        *_mta_sts(config),
+        *certificate_findings(config),
         *unsigned(config),
         *dnsbl_findings(config),
         *_ports(config),
@@ -59,6 +52,7 @@ def _believed(config: Config) -> list[str]:
     """Who may speak for others."""
     may = {
         "proxy.networks": (config.proxy.networks, "say where they come from"),
+        "web.proxies": (config.web.proxies, "say where they come from"),
         "smtp.xclient": (config.smtp.xclient, "say where they come from, and send as any account"),
     }
     return [
@@ -86,7 +80,7 @@ def _cleartext(config: Config) -> list[str]:
 
 
 def _secrets(config: Config) -> list[str]:
-    secrets = {"tls.private_key": config.tls.private_key, **config.relay.files()}
+    secrets = {**config.tls.secrets(), **config.relay.files()}
     secrets.pop("relay.tls.authorities", None)
     secrets["ldap.bind_password_file"] = config.ldap.bind_password_file
     secrets["auth.oauth.client_secret_file"] = config.auth.oauth.client_secret_file
@@ -96,48 +90,6 @@ def _secrets(config: Config) -> list[str]:
         for key, path in secrets.items()
         if path and Path(path).stat().st_mode & 0o004
     ]
-
-
-def _certificate(config: Config) -> list[str]:
-    client_authorities(config)
-    tls = config.tls
-    if not tls.enabled:
-        return ["tls: off; other mail servers cannot encrypt what they send here"]
-    if tls.self_signed:
-        public = any(_public(addresses) for addresses in config.listen.services().values())
-        return (
-            ["tls.self_signed: mail programs will ask their users to trust the certificate"] if public else []
-        )
-    tls_context(config)
-    expires = x509.load_pem_x509_certificates(Path(tls.certificate).read_bytes())[0].not_valid_after_utc
-    left = expires - datetime.datetime.now(datetime.UTC)
-    if left < datetime.timedelta():
-        return [f"tls.certificate: {tls.certificate} expired on {expires:%Y-%m-%d}; renew it"]
-    return (
-        [f"tls.certificate: {tls.certificate} expires on {expires:%Y-%m-%d}; renew it"]
-        if left < _SOON
-        else []
-    )
-
-
-def _mta_sts(config: Config) -> list[str]:
-    """Others fetch the policy only from port 443, and only with a certificate for its name (RFC 8461
-    §3.3)."""
-    if not config.mta_sts.mode:
-        return []
-    wanted = [f"mta-sts.{domain}" for domain in config.domains]
-    if config.tls.self_signed:
-        return ["mta_sts: with tls.self_signed nobody will believe the policy; it needs a real certificate"]
-    certificate = x509.load_pem_x509_certificates(Path(config.tls.certificate).read_bytes())[0]
-    missing = [name for name in wanted if named(certificate, [name]) is not None]
-    found = (
-        [f"mta_sts: the certificate is not for {', '.join(missing)}; nobody will believe the policy"]
-        if missing
-        else []
-    )
-    if all(address.port != 443 for address in config.listen.https):
-        found.append("mta_sts: others look for the policy at port 443; listen.https has another one")
-    return found
 
 
 def _ports(config: Config) -> list[str]:

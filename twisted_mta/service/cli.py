@@ -1,24 +1,28 @@
-"""`mta --config FILE …`: administration, whether the server runs or not.
+"""`mta …`: administration, whether the server runs or not.
 
 Everything works on the databases of the data directory; a running server sees each change by itself.
-Exit codes: 0 done, 1 refused with one line on standard error, 2 wrong usage.
+Exit codes: 0 done, 1 refused with one line on standard error, 2 wrong usage; `mta check` of a domain has
+those of Nagios.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from twisted_mta.directory.error import DirectoryError
+from twisted_mta.service.command_parser import Group
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config, load
 from twisted_mta.service.refused import Refused
 
 Command = Callable[[Config, argparse.Namespace], None]
+
+DEFAULT = "/etc/twisted_mta/mta.toml"
 
 # By name: what it is about, the module that has its commands, and the function there that fills its parser.
 _GROUPS = {
@@ -27,16 +31,26 @@ _GROUPS = {
     "domain": ("domains of this server", "address_commands", "add_domain_commands"),
     "list": ("small mailing lists", "address_commands", "add_list_commands"),
     "mailbox": ("the mail of accounts", "mailbox_commands", "add_commands"),
+    "import": ("mail from another server, or from files, into an account", "import_command", "add_import"),
+    "export": ("mail of an account into files", "mailbox_transport", "add_export"),
     "queue": ("messages on their way", "queue_commands", "add_commands"),
     "dkim": ("the keys that mail is signed with", "dkim_commands", "add_commands"),
-    "tls": ("TLS with other mail servers", "tls_commands", "add_commands"),
+    "tls": ("certificates, and TLS with other mail servers", "tls_commands", "add_commands"),
+    "dns": ("what belongs into the DNS: show it, publish it", "dns_commands", "add_commands"),
     "reports": ("what others report on mail in our name", "report_commands", "add_commands"),
     "sieve": ("scripts that sort an account's mail", "sieve_commands", "add_commands"),
     "senders": ("who may send mail here, and who may not", "sender_commands", "add_commands"),
     "bans": ("who is shut out for guessing passwords", "bans_commands", "add_commands"),
+    "reload": ("have a running server read its configuration again", "reload_command", "add_command"),
     "trace": ("what became of a message, or of the messages of an address", "trace_commands", "add_command"),
+    "backup": ("a copy of all that the server keeps", "backup_commands", "add_command"),
+    "restore": ("a backup, or something of it, put back", "restore_commands", "add_command"),
+    "undelete": ("mail that was deleted lately, brought back", "undelete_command", "add_command"),
+    "verify": ("whether a backup, or what the server keeps, is in order", "verify_command", "add_command"),
+    "completion": ("what a shell needs to complete these commands", "completion_command", "add_command"),
+    "quickstart": ("set up a new mail server, step by step", "quickstart_command", "add_command"),
     "check": (
-        "validate the configuration, say what would listen and what is risky",
+        "validate the configuration, say what is risky; of a domain: whether the DNS and all else are right",
         "check_command",
         "add_command",
     ),
@@ -46,8 +60,11 @@ _GROUPS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code."""
     options = _parser().parse_args(arguments)
-    command: Command = options.command
     try:
+        if "early" in options:
+            options.early(options)
+            return 0
+        command: Command = options.command
         config = load(options.config)
         if config.ldap.uri:
             # Not later: the owner of the data, as whom a command goes on, may be unable to read this Python.
@@ -64,24 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Group(argparse.ArgumentParser):
-    """Filled when it is the one that is asked: to load the commands of all is to load all of the server."""
-
-    module = ""  # below `service`; "" for one that is filled already
-    function = ""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As ever, but for that."""
-        module, self.module = self.module, ""
-        if module:
-            getattr(import_module(f"twisted_mta.service.{module}"), self.function)(self)
-        return super().parse_known_args(args, namespace)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mta", description="Administration of a twisted_mta server.")
-    parser.add_argument("--config", "-c", type=Path, required=True, metavar="FILE", help="the TOML file")
-    groups = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Group)
+    parser.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        default=Path(os.environ.get("MTA_CONFIG") or DEFAULT),
+        metavar="FILE",
+        help=f"the TOML file; unless it is named: that of $MTA_CONFIG, or {DEFAULT}",
+    )
+    parser.set_defaults(parser=parser)
+    groups = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Group)
     for name, (text, module, function) in _GROUPS.items():
         group = groups.add_parser(name, help=text, description=text)
         group.module, group.function = module, function

@@ -24,7 +24,8 @@ from twisted_mta.service.dkim_options import Dkim, check_dkim
 from twisted_mta.service.dmarc_options import DmarcReports, check_dmarc_reports
 from twisted_mta.service.filter_options import Filters, check_filters
 from twisted_mta.service.ldap_options import Ldap, check_ldap
-from twisted_mta.service.mailbox_options import Pop3, Sieve
+from twisted_mta.service.mailbox_options import Mailboxes, Pop3, Sieve
+from twisted_mta.service.metrics_options import METRICS, Log, Metrics, check_metrics
 from twisted_mta.service.proxy_options import Proxy, Smtp, check_proxy
 from twisted_mta.service.quantities import (
     Domain,
@@ -39,7 +40,9 @@ from twisted_mta.service.quantities import (
 from twisted_mta.service.reception_options import Bans, Rates, Reception, check_bans
 from twisted_mta.service.relay_options import Login, MtaSts, Relay, TlsReports, check_relay
 from twisted_mta.service.submission_options import Submission, check_submission
+from twisted_mta.service.tls_options import Tls, check_tls
 from twisted_mta.service.trust_options import Trust, check_trust
+from twisted_mta.service.web_options import Web, check_web
 
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -59,24 +62,13 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     managesieve: tuple[ListenAddress, ...] = ()
     mtqp: tuple[ListenAddress, ...] = ()
     https: tuple[ListenAddress, ...] = ()
+    http: tuple[ListenAddress, ...] = ()
+    metrics: tuple[ListenAddress, ...] = ()
 
     def services(self) -> dict[str, tuple[ListenAddress, ...]]:
         """The services that are on, by name, in the order they are started."""
         named = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: addresses for name, addresses in named.items() if addresses}
-
-
-class Tls(Struct, frozen=True, forbid_unknown_fields=True):
-    """Either a certificate made at the first start, or one from files (PEM, the chain in `certificate`)."""
-
-    self_signed: bool = False
-    certificate: str = ""
-    private_key: str = ""
-
-    @property
-    def enabled(self) -> bool:
-        """Whether STARTTLS and implicit TLS can be offered."""
-        return self.self_signed or bool(self.certificate)
 
 
 class Dns(Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,8 +168,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     filters: Filters = Filters()
     abuse: Abuse = Abuse()
     submission: Submission = Submission()
+    mailboxes: Mailboxes = Mailboxes()
     pop3: Pop3 = Pop3()
     sieve: Sieve = Sieve()
+    web: Web = Web()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
     demo: Demo = Demo()
 
     @property
@@ -191,6 +187,11 @@ def load(path: Path) -> Config:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
         table = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: cannot read the configuration: {error.strerror}; --config FILE names another one, "
+            "`mta quickstart ADDRESS` makes one"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -230,6 +231,7 @@ def _without_empty(table: dict[str, object]) -> dict[str, object]:
         ("quota", "storage"),
         ("submission", "message_size"),
         ("forwarding", "srs_domain"),
+        ("web", "name"),
     ):
         values = kept.get(section)
         if isinstance(values, dict) and values.get(name) == "":
@@ -244,16 +246,14 @@ def _absolute(config: Config, base: Path) -> Config:
         except RuntimeError as error:
             raise ConfigError(f"{path}: nobody of that name has a home directory here") from error
 
-    tls, relay = config.tls, config.relay
+    relay = config.relay
     return msgspec.structs.replace(
         config,
         data_dir=resolve(config.data_dir),
         auth=config.auth.absolute(resolve),
         ldap=config.ldap.absolute(resolve),
         filters=config.filters.absolute(resolve),
-        tls=msgspec.structs.replace(
-            tls, certificate=resolve(tls.certificate), private_key=resolve(tls.private_key)
-        ),
+        tls=config.tls.absolute(resolve),
         relay=msgspec.structs.replace(
             relay,
             smarthost_password_file=resolve(relay.smarthost_password_file),
@@ -280,14 +280,9 @@ def _names(config: Config) -> None:
 
 
 def _tls(config: Config) -> None:
-    tls = config.tls
-    if tls.self_signed and (tls.certificate or tls.private_key):
-        raise ConfigError("tls: either self_signed = true or certificate and private_key, not both")
-    if bool(tls.certificate) != bool(tls.private_key):
-        missing = "private_key" if tls.certificate else "certificate"
-        raise ConfigError(f"tls.{missing}: missing; certificate and private_key go together")
-    for name in ("certificate", "private_key"):
-        _readable(f"tls.{name}", getattr(tls, name))
+    check_tls(config)
+    for key, path in config.tls.files().items():
+        _readable(key, path)
 
 
 def _logins(config: Config) -> None:
@@ -301,7 +296,7 @@ def _logins(config: Config) -> None:
     check_ldap(config.ldap, config.postmaster)
     for key, path in {**config.auth.files(), **config.ldap.files()}.items():
         _readable(key, path)
-    tls = "set tls.self_signed = true, or tls.certificate and tls.private_key"
+    tls = "set tls.self_signed = true, or tls.certificate and tls.private_key, or [tls.acme]"
     for name in config.listen.services():
         if name in ("submissions", "imaps", "pop3s", "https") and not config.tls.enabled:
             raise ConfigError(f"listen.{name}: needs TLS; {tls}")
@@ -319,7 +314,7 @@ def _relay(config: Config) -> None:
     check_forwarding(config.forwarding, config.domains)
     for key, path in config.relay.files().items():
         _readable(key, path)
-    if config.mta_sts.mode and "https" not in config.listen.services():
+    if config.mta_sts.mode and not (config.listen.https or (config.listen.http and config.web.proxies)):
         raise ConfigError("listen.https: missing; the policy of mta_sts is served there, at port 443")
     receive = config.tls_reports.receive
     if receive is not None and receive.address.domain not in config.domains:
@@ -329,13 +324,15 @@ def _relay(config: Config) -> None:
 
 def _listen(config: Config) -> None:
     services = config.listen.services()
-    if not services:
+    if not services.keys() - {METRICS}:
         raise ConfigError(
             'listen: nothing listens; for example write smtp = ["127.0.0.1:2525"] under [listen]'
         )
     if config.listen.mtqp and not config.journey.keep:
         raise ConfigError('listen.mtqp: nothing could be told; set journey.keep, for example to "30d"')
     check_proxy(config.proxy, config.smtp, services)
+    check_web(config.web, services)
+    check_metrics(config.metrics, services, config.proxy.services)
     taken: dict[str, str] = {}
     for name, addresses in services.items():
         for address in addresses:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from twisted_mta.backup.draft import is_cut_short
 from twisted_mta.service.complaint import ConfigError
 
 
@@ -30,6 +32,27 @@ def enter(path: Path) -> None:
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setegid(owner.st_gid)
         os.seteuid(owner.st_uid)
+
+
+def server(path: Path) -> int | None:
+    """The process that uses the directory; None when there is none."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or 0) or None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def require_restored(path: Path) -> None:
+    """What is being restored is not all there until its last file is in place. Raises ConfigError."""
+    if is_cut_short(str(path)):
+        raise ConfigError(f"data_dir: a restore of {path} was cut short; first do once more: mta restore DIR")
 
 
 class Lock:
@@ -61,3 +84,16 @@ class Lock:
     def release(self) -> None:
         """Let the next server have it."""
         os.close(self._descriptor)
+
+
+def without_server(data: Path, work: Callable[[], None]) -> bool:
+    """Do the work while no server can begin; False when one is running."""
+    try:
+        lock = Lock.acquire(data)
+    except ConfigError:
+        return False
+    try:
+        work()
+    finally:
+        lock.release()
+    return True

@@ -70,6 +70,8 @@ def _commands(config: Config, passwords: dict[str, str]) -> list[str]:
             "Read it:",
             f"    curl --insecure --user '{last}:{last_password}' 'imaps://{listen.imaps[0]}/INBOX;MAILINDEX=1'",
         ]
+    if listen.https:
+        lines += ["How mail programs are set up:", f"    https://{listen.https[0]}/"]
     return lines
 
 

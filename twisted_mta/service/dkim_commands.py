@@ -17,6 +17,8 @@ from twisted_mta.service.config import Config
 from twisted_mta.service.dkim_options import schedule
 from twisted_mta.service.quantities import Domain
 from twisted_mta.service.refused import Refused
+from twisted_mta.setup.records import Record
+from twisted_mta.setup.zone import key_record
 from twisted_mta.trust.dkim.keyring import (
     ACTIVE,
     ALGORITHMS,
@@ -30,7 +32,6 @@ from twisted_mta.trust.dkim.keyring import (
     StoredKey,
     read_private,
 )
-from twisted_mta.trust.dkim.publication import strings, zone_lines
 from twisted_mta.trust.dkim.rotation import Schedule, switch
 from twisted_mta.trust.dkim.signature import SignatureFault, domain_name
 
@@ -114,11 +115,11 @@ def show(config: Config, options: argparse.Namespace) -> None:
     with _keyring(config) as keyring:
         keys = [key for key in keyring.stored(domain) if key.state != RETIRED]
     if options.json:
-        print(json.dumps([{**_plain(config, key), "strings": strings(key.record)} for key in keys]))
+        print(json.dumps([{**_plain(config, key), "strings": _record(key).strings()} for key in keys]))
     elif not keys:
         print("no keys yet; the server makes them soon after its first start, or: dkim create DOMAIN")
     for key in () if options.json else keys:
-        print(f"; {key.selector} ({_KINDS[key.algorithm]}): {news(config, key)}\n{zone_lines(key)}")
+        print(f"; {key.selector} ({_KINDS[key.algorithm]}): {news(config, key)}\n{_record(key).text()}")
 
 
 def create(config: Config, options: argparse.Namespace) -> None:
@@ -204,11 +205,15 @@ def _selector(text: str) -> str:
 
 def _say_published(config: Config, made: Sequence[StoredKey]) -> None:
     for key in made:
-        print(zone_lines(key))
+        print(_record(key).text())
     if config.dkim.check_dns:
         print("; Put this into the DNS. The server sees when it is there; see: dkim list")
     else:
         print(f"; Put this into the DNS. When it is there: dkim rotate {made[0].domain} --now")
+
+
+def _record(key: StoredKey) -> Record:
+    return key_record(key.name, key.record)
 
 
 def _plain(config: Config, key: StoredKey) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from twisted_mta.service.config import Config
 from twisted_mta.service.dkim_options import schedule
 from twisted_mta.transfer.mta.bounce import Sign
 from twisted_mta.transfer.mta.relay.relay import Seal
-from twisted_mta.transfer.mta.relay.seven_bit import Renew
+from twisted_mta.transfer.recoding import Renew
 from twisted_mta.transfer.signed_intake import SignedIntake, authors, leaving, nobody, posts
 from twisted_mta.trust.arc.sealer import Sealer
 from twisted_mta.trust.dkim.keeper import KeyKeeper
@@ -39,6 +39,7 @@ class Signing:
         self.seal: Seal | None = None
         self.renew: Renew | None = None
         self.parts: list[tuple[str, KeyKeeper]] = []
+        self.domains = list(config.domains)  # may become others while the server runs
         if not config.dkim.enabled:
             return
         signer = Signer(reactor.seconds)
@@ -51,7 +52,7 @@ class Signing:
         keeper = KeyKeeper(
             Path(config.data_dir) / DIRECTORY,
             signer=signer,
-            domains=config.domains,
+            domains=self.domains,
             schedule=schedule(config.dkim, config.queue.lifetime),
             resolver=resolver,
             reactor=reactor,

@@ -73,6 +73,12 @@ class ContentFilters:
         for check in self.checks:
             check.daemon.close()
 
+    def follow(self, other: ContentFilters) -> None:
+        """Have its checks instead; what is being asked is still answered."""
+        before, self.checks = self.checks, other.checks
+        for check in before:
+            check.daemon.close()
+
     def _hook(self, hook: Hook, ours: dict[str, Any]) -> HttpHook:
         url = hook_place(hook.url)
         believed = authorities("filters.hook.authorities", hook.authorities)

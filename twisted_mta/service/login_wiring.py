@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from OpenSSL import SSL
-from twisted.internet.ssl import CertificateOptions
 
 from twisted_mta.interfaces import IDirectory, IResolver
 from twisted_mta.service.auth_wiring import build_tokens
-from twisted_mta.service.certificate import tls_context
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
 from twisted_mta.wire.bans import Bans
@@ -39,19 +36,3 @@ def client_authorities(config: Config) -> ClientAuthorities | None:
         return ClientAuthorities(x509.load_pem_x509_certificates(Path(path).read_bytes()))
     except (OSError, ValueError) as error:
         raise ConfigError(f"auth.client_certificates: {path} is not a file of certificates (PEM)") from error
-
-
-def login_context(config: Config, context: CertificateOptions | None) -> CertificateOptions | None:
-    """`context` for services with logins: it asks clients for a certificate, if some log in with one.
-
-    Whatever they show, or nothing, is no reason to end the handshake: what it is worth is asked at the login.
-    Other servers are not asked: many would show theirs, and some would give up.
-    """
-    if context is None or not config.auth.client_certificates:
-        return context
-    asking = tls_context(config)
-    assert asking is not None
-    inner = asking.getContext()
-    inner.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-    inner.load_client_ca(config.auth.client_certificates.encode())
-    return asking

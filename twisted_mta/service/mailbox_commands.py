@@ -10,14 +10,12 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from twisted_mta.service import mailbox_transport
-from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service import data_dir, mailbox_transport
 from twisted_mta.service.config import Config
-from twisted_mta.service.data_dir import Lock
 from twisted_mta.service.mail_account import MailAccount, every, one, refusing
 from twisted_mta.service.progress import ProgressBar
 from twisted_mta.service.refused import Refused
@@ -149,20 +147,7 @@ def _reindex(config: Config, account: MailAccount) -> None:
             if progress is None:
                 return
             bar.at(*progress)
-            if _without_server(data, partial(reindex_here, config, account.name, bar.at)):
+            if data_dir.without_server(data, partial(reindex_here, config, account.name, bar.at)):
                 request.withdraw()
                 return
             time.sleep(LOOK)
-
-
-def _without_server(data: Path, work: Callable[[], None]) -> bool:
-    """Do the work while no server can begin; False when one is running."""
-    try:
-        lock = Lock.acquire(data)
-    except ConfigError:
-        return False
-    try:
-        work()
-    finally:
-        lock.release()
-    return True

@@ -1,4 +1,4 @@
-"""The tables [pop3] and [sieve] of the configuration."""
+"""The tables [mailboxes], [pop3] and [sieve] of the configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Literal
 from msgspec import Struct
 
 from twisted_mta.service.quantities import DurationOrNever
+
+
+class Mailboxes(Struct, frozen=True, forbid_unknown_fields=True):
+    """`keep_deleted`: for how long `mta undelete` can bring back what was deleted; 0: it is gone at once."""
+
+    keep_deleted: DurationOrNever = DurationOrNever(7 * 86400)
 
 
 class Pop3(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twisted_mta.service.config import Config
@@ -29,22 +31,32 @@ FORMATS = ("maildir", "mbox")
 def add_commands(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the two commands to those of `mta mailbox`."""
     text = "write mailboxes into files that other programs can read"
-    out = group.add_parser("export", help=text, description=text)
-    out.add_argument("address")
-    out.add_argument("mailboxes", nargs="*", metavar="MAILBOX", help="which; all, when none is named")
-    out.add_argument("--to", required=True, type=Path, metavar="PATH", help="a new directory")
-    out.add_argument("--format", required=True, choices=FORMATS)
+    add_export(group.add_parser("export", help=text, description=text))
     text = "take mail over from a Maildir, an mbox or a tree of either; to do it twice does no harm"
     into = group.add_parser("import", help=text, description=text)
     into.add_argument("address")
     into.add_argument("--from", required=True, dest="source", type=Path, metavar="PATH")
+    add_import_options(into)
+    into.add_argument("--json", action="store_true")
+    into.set_defaults(command=import_mail)
+
+
+def add_export(out: argparse.ArgumentParser) -> None:
+    """Fill the parser of `mta mailbox export`, which is `mta export` as well."""
+    out.add_argument("address")
+    out.add_argument("mailboxes", nargs="*", metavar="MAILBOX", help="which; all, when none is named")
+    out.add_argument("--to", required=True, type=Path, metavar="PATH", help="a new directory")
+    out.add_argument("--format", required=True, choices=FORMATS)
+    out.add_argument("--json", action="store_true")
+    out.set_defaults(command=export_mail)
+
+
+def add_import_options(into: argparse._ActionsContainer) -> None:
+    """What can be said of files that mail comes from."""
     into.add_argument("--format", choices=FORMATS, help="whatever is found there, when not given")
     into.add_argument(
         "--into", default="", metavar="MAILBOX", help="for what would go to INBOX; the parent of the others"
     )
-    for parser, command in ((out, export_mail), (into, import_mail)):
-        parser.add_argument("--json", action="store_true")
-        parser.set_defaults(command=command)
 
 
 # Out
@@ -64,12 +76,12 @@ def export_mail(config: Config, options: argparse.Namespace) -> None:
             with ProgressBar(name, sum(1 for _ in inventory.items(name)), "messages") as bar:
                 counts[name] = export(inventory, name, to, options.format, bar.advance)
             if not options.json:
-                print(f"{name}: {_messages(counts[name])}")
+                print(f"{name}: {messages(counts[name])}")
         os.sync()
     if options.json:
         print(json.dumps(counts))
     else:
-        print(f"{account.name}: {_messages(sum(counts.values()))} written to {to}")
+        print(f"{account.name}: {messages(sum(counts.values()))} written to {to}")
 
 
 def _chosen(inventory: Inventory, mailboxes: list[str]) -> list[str]:
@@ -98,17 +110,22 @@ def import_mail(config: Config, options: argparse.Namespace) -> None:
             sources = find_sources(source, options.format, options.into)
         except NoMail as error:
             raise Refused(str(error)) from error
-        names = NameSource(config.hostname, secrets.token_hex(6), time.time)
-        _require_maildir(account, names)
-        importer = Importer(f"{account.path}/Maildir", _room(account), names)
+        importer = importer_for(config, account)
         for name, mail in sources.items():
-            done[name] = _bring(importer, account, name, mail)
+            done[name] = _bring(importer, name, mail)
             if not options.json:
                 print("\n".join(_said(name, done[name], mail)))
     if options.json:
         print(json.dumps({name: _as_json(imported) for name, imported in done.items()}))
     elif importer.made:
         print(f"new mailboxes: {', '.join(importer.made)}; mail programs may have to subscribe to them")
+
+
+def importer_for(config: Config, account: MailAccount) -> Importer:
+    """What brings mail into the account. Raises StoreError, OSError, sqlite3.Error."""
+    names = NameSource(config.hostname, secrets.token_hex(6), time.time)
+    _require_maildir(account, names)
+    return Importer(f"{account.path}/Maildir", _room(account), names)
 
 
 def _require_maildir(account: MailAccount, names: NameSource) -> None:
@@ -127,26 +144,32 @@ def _room(account: MailAccount) -> Room:
         return Room(account.limits, inventory.usage())
 
 
-def _bring(importer: Importer, account: MailAccount, name: str, mail: Source) -> Imported:
-    with ProgressBar(name, mail.size, mail.unit) as bar:
-        try:
-            return importer.bring(mail, name, bar.at)
-        except OverQuota as error:
-            raise Refused(
-                f"{name}: {importer.new:,} messages are in, the next one is over the account's quota; see:"
-                " account quota. Then import once more: what is in does not come twice"
-            ) from error
-        except OSError as error:
-            raise Refused(
-                f"{name}: {importer.new:,} messages are in, then: {error.strerror or error}"
-                f" ({error.filename or mail.path}). Import once more when that has been seen to: what is in"
-                " does not come twice"
-            ) from error
+def _bring(importer: Importer, name: str, mail: Source) -> Imported:
+    with ProgressBar(name, mail.size, mail.unit) as bar, cut_short(importer, name, mail.path):
+        return importer.bring(mail, name, bar.at)
+
+
+@contextmanager
+def cut_short(importer: Importer, name: str, where: str) -> Iterator[None]:
+    """What ends an import before its time, in a sentence. name: of the mailbox. Raises Refused."""
+    try:
+        yield
+    except OverQuota as error:
+        raise Refused(
+            f"{name}: {importer.new:,} messages are in, the next one is over the account's quota; see:"
+            " account quota. Then import once more: what is in does not come twice"
+        ) from error
+    except OSError as error:
+        raise Refused(
+            f"{name}: {importer.new:,} messages are in, then: {error.strerror or error}"
+            f" ({error.filename or where}). Import once more when that has been seen to: what is in"
+            " does not come twice"
+        ) from error
 
 
 def _said(name: str, imported: Imported, mail: Source) -> list[str]:
     there = f", {imported.known:,} were there already" if imported.known else ""
-    lines = [f"{name}: {_messages(imported.new)} imported{there}"]
+    lines = [f"{name}: {messages(imported.new)} imported{there}"]
     if mail.passed_over:
         lines.append(f"  passed over {mail.passed_over:,} octets before the first message")
     if imported.lost:
@@ -158,5 +181,6 @@ def _as_json(imported: Imported) -> dict[str, object]:
     return {"imported": imported.new, "there": imported.known, "lost_keywords": sorted(imported.lost)}
 
 
-def _messages(count: int) -> str:
+def messages(count: int) -> str:
+    """So many, in words."""
     return f"{count:,} {'message' if count == 1 else 'messages'}"

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 
 from twisted_mta.protocol.smtp.extensions import Extension
 from twisted_mta.service.proxy_options import Proxy, Smtp
-from twisted_mta.transfer.session import TransferPolicy
+from twisted_mta.transfer.policy import TransferPolicy
 from twisted_mta.wire.proxied import ProxyAware
 
 P = TypeVar("P", bound=TransferPolicy)

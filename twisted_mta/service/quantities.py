@@ -262,6 +262,23 @@ class NextHop(_HostPort):
         return cls(f"{kind}:{hop}")
 
 
+class PublicPlace(_HostPort):
+    """Where a service is to be reached from outside: `host:port`; "" for where it listens; "none" for
+    nowhere."""
+
+    EXAMPLE = '"mail.example.org:993"'
+    NAMES = True
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        return cls(value) if value in ("", "none") else super().read(value)
+
+    @property
+    def is_none(self) -> bool:
+        """Nobody is told of it."""
+        return self == "none"
+
+
 class DaemonServer(_HostPort):
     """Where a daemon listens: `host:port`, or the absolute path of a Unix socket; "" for nowhere."""
 
@@ -331,6 +348,7 @@ KINDS = (
     ListenAddress,
     NextHop,
     Nameserver,
+    PublicPlace,
     DaemonServer,
     IpAddress,
     TlsDemanded,

@@ -37,6 +37,12 @@ class ServiceRates(Struct, frozen=True, forbid_unknown_fields=True):
     recipients: Frequency = Frequency("3000/1m")
 
 
+class WebRates(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one client network may ask for over HTTP."""
+
+    requests: Frequency = Frequency("300/1m")
+
+
 class Rates(Struct, frozen=True, forbid_unknown_fields=True):
     """By service; `v4` and `v6` bits of an address are one client network."""
 
@@ -44,6 +50,7 @@ class Rates(Struct, frozen=True, forbid_unknown_fields=True):
     v6: Annotated[int, Meta(ge=16, le=128)] = 64
     smtp: ServiceRates = ServiceRates()
     submission: ServiceRates = ServiceRates()
+    web: WebRates = WebRates()
 
 
 class Bans(Struct, frozen=True, forbid_unknown_fields=True):

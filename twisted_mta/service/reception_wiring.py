@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted_mta.journey.bus import Journey
-from twisted_mta.message.networks import LOOPBACK
+from twisted_mta.message.networks import LOOPBACK, Network
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.config import Config
 from twisted_mta.service.quantities import Frequency
@@ -22,7 +22,6 @@ from twisted_mta.wire.rates import Rate, RateLimits, Rates
 
 WITH_LOGINS = frozenset(("submission", "submissions", "imap", "imaps", "pop3", "pop3s", "managesieve"))
 DNS_TRY = 2.0  # seconds for one name server
-DNS_THREADS = 100  # questions at the same time: slow name servers of one must not hold up the others
 DNS_ABSENT = 30.0  # seconds that a record is known not to be there
 
 
@@ -33,22 +32,10 @@ class Gate:
         self._config = config
         self._trusted = config.trusted_networks
         self.spared = (*LOOPBACK, *self._trusted)
-        options = config.bans
         self.bans = Bans(
-            seconds=reactor.seconds,
-            journey=journey,
-            limits=BanLimits(
-                failures=options.failures,
-                range_failures=options.range_failures,
-                login_failures=options.login_failures,
-                window=options.window,
-                shortest=options.shortest,
-                longest=options.longest,
-                longest_lock=options.lock,
-            ),
-            exempt=(*self._trusted, *(one.network for one in options.exempt)),
+            seconds=reactor.seconds, journey=journey, limits=_ban_limits(config), exempt=_never_banned(config)
         )
-        self._load = Load(reactor=reactor, limit=config.limits.lag)
+        self.load = Load(reactor=reactor, limit=config.limits.lag)
         # Of its own: what strangers make us ask must not keep the relay waiting.
         self.resolver = DnsResolver(
             config.dns.nameservers,
@@ -57,42 +44,47 @@ class Gate:
             absent=DNS_ABSENT,
             timeout=DNS_TRY,
             lifetime=config.reception.dns,
-            threads=DNS_THREADS,
         )
         store = BanStore(self.bans, Path(config.data_dir) / DATABASE, reactor=reactor)
         self.parts: list[tuple[str, BanStore | Load | DnsResolver]] = [
             ("bans", store),
-            ("load", self._load),
+            ("load", self.load),
             ("screening", self.resolver),
         ]
         rates = {
-            "smtp": self._rates(config.rates.smtp, reactor),
-            "submission": self._rates(config.rates.submission, reactor),
+            name: Rates(limits, seconds=reactor.seconds, exempt=self._trusted)
+            for name, limits in _rate_limits(config).items()
         }
         self._rates_of = {**rates, "submissions": rates["submission"]}
+        self._web = rates["web"]
         self._screenings = {
             "smtp": Screening(self._reception_rules(), resolver=self.resolver, rates=rates["smtp"]),
             "submission": Screening(self._common_rules(), rates=rates["submission"]),
         }
 
+    def follow(self, config: Config) -> None:
+        """Other rules from now on, for whoever comes; what is known of clients stays known."""
+        self._config = config
+        self._trusted = config.trusted_networks
+        self.spared = (*LOOPBACK, *self._trusted)
+        self.bans.follow(_ban_limits(config), exempt=_never_banned(config))
+        for name, limits in _rate_limits(config).items():
+            self._rates_of[name].follow(limits, exempt=self._trusted)
+        self._screenings["smtp"].follow(self._reception_rules())
+        self._screenings["submission"].follow(self._common_rules())
+
     def admission(self, service: str) -> Admission:
         """Who may come in there."""
         bans = self.bans if service in WITH_LOGINS else None
-        return Admission(bans=bans, rates=self._rates_of.get(service), load=self._load)
+        return Admission(bans=bans, rates=self._rates_of.get(service), load=self.load)
+
+    def allows_request(self, client: str) -> bool:
+        """Whether one more over HTTP is not too many; it is counted."""
+        return self._web.request(client)
 
     def screening(self, service: str) -> Screening:
         """What clients have to stand there, "smtp" or "submission"."""
         return self._screenings[service]
-
-    def _rates(self, options: ServiceRates, reactor: Any) -> Rates:
-        limits = RateLimits(
-            connections=_rate(options.connections),
-            messages=_rate(options.messages),
-            recipients=_rate(options.recipients),
-            v4=self._config.rates.v4,
-            v6=self._config.rates.v6,
-        )
-        return Rates(limits, seconds=reactor.seconds, exempt=self._trusted)
 
     def _common_rules(self) -> ScreeningRules:
         """Also for those who are going to log in."""
@@ -110,6 +102,41 @@ class Gate:
             greeting_delay=options.greeting_delay,
             answers=options.dns,
         )
+
+
+def _ban_limits(config: Config) -> BanLimits:
+    options = config.bans
+    return BanLimits(
+        failures=options.failures,
+        range_failures=options.range_failures,
+        login_failures=options.login_failures,
+        window=options.window,
+        shortest=options.shortest,
+        longest=options.longest,
+        longest_lock=options.lock,
+    )
+
+
+def _never_banned(config: Config) -> tuple[Network, ...]:
+    return (*config.trusted_networks, *(one.network for one in config.bans.exempt))
+
+
+def _rate_limits(config: Config) -> dict[str, RateLimits]:
+    options = config.rates
+    asked = {
+        "smtp": _rates(options.smtp),
+        "submission": _rates(options.submission),
+        "web": {"requests": _rate(options.web.requests)},
+    }
+    return {name: RateLimits(**rates, v4=options.v4, v6=options.v6) for name, rates in asked.items()}
+
+
+def _rates(options: ServiceRates) -> dict[str, Rate]:
+    return {
+        "connections": _rate(options.connections),
+        "messages": _rate(options.messages),
+        "recipients": _rate(options.recipients),
+    }
 
 
 def _rate(frequency: Frequency) -> Rate:

@@ -5,27 +5,21 @@ command's own process when there is none.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet import task
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.selectreactor import SelectReactor
-from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_mta.protocol.imap4.bodystructure import render_structures
 from twisted_mta.service import reindex_request
 from twisted_mta.service.config import Config
+from twisted_mta.service.request_looks import RequestLooks
 from twisted_mta.store.errors import StoreError
 from twisted_mta.store.indexer import Progress
 from twisted_mta.store.store import MessageStore
-
-LOOK = 1.0  # seconds between two looks of the server
-
-T = TypeVar("T")
 
 
 async def reindex_account(store: MessageStore, name: str, progress: Progress) -> None:
@@ -40,46 +34,24 @@ async def reindex_account(store: MessageStore, name: str, progress: Progress) ->
     await store.reindex(name, progress)
 
 
-class ReindexRequests:
+class ReindexRequests(RequestLooks):
     """The server's side: looks for requests in `data`, the data directory, and does one after the other."""
 
-    log = Logger(namespace="twisted_mta.service")
-
     def __init__(self, data: Path, store: MessageStore, *, reactor: Any) -> None:
+        super().__init__(reactor=reactor)
         self._data = data
         self._store = store
-        self._reactor = reactor
-        self._looks = task.LoopingCall(self._look)
-        self._looks.clock = reactor
-        self._stopped = False
 
-    async def start(self) -> None:
-        """From now on look for requests."""
-        self._looks.start(LOOK, now=True).addErrback(
-            lambda failure: self.log.failure("requests to reindex are not looked for", failure=failure)
-        )
+    def requested(self) -> list[str]:
+        return reindex_request.requested(self._data)
 
-    async def stop(self) -> None:
-        """Look no more; what is under way ends with the store, and its request stays."""
-        self._stopped = True
-        if self._looks.running:
-            self._looks.stop()
-
-    def _look(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._do_requests())
-
-    async def _do_requests(self) -> None:
-        for account in await self._in_thread(lambda: reindex_request.requested(self._data)):
-            if not self._stopped:
-                await self._do(account)
-
-    async def _do(self, account: str) -> None:
+    async def do(self, account: str) -> None:
         told: Deferred[None] = succeed(None)
 
         def progress(done: int, total: int) -> None:
             nonlocal told
             if told.called:
-                told = self._in_thread(lambda: reindex_request.tell(self._data, account, done, total))
+                told = self.in_thread(lambda: reindex_request.tell(self._data, account, done, total))
 
         failure = ""
         try:
@@ -91,20 +63,23 @@ class ReindexRequests:
             failure = "an unexpected error; the log has it"
         await told
         if not failure:
-            await self._in_thread(reindex_request.Request(self._data, account).withdraw)
+            await self.in_thread(reindex_request.Request(self._data, account).withdraw)
             self.log.info("{account} has been reindexed", account=account)
-        elif not self._stopped:
-            await self._in_thread(lambda: reindex_request.fail(self._data, account, failure))
-
-    def _in_thread(self, work: Callable[[], T]) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+        elif not self.stopped:
+            await self.in_thread(lambda: reindex_request.fail(self._data, account, failure))
 
 
 # Without a server
 
 
 def reindex_here(config: Config, account: str, progress: Progress) -> None:
-    """Do it in this process, in a reactor of its own. Raises StoreError; KeyboardInterrupt for Ctrl-C."""
+    """Do it in this process. Raises StoreError; KeyboardInterrupt for Ctrl-C."""
+    with_store(config, lambda store: reindex_account(store, account, progress))
+
+
+def with_store(config: Config, do: Callable[[MessageStore], Coroutine[Any, Any, None]]) -> None:
+    """Do something with the store while no server has it, in a reactor of its own. Raises what it raises;
+    KeyboardInterrupt for Ctrl-C."""
     reactor = SelectReactor()
     store = MessageStore(
         Path(config.data_dir) / "mail",
@@ -112,13 +87,14 @@ def reindex_here(config: Config, account: str, progress: Progress) -> None:
         hostname=config.hostname,
         render=render_structures,
         indexing=False,
+        keep_deleted=config.mailboxes.keep_deleted,
     )
     outcome: list[Failure | None] = []
     interrupted = False
 
     async def work() -> None:
         await store.start()
-        await reindex_account(store, account, progress)
+        await do(store)
 
     def finished(failure: Failure | None) -> None:
         outcome.append(failure)

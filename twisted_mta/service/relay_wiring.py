@@ -16,10 +16,8 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.service.config import Config
 from twisted_mta.service.named_files import authorities, first_line
-from twisted_mta.service.own_policy import own_policy
 from twisted_mta.service.quantities import Domain, MailAddress, NextHop
 from twisted_mta.service.relay_options import Login
-from twisted_mta.service.web import Pages, Text
 from twisted_mta.transfer.mta.report_intake import ReportKind
 from twisted_mta.transfer.mta.routing import Credentials, Proxy, Routing
 from twisted_mta.transfer.mta.tls.database import DATABASE
@@ -130,15 +128,3 @@ def build_tls(
         )
         tls.parts.append(("TLS reports", reporting))
     return tls
-
-
-# What others may know of ours
-
-
-def pages(config: Config) -> Pages:
-    """What is shown at `listen.https`."""
-    table = Pages()
-    if (policy := own_policy(config)) is not None:
-        for domain in config.domains:
-            table.add("/.well-known/mta-sts.txt", Text(bytes(policy)), host=f"mta-sts.{domain}")
-    return table

@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
+from twisted_mta.message.shown import shown
 from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
 from twisted_mta.service.refused import Refused
 from twisted_mta.service.terminal import show_either
+from twisted_mta.setup.zone import Mail, reporting
 from twisted_mta.trust.dmarc.reports.aggregate import Observation
 from twisted_mta.trust.dmarc.reports.database import DATABASE, DmarcDatabase, StoredReport
 from twisted_mta.trust.dmarc.reports.summary import MOST_SOURCES, Summary, summaries
@@ -55,7 +57,7 @@ def summary(config: Config, options: argparse.Namespace) -> None:
 
 
 def _chosen(database: DmarcDatabase, options: argparse.Namespace) -> Iterator[StoredReport]:
-    return database.reports(time.time() - options.days * _DAY, options.domain.lower())
+    return database.reports(time.time() - options.days * _DAY, shown(options.domain).lower())
 
 
 def _summary_lines(found: Summary) -> Iterator[str]:
@@ -142,10 +144,10 @@ def records(config: Config, options: argparse.Namespace) -> None:
     receive = config.dmarc_reports.receive
     if receive is None:
         raise Refused("dmarc_reports.receive is not set: there is no address for reports")
-    host = receive.address.domain
-    found = [f'_dmarc.{domain}. TXT "v=DMARC1; p=none; rua=mailto:{receive}"' for domain in config.domains]
-    found += [  # RFC 7489 §7.1
-        f'{domain}._report._dmarc.{host}. TXT "v=DMARC1"' for domain in config.domains if domain != host
+    found = [
+        record.line()
+        for domain in config.domains
+        for record in reporting(Mail(domain, config.hostname, reports=receive, young=False))
     ]
     text = ["With p=none nothing happens to your mail but that it is reported:", *found]
     show_either(options, found, text)

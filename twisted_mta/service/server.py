@@ -27,15 +27,20 @@ from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+from twisted_mta.certificates.tls_alpn import ChallengeAware
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.queue.schema import SchemaTooNew
 from twisted_mta.service import data_dir, demo
-from twisted_mta.service.allocation import return_large_blocks
-from twisted_mta.service.certificate import tls_context
+from twisted_mta.service.certificate import Certificates
 from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.config import Config
+from twisted_mta.service.metrics_options import METRICS
 from twisted_mta.service.proxy_wiring import behind_proxies
+from twisted_mta.service.reload import Reload
 from twisted_mta.service.wiring import Part, Parts, build
+from twisted_mta.store.allocation import return_large_blocks
+from twisted_mta.web.listener import WebListener
+from twisted_mta.wire.listener import Listener
 
 SENTENCES = (ConfigError, DirectoryError, SchemaTooNew)  # errors that say all there is to say
 BACKLOG = 511  # connections the system holds until they are accepted
@@ -83,20 +88,24 @@ class MailServer(Service):
         """Raises SystemExit, the sentence is in the log, when the data directory, the certificate or a
         password file cannot be used."""
         super().startService()  # type: ignore[no-untyped-call]
+        return_large_blocks()
         try:
             directory = Path(self._config.data_dir)
             data_dir.create(directory)
             self._lock = data_dir.Lock.acquire(directory)
-            context = tls_context(self._config)
+            data_dir.require_restored(directory)
+            self._certificates = Certificates(self._config)
             self._parts = build(
                 self._config,
                 reactor=self._reactor,
-                tls_context=context,
+                certificates=self._certificates,
                 max_connections=self._max_connections(),
             )
             passwords = demo.create_accounts(self._config)
         except (ConfigError, DirectoryError) as error:
             self._refuse(str(error))
+        self._reload = Reload(self._config, self._path.absolute(), self._parts.takers)
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload.asked))
         self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
         self._starting.addErrback(self._start_failed)
 
@@ -104,6 +113,7 @@ class MailServer(Service):
         """To one service: as many as configured, as far as the system lets us have descriptors for all."""
         files = _raise_file_limit()
         services = self._config.listen.services()
+        services.pop(METRICS, None)  # is one of the others
         shares = len(services) + len(services.keys() & READERS)
         most = max(1, max(files - OTHER_FILES, files // 2) // shares)
         if most >= self._config.limits.connections:
@@ -129,16 +139,16 @@ class MailServer(Service):
                 raise ConfigError(f"data_dir: the {name} cannot use its files: {error}") from error
             self._started.append((name, part))
         for name, bound in self._bound:
-            listener = parts.listeners[name]
-            factory: IProtocolFactory = (
-                TLSMemoryBIOFactory(listener.tls_context, False, listener)
-                if listener.implicit_tls and listener.tls_context is not None
-                else listener
-            )
-            factory = behind_proxies(factory, name, proxy=self._config.proxy, reactor=self._reactor)
-            bound.listen(BACKLOG)
+            factory = self._factory(name, parts.listeners[name])
+            try:
+                bound.listen(BACKLOG)
+            except OSError as error:  # somebody who came after us was faster
+                host, port = bound.getsockname()[:2]
+                raise ConfigError(f"listen.{name}: {host}:{port}: {_why(error)}") from error
             self._ports.append(self._reactor.adoptStreamPort(bound.fileno(), bound.family, factory))
             bound.close()
+        for _, part in parts.when_open:
+            await part.start()
         # What has been made so far will stay: the collector need not look through it again and again.
         gc.collect()
         gc.freeze()
@@ -146,11 +156,23 @@ class MailServer(Service):
         # A thread of the store gives the interpreter away with every system call. While the reactor computes
         # it comes back only after this interval; with the default, 5 ms, an answer waits for several of them.
         sys.setswitchinterval(SWITCH_INTERVAL)
-        return_large_blocks()
         services = self._config.listen.services()
         parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
         if self._config.demo.accounts:
             _say(demo.guide(self._config, self._path, passwords))
+
+    def _factory(self, name: str, listener: Listener | WebListener) -> IProtocolFactory:
+        """With what stands in front of sessions: proxies, TLS, the challenges of authorities."""
+        factory: IProtocolFactory = listener
+        if name == METRICS:
+            return factory
+        if listener.implicit_tls and listener.tls_context is not None:
+            factory = TLSMemoryBIOFactory(listener.tls_context, False, listener)
+            if name == "https":
+                factory = ChallengeAware(
+                    factory, challenges=self._certificates.challenges, reactor=self._reactor
+                )
+        return behind_proxies(factory, name, proxy=self._config.proxy, reactor=self._reactor)
 
     def _start_failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):  # stopped before it had started
@@ -175,6 +197,8 @@ class MailServer(Service):
             self._starting.cancel()
         if self._parts is not None:
             self._parts.journey.tell("stopping")
+            for name, part in reversed(self._parts.when_open):
+                await self._end(name, part)
             closing = [Deferred.fromCoroutine(_completed(port.stopListening())) for port in self._ports]
             await self._bounded("listeners", gatherResults(closing, consumeErrors=True), STOPPING)
             farewells = [listener.end_all() for listener in self._parts.listeners.values()]

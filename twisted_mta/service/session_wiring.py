@@ -32,9 +32,11 @@ from twisted_mta.transfer.msa.submission import Submission, SubmissionPolicy
 from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
 from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
 from twisted_mta.transfer.mtqp.session import MtqpSession
+from twisted_mta.transfer.policy import TransferPolicy
+from twisted_mta.transfer.recoding import Recoding
 from twisted_mta.transfer.screening.screening import UNSCREENED, Screening
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
+from twisted_mta.transfer.session import TransferSession
 from twisted_mta.trust.judgement import Judge
 from twisted_mta.wire.connection import Connection
 from twisted_mta.wire.login import LoginMeans
@@ -45,17 +47,19 @@ Make = Callable[[], Connection[Any]]
 # By service, with what a client hears that is one too many.
 Sessions = dict[str, tuple[Make, bytes]]
 
-# What the whole house keeps to, and not the dialog alone; a Maildir could not hold BINARYMIME.
+# What the whole house keeps to, and not the dialog alone.
 _EXTENSIONS = frozenset(
     {
         Extension.SMTPUTF8,
         Extension.CHUNKING,
+        Extension.BINARYMIME,
         Extension.DSN,
         Extension.REQUIRETLS,
         Extension.DELIVERBY,
         Extension.LIMITS,
     }
 )
+_FOR_LMTP = frozenset({Extension.SMTPUTF8, Extension.CHUNKING, Extension.BINARYMIME, Extension.DSN})
 _FOR_SUBMISSION = frozenset({Extension.BURL, Extension.FUTURERELEASE, Extension.PRIORITY})
 
 
@@ -93,9 +97,11 @@ def transfer_sessions(
             is_full=store.is_full,
             returns=returns,
             screening=screening,
+            recoding=recoding,
             **options,
         )
 
+    recoding = Recoding(queue.in_thread)
     journey_file = Path(config.data_dir) / DATABASE
     submission = _submission(config, means)
     submit = sessions(Submission, submission, gate.screening("submission"), **submissions.options)
@@ -187,9 +193,7 @@ def _reception(config: Config) -> ReceptionPolicy:
 
 
 def _lmtp(config: Config) -> TransferPolicy:
-    return TransferPolicy(
-        **_common(config), extensions=frozenset({Extension.SMTPUTF8, Extension.CHUNKING, Extension.DSN})
-    )
+    return TransferPolicy(**_common(config), extensions=_FOR_LMTP)
 
 
 def _submission(config: Config, means: LoginMeans) -> SubmissionPolicy:

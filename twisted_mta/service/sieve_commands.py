@@ -16,7 +16,7 @@ from twisted_mta.message.status import MailError
 from twisted_mta.service.config import Config
 from twisted_mta.service.mail_account import one
 from twisted_mta.service.refused import Refused
-from twisted_mta.service.terminal import printable
+from twisted_mta.service.terminal import printable, show_either
 from twisted_mta.sieve.actions import AnyAction, Discard, FileCopy, FileInto, Keep, Notify, Redirect
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
@@ -39,11 +39,13 @@ def add_commands(sieve: argparse.ArgumentParser) -> None:
         parser.set_defaults(command=run)
         return parser
 
-    command("check", check, "say whether a file is a script, and where it is wrong", "file")
+    checked = command("check", check, "say whether a file is a script, and where it is wrong", "file")
     tried = command("test", test, "say what a script would do with a message", "file", "message")
     tried.add_argument("--from", dest="sender", help="the reverse-path; by default what From says")
     tried.add_argument("--to", dest="recipient", help="the recipient; by default what To says")
-    command("list", list_scripts, "the scripts of an account; * is the one in use", "address")
+    listed = command("list", list_scripts, "the scripts of an account; * is the one in use", "address")
+    for parser in (checked, listed):
+        parser.add_argument("--json", action="store_true")
     command("show", show, "print a script of an account", "address", "name")
     put_in = command("put", put, "give an account a script from a file", "address", "name", "file")
     put_in.add_argument("--activate", action="store_true", help="and use it from now on")
@@ -55,10 +57,13 @@ def add_commands(sieve: argparse.ArgumentParser) -> None:
 def check(config: Config, options: argparse.Namespace) -> None:
     """`sieve check FILE`"""
     script = _script(options.file)
-    needs = ", ".join(sorted(script.capabilities)) or "no extensions"
-    print(f"{options.file}: a valid script; it uses {needs}")
+    needs = sorted(script.capabilities)
+    doubts = [{"line": doubt.line, "column": doubt.column, "text": doubt.text} for doubt in script.doubts]
+    lines = [f"{options.file}: a valid script; it uses {', '.join(needs) or 'no extensions'}"]
     for doubt in script.doubts:
-        print(f"{options.file}:{doubt.line}:{doubt.column}: an error, should a run come here: {doubt.text}")
+        where = f"{options.file}:{doubt.line}:{doubt.column}"
+        lines.append(f"{where}: an error, should a run come here: {doubt.text}")
+    show_either(options, {"extensions": needs, "doubts": doubts}, lines)
 
 
 def test(config: Config, options: argparse.Namespace) -> None:
@@ -145,8 +150,10 @@ def list_scripts(config: Config, options: argparse.Namespace) -> None:
     """`sieve list ADDRESS`"""
     scripts = _scripts(config, options)
     active = scripts.active()
-    lines = [f"{'*' if name == active else ' '} {name}" for name in scripts.names()]
-    print("\n".join(lines) or "no scripts yet; see: sieve put")
+    names = scripts.names()
+    lines = [f"{'*' if name == active else ' '} {name}" for name in names]
+    value = [{"name": name, "active": name == active} for name in names]
+    show_either(options, value, lines or ["no scripts yet; see: sieve put"])
 
 
 def show(config: Config, options: argparse.Namespace) -> None:

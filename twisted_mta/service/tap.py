@@ -38,4 +38,5 @@ def makeService(options: Options) -> IService:
         config = load(path)
     except ConfigError as error:
         raise SystemExit(f"mta: {error}") from error
-    return MailServer(config, path=path, reactor=reactor, observer=log_lines.observer(twistd, reactor))
+    observer = log_lines.observer(twistd, reactor, config.log.format)
+    return MailServer(config, path=path, reactor=reactor, observer=observer)

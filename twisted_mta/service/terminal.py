@@ -6,10 +6,12 @@ import argparse
 import json
 from typing import Any
 
+from twisted_mta.message.shown import shown
+
 
 def printable(text: str) -> str:
-    """Fit for a terminal, whatever a message, a script or a remote host says."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Fit for a terminal, whatever a message, a script or a remote host says; domains as A-labels."""
+    return "".join(char if char.isprintable() else "?" for char in shown(text))
 
 
 def show_either(options: argparse.Namespace, value: Any, lines: list[str]) -> None:

@@ -1,25 +1,23 @@
-"""`mta tls …`: what is known of the TLS of others, and what they are to know of ours. While the server runs
-or not."""
+"""`mta tls …`: what is known of the TLS of others, and what they are to know of ours; our certificates are in
+`certificate_commands`. While the server runs or not."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from twisted_mta.service import certificate_commands
 from twisted_mta.service.command_database import opened
 from twisted_mta.service.config import Config
-from twisted_mta.service.own_policy import own_policy, policy_id
+from twisted_mta.service.own_policy import own_policy
 from twisted_mta.service.quantities import Domain
 from twisted_mta.service.refused import Refused
 from twisted_mta.service.terminal import show_either
+from twisted_mta.service.zone_facts import mail_of
+from twisted_mta.setup.zone import protection
 from twisted_mta.transfer.mta.tls.database import DATABASE, StoredPolicy, StoredReport, TlsDatabase
 from twisted_mta.transfer.mta.tls.mta_sts import StsPolicy
 from twisted_mta.transfer.mta.tls.received_report import failures_of
@@ -46,6 +44,7 @@ def add_commands(tls: argparse.ArgumentParser) -> None:
     known.add_argument("--lost", action="store_true", help="only those that do no longer")
     known.add_argument("--forget", metavar="HOST", help="know nothing more of it")
     known.set_defaults(command=memory)
+    certificate_commands.add_commands(group)
     for each in (shown, reported, known):
         each.add_argument("--json", action="store_true")
 
@@ -67,17 +66,8 @@ def policy(config: Config, options: argparse.Namespace) -> None:
 
 
 def _ours(config: Config, domain: str) -> tuple[dict[str, Any], list[str]]:
-    records: list[str] = []
     own = own_policy(config)
-    if own is not None:
-        records.append(f'_mta-sts.{domain}. TXT "v=STSv1; id={policy_id(own)};"')
-        records.append(f"mta-sts.{domain}. CNAME {config.hostname}.")
-    if config.tls_reports.receive is not None:
-        records.append(f'_smtp._tls.{domain}. TXT "v=TLSRPTv1; rua=mailto:{config.tls_reports.receive}"')
-    if config.tls.certificate:
-        key = x509.load_pem_x509_certificates(Path(config.tls.certificate).read_bytes())[0].public_key()
-        digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-        records.append(f"_25._tcp.{config.hostname}. TLSA 3 1 1 {digest}")
+    records = [record.line() for record in protection(mail_of(config, domain, ()))]
     lines = own.lines() if own is not None else []
     text = (
         ["No MTA-STS policy: mta_sts.mode is not set."] if own is None else ["The policy:", *_indented(lines)]

@@ -5,11 +5,10 @@ Nothing is started here. `Parts.in_order` is the order to start in; each part fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
-
-from twisted.internet.ssl import CertificateOptions
 
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
@@ -17,30 +16,40 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import LogReader
 from twisted_mta.journey.store import DATABASE, JourneyStore
 from twisted_mta.message.address import Address
+from twisted_mta.metrics.mail import MailCounts
 from twisted_mta.protocol.imap4.bodystructure import render_structures
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service import quota_commands
 from twisted_mta.service.abuse_wiring import AgainstAbuse
+from twisted_mta.service.acme_wiring import CertificateUpkeep
 from twisted_mta.service.address_wiring import build_forwarding
+from twisted_mta.service.certificate import Certificates
 from twisted_mta.service.config import Config
 from twisted_mta.service.directory_wiring import build_directory
 from twisted_mta.service.dkim_wiring import Signing
 from twisted_mta.service.dmarc_wiring import build_dmarc
 from twisted_mta.service.filter_wiring import ContentFilters
-from twisted_mta.service.login_wiring import build_means, login_context
+from twisted_mta.service.import_requests import ImportRequests
+from twisted_mta.service.log_lines import RENDERERS
+from twisted_mta.service.login_wiring import build_means
+from twisted_mta.service.metrics_options import METRICS
+from twisted_mta.service.metrics_wiring import Watch, check_names
 from twisted_mta.service.reception_wiring import WITH_LOGINS, Gate
 from twisted_mta.service.reindexing import ReindexRequests
-from twisted_mta.service.relay_wiring import build_tls, pages, routing
+from twisted_mta.service.relay_wiring import build_tls, routing
+from twisted_mta.service.reload import Taker
+from twisted_mta.service.reload_wiring import takers
 from twisted_mta.service.session_wiring import Sessions, access_sessions, transfer_sessions
 from twisted_mta.service.sieve_wiring import build_events, build_filters
 from twisted_mta.service.submission_wiring import Submissions
 from twisted_mta.service.trust_wiring import Suffixes, build_judge
-from twisted_mta.service.web import WebListener
+from twisted_mta.service.web_wiring import WEB_SERVICES, Web
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.mda.quota_warnings import WarningEvents
+from twisted_mta.transfer.mda.without_binary import WithoutBinary
 from twisted_mta.transfer.mta.active import ActiveLimits
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.dispatch import Dispatcher
@@ -48,6 +57,8 @@ from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
 from twisted_mta.transfer.mta.relay.relay import Relay
 from twisted_mta.transfer.mta.report_intake import ReportIntake
 from twisted_mta.trust.bimi import BimiCheck
+from twisted_mta.trust.check import Check
+from twisted_mta.web.listener import WebListener
 from twisted_mta.wire.listener import Listener
 
 IMPLICIT_TLS = frozenset(("submissions", "imaps", "pop3s"))
@@ -67,11 +78,15 @@ class Part(Protocol):
 
 @dataclass
 class Parts:
-    """Everything the server consists of; `listeners` by the name of their service."""
+    """Everything the server consists of; `listeners` by the name of their service. `when_open`: those that
+    are started when all of these are open, and stopped first. `takers`: what can follow another
+    configuration."""
 
     journey: Journey
     in_order: list[tuple[str, Part]] = field(default_factory=list)
     listeners: dict[str, Listener | WebListener] = field(default_factory=dict)
+    when_open: list[tuple[str, Part]] = field(default_factory=list)
+    takers: list[Taker] = field(default_factory=list)
 
 
 class _Told(TypedDict):
@@ -81,21 +96,18 @@ class _Told(TypedDict):
     reactor: Any
 
 
-def build(
-    config: Config, *, reactor: Any, tls_context: CertificateOptions | None, max_connections: int
-) -> Parts:
+def build(config: Config, *, reactor: Any, certificates: Certificates, max_connections: int) -> Parts:
     """All parts of a server; `max_connections` is for each service. Raises ConfigError for a password file
     that cannot be read."""
     data = Path(config.data_dir)
     journey = Journey()
-    journey.add_reader(LogReader())
+    journey.add_reader(LogReader(render=RENDERERS[config.log.format]))
     kept = JourneyStore(data / DATABASE, reactor=reactor, keep=config.journey.keep)
     if config.journey.keep:
         journey.add_reader(kept)
     directory = build_directory(config, reactor=reactor)
     resolver = DnsResolver(config.dns.nameservers, reactor=reactor, trusted=config.dns.trusted)
     gate = Gate(config, journey=journey, reactor=reactor)
-    means = build_means(config, bans=gate.bans, directory=directory, resolver=resolver, reactor=reactor)
     store = _store(config, directory, reactor)
     queue = MailQueue(data / "queue", reactor=reactor)
     told: _Told = {"journey": journey, "reactor": reactor}
@@ -153,7 +165,7 @@ def build(
     dispatcher = Dispatcher(
         queue,
         directory=directory,
-        local=submissions.deliverer,
+        local=WithoutBinary(submissions.deliverer, queue.in_thread),
         remote=relay,
         bounces=_bounces(config, queue, signing),
         journey=journey,
@@ -162,37 +174,33 @@ def build(
         limits=_active_limits(config),
         next_hop=ways.next_hop,
     )
-    judge = build_judge(
-        config,
-        resolver=gate.resolver,
-        reactor=reactor,
-        any_recipient=abuse.any_recipient,
-        recipient=abuse.recipient,
-        content=[*abuse.content, *content_filters.checks, BimiCheck(gate.resolver)],
-        hear=dmarc.hear,
-        keep=abuse.keep,
-    )
-    sessions = transfer_sessions(
-        config,
-        directory=directory,
-        queue=queue,
-        signing=signing,
-        store=store,
-        gate=gate,
-        judge=judge,
-        means=means,
-        returns=returns,
-        submissions=submissions,
-        **told,
-    ) | access_sessions(
-        config,
-        directory=directory,
-        store=store,
-        means=means,
-        submitter=submissions.outbox,
-        events=abuse.events(WarningEvents(forwarding.warnings, build_events(config, filters, **around))),
-        **told,
-    )
+    events = abuse.events(WarningEvents(forwarding.warnings, build_events(config, filters, **around)))
+
+    def sessions(config: Config, checks: Sequence[Check]) -> Sessions:
+        judge = build_judge(
+            config,
+            resolver=gate.resolver,
+            reactor=reactor,
+            any_recipient=abuse.any_recipient,
+            recipient=abuse.recipient,
+            content=[*abuse.content, *checks, BimiCheck(gate.resolver)],
+            hear=dmarc.hear,
+            keep=abuse.keep,
+        )
+        means = build_means(config, bans=gate.bans, directory=directory, resolver=resolver, reactor=reactor)
+        common: dict[str, Any] = {"directory": directory, "store": store, "means": means, **told}
+        transfer = transfer_sessions(
+            config,
+            queue=queue,
+            signing=signing,
+            gate=gate,
+            judge=judge,
+            returns=returns,
+            submissions=submissions,
+            **common,
+        )
+        return transfer | access_sessions(config, submitter=submissions.outbox, events=events, **common)
+
     in_order: list[tuple[str, Part]] = [
         *([("journey", kept)] if config.journey.keep else []),
         ("directory", directory),
@@ -202,6 +210,7 @@ def build(
         ("public suffixes", Suffixes()),
         ("store", store),
         ("reindexing", ReindexRequests(data, store, reactor=reactor)),
+        ("imports", ImportRequests(data, store, reactor=reactor)),
         *signing.parts,
         ("queue", queue),
         *tls.parts,
@@ -211,15 +220,60 @@ def build(
         *abuse.parts,
         ("dispatcher", dispatcher),
     ]
-    listeners = _listeners(
+    web = Web(
         config,
-        sessions,
+        is_ours=directory.is_local,
         gate=gate,
         reactor=reactor,
-        tls_context=tls_context,
+        challenges=certificates.challenges,
+        signing=lambda: certificates.shown.pairs if certificates.shown is not None else (),
+    )
+    listeners = _listeners(
+        config,
+        sessions(config, content_filters.checks),
+        gate=gate,
+        web=web,
+        reactor=reactor,
+        certificates=certificates,
         max_connections=max_connections,
     )
-    return Parts(journey, in_order, listeners)
+    if config.listen.metrics:
+        mail = MailCounts(check_names(config))
+        journey.add_reader(mail)
+        listeners[METRICS] = Watch(
+            config,
+            mail=mail,
+            queue=queue,
+            store=store,
+            directory=directory,
+            dispatcher=dispatcher,
+            certificates=certificates,
+            load=gate.load,
+            listeners=listeners,
+            reactor=reactor,
+        ).listener()
+    upkeep = CertificateUpkeep(config, certificates, resolver=resolver, reactor=reactor)
+    return Parts(
+        journey,
+        in_order,
+        listeners,
+        [("certificates", upkeep)],
+        takers(
+            config,
+            certificates=certificates,
+            upkeep=upkeep,
+            content_filters=content_filters,
+            directory=directory,
+            gate=gate,
+            listeners=listeners,
+            resolver=resolver,
+            routing=ways,
+            sessions=sessions,
+            signing=signing,
+            web=web,
+            reactor=reactor,
+        ),
+    )
 
 
 def _store(config: Config, directory: Directory, reactor: Any) -> MessageStore:
@@ -231,6 +285,7 @@ def _store(config: Config, directory: Directory, reactor: Any) -> MessageStore:
         limits_of=lambda account: quota_commands.limits(config, directory.quota(account)),
         renew_limits=directory.refresh,
         server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
+        keep_deleted=config.mailboxes.keep_deleted,
     )
 
 
@@ -267,20 +322,20 @@ def _listeners(
     sessions: Sessions,
     *,
     gate: Gate,
+    web: Web,
     reactor: Any,
-    tls_context: CertificateOptions | None,
+    certificates: Certificates,
     max_connections: int,
 ) -> dict[str, Listener | WebListener]:
     listeners: dict[str, Listener | WebListener] = {}
-    for_logins = login_context(config, tls_context)
+    # Other servers are not asked for certificates: many would show theirs, and some would give up.
+    shown = certificates.shown
+    tls_context, for_logins = (shown.context, shown.asking) if shown is not None else (None, None)
     for name in config.listen.services():
-        if name == "https":
-            listeners[name] = WebListener(
-                pages(config),
-                tls_context=tls_context,
-                max_connections=max_connections,
-                max_connections_per_host=config.limits.connections_per_host,
-            )
+        if name == METRICS:
+            continue  # it needs the others
+        if name in WEB_SERVICES:
+            listeners[name] = web.listener(name, tls_context=tls_context, max_connections=max_connections)
             continue
         make, overload = sessions[name]
         listeners[name] = Listener(

@@ -246,12 +246,14 @@ class Account:
         self.upkeep.untidy(self)
 
     async def tidy(self) -> None:
-        """Keep what is recent no more, have the names of files follow, a slice at a time behind whatever else
-        is asked for, and collect the emails that have lost their last message, as long as nobody waits for
-        the lane; what is left then has its turn at the next tick."""
+        """Keep what is recent no more, have the names of files follow and remove what was deleted long ago, a
+        slice at a time behind whatever else is asked for, and collect the emails that have lost their last
+        message, as long as nobody waits for the lane; what is left then has its turn at the next tick."""
         await self._keep_claims()
         with suppress(StoreError):  # said already; a mailbox that was removed meanwhile holds up nothing
             while await self.visit(Home.catch_up):
+                pass
+            while await self.visit(lambda home: home.deleted.sweep()):
                 pass
         while (gone := await self.visit(_collect)) is not None:
             if gone and self.indexer is not None:

@@ -1,9 +1,9 @@
 """Putting new messages into mailboxes, several in one visit: local delivery and APPEND.
 
-For each message: write it to `tmp`, sync it. Then for all: rename into place, sync each directory once,
-add the rows to the index in one transaction. A message that fails, fails alone, unless they are put down
-together. Nothing partial is ever visible, and a delivery that is repeated finds its own file by name, so it
-happens once.
+A few messages at a time are written to `tmp` and then synced, so that the disk has them all to do at once.
+Then for all: rename into place, sync each directory once, add the rows to the index in one transaction. A
+message that fails, fails alone, unless they are put down together. Nothing partial is ever visible, and a
+delivery that is repeated finds its own file by name, so it happens once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,9 +23,21 @@ from twisted_mta.store.flags import tail_with_bits
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import Message, is_corruption
-from twisted_mta.store.maildir import CUR, NEW, TMP, Place, Written, sizes, sync_directory, write_message
+from twisted_mta.store.maildir import (
+    CUR,
+    NEW,
+    TMP,
+    Place,
+    TmpFile,
+    Written,
+    begin_message,
+    sizes,
+    sync_directory,
+)
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
+
+SYNCED_TOGETHER = 8  # files; each has a descriptor until then
 
 
 @dataclass(slots=True)
@@ -138,14 +150,23 @@ def _deposit_into(
     pending: list[_Pending] = []
     try:
         there = _find(folder, [deposits[number] for number in numbers if not deposits[number].fresh])
+        wanted = []
         for number in numbers:
-            wanted = deposits[number]
-            if (uid := there.get(wanted.name)) is not None:
+            if (uid := there.get(deposits[number].name)) is not None:
                 results[number] = Deposited(folder.uid_validity, uid)
-                continue
-            result = results[number] = _write(home, folder, number, wanted, pending, room)
-            if together and isinstance(result, StoreError):
-                raise result
+            else:
+                wanted.append(number)
+        for start in range(0, len(wanted), SYNCED_TOGETHER):
+            for number, written in _write(
+                home, folder, deposits, wanted[start : start + SYNCED_TOGETHER], room
+            ):
+                if isinstance(written, StoreError):
+                    results[number] = written
+                else:
+                    pending.append(_pending(folder, number, deposits[number], written))
+        failed = [result for result in results if isinstance(result, StoreError)]
+        if together and failed:
+            raise failed[0]
         for each in pending:
             os.rename(each.tmp, each.path)
         with home.waiting():
@@ -172,35 +193,87 @@ def _find(folder: Folder, deposits: Sequence[Deposit]) -> dict[str, int]:
 
 
 def _write(
-    home: Home, folder: Folder, number: int, each: Deposit, pending: list[_Pending], room: Room
-) -> StoreError | None:
-    """Write one message to `tmp`; None when that went well."""
-    written = each.source
+    home: Home, folder: Folder, deposits: Sequence[Deposit], numbers: Sequence[int], room: Room
+) -> list[tuple[int, Written | StoreError]]:
+    """Write these messages to `tmp`, and sync them once all of them are written."""
+    begun: list[tuple[int, Written | TmpFile | StoreError]] = []
+    files: list[TmpFile] = []
+    tight = _is_tight(folder, [deposits[number].source for number in numbers])
+    try:
+        for number in numbers:
+            file = _begin(home, folder, deposits[number], room, tight=tight)
+            begun.append((number, file))
+            if isinstance(file, TmpFile):
+                files.append(file)
+        with home.waiting() if files else nullcontext():
+            if len(files) > 1:
+                for file in files:
+                    file.write_out()
+            return [(number, _finish(home, folder, deposits[number], file)) for number, file in begun]
+    except BaseException:
+        for file in files:
+            file.discard()
+        raise
+
+
+def _is_tight(folder: Folder, sources: Sequence[Content | Written]) -> bool:
+    """Whether not all of them may fit on the disk: one question for all, as long as there is enough."""
+    try:
+        require_space(folder.maildir.path, sum(len(each) for each in sources if isinstance(each, Content)))
+    except OSError:
+        return True
+    return False
+
+
+def _begin(
+    home: Home, folder: Folder, each: Deposit, room: Room, *, tight: bool
+) -> Written | TmpFile | StoreError:
+    source = each.source
     try:
         if not each.beyond_quota:
-            room.take(written.canonical if isinstance(written, Written) else len(written))
-        if isinstance(written, Content):
-            require_space(folder.maildir.path, len(written))
-            with home.waiting():
-                written = write_message(f"{folder.maildir.path}/{TMP}/{each.name}", written.chunks())
-        date = written.modified
-        if each.internal_date is not None:
-            date = each.internal_date
-            with suppress(OverflowError):  # a date that no file can have; the index has it
-                os.utime(written.path, (date, date))
+            room.take(source.canonical if isinstance(source, Written) else len(source))
+        if isinstance(source, Written):
+            return source
+        if tight:
+            require_space(folder.maildir.path, len(source))
+        return begin_message(f"{folder.maildir.path}/{TMP}/{each.name}", source.chunks())
     except OverQuota as error:
         return error
     except OSError as error:
-        home.report(f"delivery into {folder.maildir.path}: {error}")
-        return disk_error(error)
+        return _disk_error(home, folder, error)
+
+
+def _finish(
+    home: Home, folder: Folder, each: Deposit, file: Written | TmpFile | StoreError
+) -> Written | StoreError:
+    if isinstance(file, StoreError):
+        return file
+    try:
+        written = file.finish() if isinstance(file, TmpFile) else file
+        if each.internal_date is None:
+            return written
+        with suppress(OverflowError):  # a date that no file can have; the index has it
+            os.utime(written.path, (each.internal_date, each.internal_date))
+        return written._replace(modified=each.internal_date)
+    except OSError as error:
+        if isinstance(file, TmpFile):
+            file.discard()
+        return _disk_error(home, folder, error)
+
+
+def _disk_error(home: Home, folder: Folder, error: OSError) -> StoreError:
+    home.report(f"delivery into {folder.maildir.path}: {error}")
+    return disk_error(error)
+
+
+def _pending(folder: Folder, number: int, each: Deposit, written: Written) -> _Pending:
     keywords = folder.spelled(each.keywords)
     fields = sizes(written)
     place = Place(NEW, fields)
     if each.bits or keywords:
         place = Place(CUR, tail_with_bits(fields, each.bits, folder.letters.of(each.keywords)))
-    row = Message(0, each.name, *place, each.bits, keywords, written.canonical, date, 0)
-    pending.append(_Pending(number, written.path, folder.maildir.file(each.name, place), row))
-    return None
+    row = Message(0, each.name, *place, each.bits, keywords, written.canonical, written.modified, 0)
+    return _Pending(number, written.path, folder.maildir.file(each.name, place), row)
 
 
 def _undo(pending: Sequence[_Pending], deposits: Sequence[Deposit]) -> None:

@@ -7,7 +7,7 @@ whole in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from os import unlink
@@ -30,7 +30,7 @@ from twisted_mta.store.threads import Lane
 IN_MEMORY = 128 * 1024  # octets; so much of the message at hand, and of all that are complete
 
 T = TypeVar("T")
-Rewrite = Callable[[bytes], bytes]
+Rewrite = Callable[[bytes], Iterable[bytes]]
 
 
 class _Complete(NamedTuple):
@@ -60,7 +60,8 @@ class MessageDraft:
 
     def begin_verbatim(self, rewrite: Rewrite) -> None:
         """The message that begins now may hold any octets, of which a mailbox could not keep all as they are.
-        `rewrite` is called in a thread when it is complete, with all of it; what it gives is put down."""
+        `rewrite` is called in a thread when it is complete, with all of it; the pieces it makes are put down.
+        """
         assert not self.size
         self._rewrite = rewrite
 
@@ -168,9 +169,8 @@ class MessageDraft:
         written = self._file.finish()
         if self._rewrite is None:
             return written
-        data = self._rewrite(read_file(written.path))
-        require_space(written.path, len(data))
-        rewritten = write_message(self._new_path(), [data])
+        pieces = self._rewrite(read_file(written.path))
+        rewritten = write_message(self._new_path(), _with_space(written.path, pieces))
         self._file.discard()
         return rewritten
 
@@ -212,3 +212,10 @@ class MessageDraft:
         except BaseException:
             self.abort()
             raise
+
+
+def _with_space(path: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, each when there is space for it on the disk. Raises OSError."""
+    for piece in pieces:
+        require_space(path, len(piece))
+        yield piece

@@ -51,6 +51,7 @@ class Folder:
         self.uid_validity = row.uid_validity
         self.object_id = row.object_id
         self.counted: tuple[int, Counts] | None = None  # at that mod-sequence
+        self.discarding: Callable[[Folder], Callable[[Message], None]] = _removing  # what expunged files meet
         self.maildir = Maildir(f"{root}/{row.directory}" if row.directory else root, report)
         self.index = index
         self.names = names
@@ -413,9 +414,10 @@ class Folder:
         removed: list[int] = []
         astray: list[Message] = []
         failure: OSError | None = None
+        discard = self.discarding(self)
         for message in messages:
             try:
-                os.unlink(self.file(message))
+                discard(message)
                 removed.append(message.uid)
             except FileNotFoundError:
                 astray.append(message)
@@ -430,6 +432,11 @@ class Folder:
         if failure:
             raise failure
         return removed, astray
+
+
+def _removing(folder: Folder) -> Callable[[Message], None]:
+    """Nothing is kept of what is expunged."""
+    return lambda message: os.unlink(folder.file(message))
 
 
 def replaced(message: Message, directory: str, tail: str, flags: int, keywords: str, modseq: int) -> Message:

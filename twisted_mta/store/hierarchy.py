@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox
+from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import MailboxRow
 from twisted_mta.store.maildir import Maildir, sync_directory
@@ -48,10 +49,16 @@ def delete(home: Home, name: str) -> None:
         raise CannotDo("Not a mailbox itself, only has children")
     row = home.row(name)
     removed = f"{home.path}/removed.{row.id}"
+    if home.deleted.keep:  # what the index knows of its messages goes with it
+        folder = home.folder(name)
+        with suppress(OSError):
+            while catch_up(folder):
+                pass
     os.rename(f"{home.root}/{row.directory}", removed)
     sync_directory(home.root)
     home.forget(row)
-    shutil.rmtree(removed, ignore_errors=True)
+    if not home.deleted.take_mailbox(removed, row.directory):
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def rename(home: Home, old: str, new: str) -> None:

@@ -7,6 +7,7 @@
     <account>/reached             see high_water.py
     <account>/removed.*           deleted mailboxes on their way out
     <account>/removal.*           messages on their way out, see removal.py
+    <account>/deleted/            what was deleted lately, see deleted.py
 
 Everything here runs in the account's lane.
 """
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 from twisted_mta.store import high_water, removal, snapshot
 from twisted_mta.store import names as mailbox_names
 from twisted_mta.store.changes import Step
+from twisted_mta.store.deleted import SHARE, Deleted
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError
 from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.folder import SETTLING, Folder
@@ -79,6 +81,8 @@ class Home:
         self._root_stamp = _UNKNOWN
         self._steps: list[Step] = []
         self.limits: Callable[[], Limits] = lambda: UNLIMITED  # what the account may keep
+        self.deleted = Deleted(path, names.seconds)
+        self.deleted.most = lambda: None if (octets := self.limits().octets) is None else octets // SHARE
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around a wait for the disk
 
     # Steps
@@ -407,6 +411,7 @@ class Home:
         if folder is None:
             current = self.index.mailbox_numbered(row.id) or row
             folder = Folder(current, self.root, self.index, self.names, self.tell, self.report)
+            folder.discarding = self.deleted.discarding
             self._folders[row.id] = folder
         if not os.path.isdir(folder.maildir.path):
             self._root_stamp = _UNKNOWN

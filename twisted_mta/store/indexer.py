@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 
 from twisted_mta.message.mime import scan
 from twisted_mta.store.account import Account
+from twisted_mta.store.allocation import return_what_is_free
 from twisted_mta.store.errors import NoSuchMailbox, StorageFault, StoreError, disk_error
 from twisted_mta.store.fulltext import FULLTEXT, Fulltext, Plain, Texts, discard
 from twisted_mta.store.home import Home
@@ -261,6 +262,7 @@ class Indexer:
                 return seen, False
             async with self._portions.portion(account.name, large):
                 seen, more, epoch, known, astray, _ = await self._in_thread(partial(look, room=large))
+                await self._in_thread(return_what_is_free)
         if known:
             await account.visit(partial(_keep, epoch=epoch, known=known, anew=state.anew))
         for number in astray:
@@ -357,7 +359,7 @@ class Indexer:
                     known[content.email] = knowledge
                 octets += len(found.header) + len(found.body)
             rest(time.perf_counter() - began)
-            if octets > SLICE_TEXT or self._stopping.is_set():
+            if octets > SLICE_TEXT or content.size > LARGE or self._stopping.is_set():
                 break
         if seen == len(contents) and seen < SLICE:
             lowest = first

@@ -11,7 +11,7 @@ import resource
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from twisted_mta.message.content import Content
+from twisted_mta.metrics.counts import Histogram
 from twisted_mta.store.account import Account
 from twisted_mta.store.deposit import Deposit
 from twisted_mta.store.draft import MessageDraft
@@ -39,6 +40,7 @@ from twisted_mta.store.upkeep import Upkeep
 from twisted_mta.store.viewpoint import Viewpoint
 
 OPEN_INDEXES = 256  # at most; each takes up to 6 file descriptors and 1 MiB
+KNOWN_HOMES = 4096  # directories of accounts that need not be put together again
 DESCRIPTORS = 16  # of those that the process may have, for each open index
 
 _UNIQUE = re.compile(r"[A-Za-z0-9_=-]{1,100}\Z")
@@ -51,7 +53,8 @@ class MessageStore:
     `Mailbox.structures` gives. Whoever holds large messages has them as `portions`.
 
     limits_of: what an account may keep, by its name; renew_limits is awaited before it has to be right.
-    indexing: whether the full text is kept, in the background.
+    indexing: whether the full text is kept, in the background. keep_deleted: seconds for which what was
+    expunged can be brought back; 0: not at all.
     server_annotations: the operator's, by entry (RFC 5464 §3.2.1.1)."""
 
     log = Logger(namespace="twisted_mta.store")
@@ -67,12 +70,14 @@ class MessageStore:
         renew_limits: Renew = nothing_to_renew,
         server_annotations: Mapping[str, bytes] = MappingProxyType({}),
         indexing: bool = True,
+        keep_deleted: float = 0.0,
     ) -> None:
         self.portions = Portions()
         self.limits_of = limits_of
         self.renew_limits = renew_limits
         self.server_annotations = server_annotations
         self._root = root
+        self._home = lru_cache(KNOWN_HOMES)(lambda account: root.joinpath(*account_directory(account)))
         self._reactor = reactor
         token = secrets.token_hex(6)
         self._names = NameSource(hostname, token, reactor.seconds)
@@ -84,6 +89,7 @@ class MessageStore:
         self._open_indexes = max(1, min(OPEN_INDEXES, descriptors // DESCRIPTORS))
         self._render = render
         self._indexing = indexing
+        self._keep_deleted = keep_deleted
         self._threads: Threads | None = None
         self._indexer: Indexer | None = None
         self._upkeep = Upkeep(reactor)
@@ -148,6 +154,7 @@ class MessageStore:
             path = self._root.joinpath(*account_directory(name)).absolute()
             home = Home(str(path), self._names, self._boot, self._report)
             home.limits = lambda: self.limits_of(name)
+            home.deleted.keep = self._keep_deleted
             home.waiting = self._threads.away
             account = Account(name, home, self._threads, self._upkeep, self.portions, self._render, self._use)
             account.indexer = self._indexer
@@ -200,9 +207,19 @@ class MessageStore:
         )
         return (await self._account(account).deposit(deposit)).uid
 
+    @property
+    def took(self) -> Histogram | None:
+        """Seconds that pieces of work in the threads took; None while there are none."""
+        return self._threads.took if self._threads is not None else None
+
+    @property
+    def waiting(self) -> int:
+        """Lanes and pieces of work that no thread has begun with."""
+        return self._threads.waiting if self._threads is not None else 0
+
     def home(self, account: str) -> Path:
         """The directory of an account. Raises BadMailboxName for what is no account name."""
-        return self._root.joinpath(*account_directory(account))
+        return self._home(account)
 
     async def viewpoint(self, account: str) -> Viewpoint:
         """All mailboxes as the user of that account sees them. Raises as `account`."""

@@ -18,12 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_mta.metrics.counts import WORK, Histogram
 from twisted_mta.store.errors import StorageFault
 
 THREADS = 8
@@ -49,7 +51,8 @@ class Threads:
         self._away = 0  # threads that wait for the disk
         self._wanted = 1  # how many should be at work
         self.begun = 0  # pieces of work that a thread has begun with
-        self._done: deque[Callable[[], None]] = deque()
+        self._done: deque[tuple[float, Callable[[], None]]] = deque()  # after how many seconds
+        self.took = Histogram(WORK)  # seconds that pieces of work took
         self.stopped = False  # nothing is taken any more
         self._tick: IDelayedCall | None = None
 
@@ -93,6 +96,11 @@ class Threads:
                 self._away -= 1
 
     @property
+    def waiting(self) -> int:
+        """Lanes and pieces of work that no thread has begun with."""
+        return len(self._waiting)
+
+    @property
     def is_busy(self) -> bool:
         """True while a thread is at work. May be asked in any thread."""
         return self._active > 0
@@ -103,11 +111,13 @@ class Threads:
 
     def perform(self, work: Work) -> None:
         """In a thread: do the work, and hand over what it returns."""
+        began = perf_counter()
         try:
-            self._done.append(work())
+            then = work()
         except BaseException:
             failure = Failure()
-            self._done.append(lambda: self.log.failure("unexpected error in a thread", failure=failure))
+            then = lambda: self.log.failure("unexpected error in a thread", failure=failure)  # noqa: E731
+        self._done.append((perf_counter() - began, then))
 
     def _start(self) -> None:
         """Have one more thread begin to work, which is counted already."""
@@ -136,8 +146,10 @@ class Threads:
 
     def _arrive(self) -> None:
         while self._done:
+            seconds, then = self._done.popleft()
+            self.took.observe(seconds)
             try:
-                self._done.popleft()()
+                then()
             except Exception:
                 self.log.failure("unexpected error after work in a thread")
 

@@ -103,6 +103,12 @@ def check_header(header: bytes, *, max_received: int, limits: SmtpLimits) -> Non
             refuse_solicitation(classes, limits)
 
 
+def check_is_text(header: bytes) -> None:
+    """The parts of a binary message may hold anything, its header may not (RFC 3030 §3). Raises MailError."""
+    if b"\0" in header or not header.count(b"\r\n") == header.count(b"\r") == header.count(b"\n"):
+        raise MailError(550, "5.6.0", "The header holds NUL, a bare CR or a bare LF")
+
+
 def separator(header: bytes) -> bytes:
     """The empty line that a message without any header needs behind the fields put in front of it, so that
     its text does not become a part of them; else b""."""

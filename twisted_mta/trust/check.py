@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
@@ -20,8 +20,10 @@ from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.message.status import MailError
 from twisted_mta.trust.arc.validate import ArcResult
 from twisted_mta.trust.dkim.verify import DkimResult
+from twisted_mta.trust.dmarc.author import NO_AUTHOR, Author
 from twisted_mta.trust.dmarc.evaluate import DmarcResult
 from twisted_mta.trust.finding import Finding
+from twisted_mta.trust.question import Question
 from twisted_mta.trust.spf.check import SpfResult
 
 Action = Literal["allow", "accept", "junk", "defer", "reject"]
@@ -34,9 +36,11 @@ class Incoming:
     The client: `address` as text, `name` confirmed by the DNS or "", `reverse` what came of that (pass, fail,
     none, temperror, "" for nobody has looked), `helo` as it said. `tls`: how the connection is encrypted, ""
     when it is not. `reverse_path` None is the null path. `forward_paths`: the recipients accepted so far; a
-    check at RCPT finds the one that is asked about last. From here on only when the content is complete:
-    `header` with its empty line; `content` whole, as it came, but for forged Authentication-Results (reading
-    it may block: in a thread only); the results; all findings so far, those of the checks at RCPT too."""
+    check at RCPT finds the one that is asked about last. `asked_spf`: SPF while it is being asked about. From
+    here on only when the content is complete: `header` with its empty line, `author` of its From; `content`
+    whole, as it came, but for forged Authentication-Results (reading it may block: in a thread only); the
+    results; `disowned`: the author's domain does not have it for its own (DMARC), and that counts here; all
+    findings so far, those of the checks at RCPT too."""
 
     address: str
     name: str = ""
@@ -47,13 +51,36 @@ class Incoming:
     forward_paths: tuple[Address, ...] = ()
     parameters: MailParameters = NO_PARAMETERS
     queue_id: str = ""
+    asked_spf: Question[SpfResult] | None = None
     header: bytes = b""
+    author: Author = NO_AUTHOR
     content: Content | None = None
     spf: SpfResult | None = None
     dkim: Sequence[DkimResult] = ()
     arc: ArcResult | None = None
     dmarc: DmarcResult | None = None
+    disowned: bool = False
     findings: tuple[Finding, ...] = ()
+
+    def to(self, forward_path: Address) -> Self:
+        """The same at RCPT, where it is asked about one recipient more."""
+        return type(self)(
+            self.address,
+            self.name,
+            self.reverse,
+            self.helo,
+            self.tls,
+            self.reverse_path,
+            (*self.forward_paths, forward_path),
+            self.parameters,
+            self.queue_id,
+            self.asked_spf,
+        )
+
+    async def early_spf(self, seconds: float) -> SpfResult | None:
+        """The result as soon as it is there, also before the content is; None when that takes longer than so
+        many seconds: whoever sends can make it take long."""
+        return self.spf if self.asked_spf is None else await self.asked_spf.within(seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from twisted_mta.trust import findings
 from twisted_mta.trust.arc.validate import ArcResult, Validation
 from twisted_mta.trust.check import Check, Incoming, Verdict
 from twisted_mta.trust.dkim.verify import DkimResult, Verification
-from twisted_mta.trust.dmarc.author import NoAuthor, author_domain
+from twisted_mta.trust.dmarc.author import read_author
 from twisted_mta.trust.dmarc.evaluate import DmarcResult, evaluate
 from twisted_mta.trust.finding import Finding
 from twisted_mta.trust.policy import Conclusion, TrustRules, conclude
@@ -98,7 +98,7 @@ class Judge:
 
 class Judgement:
     """About one message, from MAIL on. `message` is what is known of it; whoever learns more about the client
-    says so there."""
+    says so there. `told_at_rcpt`: the verdicts about the recipient that was asked about last."""
 
     log = Logger(namespace="twisted_mta.trust")
 
@@ -107,9 +107,11 @@ class Judgement:
         self._judge = judge
         self._verdicts: dict[tuple[str, str], Verdict] = {}  # at RCPT, by recipient and check
         self._told: list[str] = []
+        self.told_at_rcpt: list[str] = []
         self._verification: Verification | None = None
         self._validation: Validation | None = None
         self._spf = self._ask(self._check_spf(), SpfResult("temperror", "", problem=_SILENCE), SPF_SECONDS)
+        message.asked_spf = self._spf
 
     def forget(self) -> None:
         """Nobody wants to know any more. Idempotent."""
@@ -119,6 +121,7 @@ class Judgement:
 
     async def any_recipient(self, forward_path: Address) -> None:
         """Before it is known whether there is such a mailbox. Raises MailError."""
+        self.told_at_rcpt = []
         await self._recipient(self._judge.any_recipient, forward_path)
 
     async def recipient(self, forward_path: Address) -> None:
@@ -128,11 +131,12 @@ class Judgement:
     async def _recipient(self, checks: Sequence[Check], forward_path: Address) -> None:
         if not checks:
             return
-        verdicts = await self._consult(
-            checks, replace(self.message, forward_paths=(*self.message.forward_paths, forward_path))
-        )
+        before = len(self._told)
+        verdicts = await self._consult(checks, self.message.to(forward_path))
+        self.told_at_rcpt += self._told[before:]
+        key = forward_path.key
         for check, verdict in zip(checks, verdicts, strict=True):
-            self._verdicts[forward_path.key, check.name] = verdict
+            self._verdicts[key, check.name] = verdict
         error = _refusal(verdicts)
         if error is not None and not _is_postmaster(forward_path):
             raise error
@@ -144,12 +148,8 @@ class Judgement:
         MailError (552) when it has too many fields."""
         if len(_FIELD.findall(block)) > MOST_FIELDS:
             raise MailError(552, "5.3.4", f"Message header has more than {MOST_FIELDS} fields")
-        try:
-            author = author_domain(block)
-        except NoAuthor:
-            author = ""
-        self.message.header = block
-        self._verification = Verification(block, first=author)
+        self.message.header, self.message.author = block, read_author(block)
+        self._verification = Verification(block, first=self.message.author.domain)
         self._validation = Validation(block)
         return without_claimed(block, self._judge.rules.service)
 
@@ -179,12 +179,14 @@ class Judgement:
         self._told[:0] = map(findings.in_words, found)
         assert self._validation is not None
         concluded = conclude(message, judge.rules, tuple(self._validation.sets))
+        assert message.dmarc is not None
+        message.disowned = concluded.verdict.action != "accept" and message.dmarc.policy != "none"
         verdicts: list[Verdict] = []
         if judge.content:
             message.content = await content()
             verdicts = await self._consult(judge.content, message)
         together = [concluded.verdict, *at_rcpt, *verdicts]
-        score = sum(verdict.score for verdict in together)
+        score = sum([verdict.score for verdict in together])
         refusal, junk = self._sum(together, score)
         if refusal is not None and refusal.permanent and judge.keep is not None:
             message.content = message.content or await content()
@@ -229,7 +231,7 @@ class Judgement:
             await arc.known(),
         )
         dmarc = self._ask(
-            evaluate(message.header, message.spf, message.dkim, resolver=resolver),
+            evaluate(message.author, message.spf, message.dkim, resolver=resolver),
             DmarcResult("temperror", _SILENCE),
             max(over - seconds(), DMARC_SECONDS),
         )
@@ -249,17 +251,17 @@ class Judgement:
         """What all verdicts come to: a refusal, or why it is junk; score: of all. Who writes to postmaster
         alone is not refused for good (RFC 5321 §4.5.1)."""
         rules = self._judge.rules
-        against = (one.why for one in verdicts if one.why and (one.score > 0 or one.action != "accept"))
+        against = [one.why for one in verdicts if one.why and (one.score > 0 or one.action != "accept")]
         why = "; ".join(dict.fromkeys(against))[:LONGEST_REASON]
-        refusal = _refusal(verdicts)
-        allowed = any(verdict.action == "allow" for verdict in verdicts)
+        actions = {verdict.action for verdict in verdicts}
+        refusal, allowed = _refusal(verdicts), "allow" in actions
         if refusal is None and not allowed and rules.reject_score and score >= rules.reject_score:
             refusal = MailError(550, "5.7.1", f"Refused: {score:.1f} points speak against it: {why}")
         if refusal is not None and refusal.permanent and all(map(_is_postmaster, self.message.forward_paths)):
             return None, why or refusal.text
         if refusal is not None or allowed:
             return refusal, ""
-        if any(verdict.action == "junk" for verdict in verdicts):
+        if "junk" in actions:
             return None, why or "a filter says so"
         if rules.junk_score and score >= rules.junk_score:
             return None, f"{score:.1f} points speak against it: {why}"
@@ -274,6 +276,8 @@ class Judgement:
             return SpfResult("none", "", problem="the sender has no domain in the DNS")
         if not sender and message.helo.startswith("["):
             return SpfResult("none", "", problem="the host's name is an address")
+        if not message.address:
+            return SpfResult("none", sender.rpartition("@")[2], problem="the client's address is not known")
         if judge.spf >= MOST_SPF:
             return SpfResult(
                 "temperror", sender.rpartition("@")[2], problem="too much is asked at the same time"
@@ -294,7 +298,7 @@ class Judgement:
     async def _consult(self, checks: Sequence[Check], message: Incoming) -> list[Verdict]:
         """All of them side by side; what they say is remembered for the journey."""
         asked = [self._ask(self._guarded(check, message), check.otherwise, check.seconds) for check in checks]
-        verdicts = [await question.known() for question in asked]
+        verdicts = [await question.known() if question.open else question.answer for question in asked]
         for check, question, verdict in zip(checks, asked, verdicts, strict=True):
             why = f" ({verdict.why})" if verdict.why else ""
             points = f" {verdict.score:+.1f}" if verdict.score else ""
@@ -315,13 +319,11 @@ class Judgement:
 
 def _refusal(verdicts: Sequence[Verdict]) -> MailError | None:
     """What these come to: rejections first, then what is put off, unless somebody speaks for it."""
-    for action in ("reject", "defer"):
-        for verdict in verdicts:
-            if verdict.action == action:
-                return verdict.error or _REFUSALS[action]
-        if any(verdict.action == "allow" for verdict in verdicts):
-            return None
-    return None
+    first: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        first.setdefault(verdict.action, verdict)
+    action = "reject" if "reject" in first else "" if "allow" in first else "defer"
+    return first[action].error or _REFUSALS[action] if action in first else None
 
 
 _REFUSALS = {
@@ -333,11 +335,13 @@ _REFUSALS = {
 def _strongest(said: Sequence[Verdict]) -> Verdict:
     """It speaks for the message only if it does so for all recipients; and whom it would have refused, had
     that not been postmaster, was meant alone."""
-    if all(verdict.action == "allow" for verdict in said):
-        return said[0]
     against = [verdict for verdict in said if verdict.action != "allow"]
-    found = max(against, key=lambda verdict: (verdict.action == "junk", verdict.score))
-    return found if found.action == "junk" else replace(found, action="accept", error=None)
+    if not against:
+        return said[0]
+    found = against[0]
+    if len(against) > 1:
+        found = max(against, key=lambda verdict: (verdict.action == "junk", verdict.score))
+    return found if found.action in ("junk", "accept") else replace(found, action="accept", error=None)
 
 
 def _as_done(concluded: Conclusion, refusal: MailError | None, junk: str) -> Conclusion:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from twisted_mta.message.headers import without_comments
+from twisted_mta.message.shown import shown
 from twisted_mta.message.status import MailError
 from twisted_mta.trust.arc.chain import ArcSet
 from twisted_mta.trust.check import Incoming, Verdict
@@ -70,8 +71,8 @@ def conclude(message: Incoming, rules: TrustRules, chain: tuple[ArcSet, ...] = (
     dmarc = message.dmarc
     mode = rules.mode(dmarc.author)
     sealer = _excusing_sealer(message, rules, chain)
-    if dmarc.result == "permerror":
-        return _without_author(dmarc, mode)
+    if dmarc.result == "permerror" or dmarc.deceptive:
+        return _misleading(dmarc, mode)
     if dmarc.result in ("fail", "temperror") and dmarc.policy != "none":
         if sealer:
             why = f"{sealer} saw it pass, and is trusted"
@@ -86,8 +87,9 @@ def conclude(message: Incoming, rules: TrustRules, chain: tuple[ArcSet, ...] = (
     return Conclusion(Verdict())
 
 
-def _without_author(dmarc: DmarcResult, mode: Mode) -> Conclusion:
-    why = f"the message has no one author: {dmarc.reason}"
+def _misleading(dmarc: DmarcResult, mode: Mode) -> Conclusion:
+    """It leaves open who is the author, or wants to be taken for another's."""
+    why = dmarc.reason if dmarc.deceptive else f"the message has no one author: {dmarc.reason}"
     if mode == "enforce":
         return Conclusion(Verdict("reject", MailError(554, "5.6.0", f"Refused: {why}"), why))
     return Conclusion(Verdict("junk" if mode == "junk" else "accept", why=why))
@@ -171,6 +173,6 @@ def _saw_pass(findings: str, author: str) -> bool:
     text = without_comments(findings.encode("utf-8", "replace")).decode("utf-8", "replace")
     for part in without_quotes(text).split(";")[1:]:
         words = part.split()
-        if words[:1] == ["dmarc=pass"] and f"header.from={author}" in words:
+        if words[:1] == ["dmarc=pass"] and f"header.from={author}" in map(shown, words):
             return True
     return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from types import coroutine
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -27,7 +28,17 @@ class Question(Generic[T]):
         self._began = reactor.seconds()
         self._waiting: list[Deferred[None]] = []
         self._limit: IDelayedCall | None = None
-        Deferred.fromCoroutine(asked).addCallbacks(self._answered, self._failed)
+        try:
+            waiting_for = asked.send(None)
+        except StopIteration as done:  # most is answered from memory: at once, without any machinery
+            self.answer, self.open = done.value, False
+            self.took = reactor.seconds() - self._began
+            return
+        except Exception:
+            self.close()
+            return
+        rest = Deferred.fromCoroutine(_resumed(asked, waiting_for))
+        rest.addCallbacks(self._answered, self._failed)
         if self.open:
             self._limit = reactor.callLater(seconds, self.close)
 
@@ -38,6 +49,17 @@ class Question(Generic[T]):
             self._waiting.append(waiter)
             await waiter
         return self.answer
+
+    async def within(self, seconds: float) -> T | None:
+        """The answer, as soon as there is one; None when there is none by then, though there may be later."""
+        if self.open:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            limit = self._reactor.callLater(seconds, self._leave, waiter)
+            await waiter
+            if limit.active():
+                limit.cancel()
+        return None if self.open else self.answer
 
     def hurry(self, seconds: float) -> None:
         """No more time than this from now on."""
@@ -57,6 +79,10 @@ class Question(Generic[T]):
         for waiter in waiting:
             waiter.callback(None)
 
+    def _leave(self, waiter: Deferred[None]) -> None:
+        self._waiting.remove(waiter)
+        waiter.callback(None)
+
     def _answered(self, answer: T) -> None:
         if self.open:
             self.answer = answer
@@ -64,3 +90,24 @@ class Question(Generic[T]):
 
     def _failed(self, failure: Failure) -> None:
         self.close()
+
+
+@coroutine
+def _resumed(
+    begun: Coroutine[Deferred[Any], Any, T], waiting_for: Deferred[Any]
+) -> Generator[Deferred[Any], Any, T]:
+    """The rest of a coroutine that has run until it waits."""
+    while True:
+        try:
+            answer = yield waiting_for
+        except GeneratorExit:  # nobody will ever answer
+            begun.close()
+            raise
+        except BaseException as error:
+            throw, what = True, error
+        else:
+            throw, what = False, answer
+        try:
+            waiting_for = begun.throw(what) if throw else begun.send(what)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]

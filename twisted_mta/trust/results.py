@@ -51,13 +51,19 @@ def result_of(header: bytes, service: str, method: str) -> str:
     return words[0].lower() if words else ""
 
 
-def number_of(header: bytes, service: str, method: str, name: str) -> float | None:
-    """A property of what `service` has found out by a method, which is a number; None when it is none."""
+def property_of(header: bytes, service: str, method: str, name: str) -> str:
+    """A property of what `service` has found out by a method; "" for none, empty quotes for a quoted one."""
     for word in _words_of(header, service, method)[1:]:
         key, _, value = word.partition("=")
-        if key.lower() == name and _NUMBER.match(value):
-            return float(value)
-    return None
+        if key.lower() == name:
+            return value
+    return ""
+
+
+def number_of(header: bytes, service: str, method: str, name: str) -> float | None:
+    """The same for a property which is a number; None when it is none."""
+    value = property_of(header, service, method, name)
+    return float(value) if _NUMBER.match(value) else None
 
 
 def _words_of(header: bytes, service: str, method: str) -> list[str]:

@@ -110,6 +110,11 @@ class Bans:
         self._changed_bans: dict[tuple[Kind, str], Ban] = {}
         self._changed_homes: dict[tuple[str, str], Home] = {}
 
+    def follow(self, limits: BanLimits, *, exempt: Iterable[Network]) -> None:
+        """Other limits from now on; bans that there are stay."""
+        self._limits = limits
+        self._exempt = (*LOOPBACK, *exempt)
+
     # Asked by sessions
 
     def banned(self, peer: str) -> bool:

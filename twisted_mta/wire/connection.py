@@ -11,7 +11,7 @@ long is handled a little at a time, between others, and no faster than its answe
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -32,6 +32,7 @@ from twisted_mta.wire.compression import Compression
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.outflow import Outflow
 
+_Running = Coroutine[Deferred[Any], None, None]
 Event = TypeVar("Event")
 Event_co = TypeVar("Event_co", covariant=True)
 
@@ -84,8 +85,15 @@ class Connection(TwistedProtocol, Generic[Event]):
         """Decide about one event and answer through the engine. MailError goes to `refuse`."""
         raise NotImplementedError
 
+    def unasked(self) -> Event | None:
+        """What is to be handled of our own accord, when the peer has nothing more to say."""
+        return None
+
+    async def hold_back(self, error: MailError) -> None:
+        """`handle` ended with this error; the answer may be held back for a while."""
+
     def refuse(self, event: Event, error: MailError) -> None:
-        """`handle` ended with this error; answer it."""
+        """Answer it."""
         raise NotImplementedError
 
     def timed_out(self) -> None:
@@ -297,24 +305,49 @@ class Connection(TwistedProtocol, Generic[Event]):
         if self._busy or self._gone:
             return
         self._busy = True
-        self._stretch = self.listener.seconds()
         running = self._run()
+        awaited = self._advance(running)
+        if awaited is not None:
+            self.flush()
+            awaited.addBoth(self._go_on, running)
+
+    def _go_on(self, result: object, running: _Running) -> None:
+        """What `running` waits for has come; only a failure has to be brought to it."""
+        awaited = self._advance(running, result.value if isinstance(result, Failure) else None)
+        if awaited is not None:
+            awaited.addBoth(self._go_on, running)
+
+    def _advance(self, running: _Running, error: BaseException | None = None) -> Deferred[Any] | None:
+        """Handle events up to the next one that has to wait, and for what; None: this is over. Most events
+        are over at once, and a coroutine of Twisted's would cost as much as handling them."""
+        self._stretch = self.listener.seconds()
         try:
-            awaited = running.send(None)
+            return running.send(None) if error is None else running.throw(error)
         except StopIteration:
-            return  # most events are over at once, and a Deferred costs as much as handling them
+            pass
         except Exception:
             self._crashed(Failure())
-            return
-        self.flush()
-        Deferred.fromCoroutine(self._continued(running, awaited)).addErrback(self._crashed)
+        return None
 
     async def _run(self) -> None:
         try:
             while not (self._closing or self._gone or self._ending):
-                event = await self._next_event()
+                event = self.engine.next_event()
+                if event is None and self._compression is not None:
+                    event = await self._inflated(self._compression)
+                if event is None:
+                    event = self.unasked()
                 if event is not None:
-                    await self._handle(event)
+                    try:
+                        await self.handle(event)
+                    except MailError as error:
+                        if not (self._gone or self._ending):
+                            await self.hold_back(error)
+                        self.refuse(event, error)
+                    except Exception:
+                        self.log.failure("unexpected error in a session")
+                        self.refuse(event, unexpected())
+                    self.touch()
                 elif not getattr(self.engine, "behind", False):
                     break
                 if self.listener.seconds() - self._stretch > AT_A_STRETCH:
@@ -327,46 +360,19 @@ class Connection(TwistedProtocol, Generic[Event]):
                 self._say_goodbye()
             self._settle_input()
 
-    async def _handle(self, event: Event) -> None:
-        try:
-            await self.handle(event)
-        except MailError as error:
-            self.refuse(event, error)
-        except Exception:
-            self.log.failure("unexpected error in a session")
-            self.refuse(event, unexpected())
-        self.touch()
-
-    def _continued(
-        self, running: Coroutine[Deferred[Any], Any, None], awaited: Deferred[Any]
-    ) -> Generator[Deferred[Any], Any, None]:
-        """The rest of a coroutine that has come to `awaited`."""
-        try:
-            while True:
-                try:
-                    result = yield awaited
-                except Exception as error:
-                    self._stretch = self.listener.seconds()
-                    awaited = running.throw(error)
-                else:
-                    self._stretch = self.listener.seconds()
-                    awaited = running.send(result)
-        except StopIteration:
-            return
-
-    async def _next_event(self) -> Event | None:
-        """What the engine has; compressed input is inflated as it is needed, and not all in one breath."""
-        event = self.engine.next_event()
+    async def _inflated(self, compression: Compression) -> Event | None:
+        """What the engine has once something more is inflated: as it is needed, and not all in one breath."""
+        event = None
         pieces = 0
-        while event is None and self._compression is not None:
+        while event is None:
             # A piece may have been many commands, whose answers are to be taken before there are more.
-            if self._inflating and self._compression.waiting and not pieces % QUIET_PIECES:
+            if self._inflating and compression.waiting and not pieces % QUIET_PIECES:
                 await self.drain()
                 await self.listener.breathe()
                 if self._gone or self._closing:
                     break
             try:
-                piece = self._compression.next_piece()
+                piece = compression.next_piece()
             except zlib.error:
                 self.log.info("{peer} sent what is not DEFLATE; it is cut off", peer=self._peer_host)
                 self.abort()

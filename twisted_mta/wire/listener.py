@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from twisted_mta.message.networks import NARROW, Network, range_of, within
+from twisted_mta.metrics.tally import Tally
 from twisted_mta.wire.admission import Verdict, everybody
 from twisted_mta.wire.turn import breathe
 
@@ -57,6 +58,7 @@ class Listener(Factory):
         self._make = make
         self._admission = admission
         self._reactor = reactor
+        self.seconds: Callable[[], float] = reactor.seconds  # its clock
         self.tls_context = tls_context
         self.implicit_tls = implicit_tls
         self._max_connections = max_connections
@@ -69,10 +71,19 @@ class Listener(Factory):
         self._sweep = task.LoopingCall(self.sweep)
         self._sweep.clock = reactor
         self.connections: set[Connection[Any]] = set()
+        self.tally = Tally()
 
-    def seconds(self) -> float:
-        """The reactor's clock."""
-        return self._reactor.seconds()
+    def follow(
+        self,
+        make: Callable[[], Connection[Any]],
+        *,
+        max_connections_per_host: int,
+        spared: tuple[Network, ...],
+    ) -> None:
+        """Make and count connections so from now on; those that there are stay what they are."""
+        self._make = make
+        self._max_per_host = max_connections_per_host
+        self._spared = spared
 
     async def breathe(self) -> None:
         """Let the reactor serve everybody else, then go on."""
@@ -107,6 +118,7 @@ class Listener(Factory):
             self._send_away(connection, "too many connections: ")
             return False
         self.connections.add(connection)
+        self.tally.opened += 1
         self._hosts[host] += 1
         return True
 
@@ -134,6 +146,7 @@ class Listener(Factory):
         return len(quiet)
 
     def _send_away(self, connection: Connection[Any], why: str, *, silently: bool = False) -> None:
+        self.tally.sent_away[why.rstrip(": ")] += 1
         self._complain(connection, why)
         if self.implicit_tls or silently:  # a handshake only to say no costs more than the session would
             connection.abort()

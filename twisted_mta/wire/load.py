@@ -10,6 +10,8 @@ from twisted.internet import task
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twisted_mta.metrics.counts import WORK, Histogram
+
 INTERVAL = 0.25  # seconds
 
 
@@ -25,6 +27,7 @@ class Load:
         self._clock = task.LoopingCall(self._strike)
         self._clock.clock = reactor
         self.lag = 0.0  # seconds behind at the last stroke
+        self.lags = Histogram(WORK)  # at all strokes
 
     async def start(self) -> None:
         """Begin to measure."""
@@ -45,5 +48,6 @@ class Load:
         now, before = self._reactor.seconds(), self.overloaded
         self.lag = max(now - self._due, 0.0)
         self._due = now + INTERVAL
+        self.lags.observe(self.lag)
         if self.overloaded and not before:
             self.log.warn("{lag:.1f} s behind: new clients are sent away", lag=self.lag)

@@ -1,4 +1,4 @@
-"""How much a client network may ask for in a while: connections, messages, recipients.
+"""How much a client network may ask for in a while: connections, messages, recipients, requests over HTTP.
 
 Each network has a token bucket for each of them, kept as one number, the moment at which it will be full
 again (the generic cell rate algorithm). A burst may use the bucket up; after that as much goes through as the
@@ -34,6 +34,7 @@ class RateLimits:
     connections: Rate = ANY
     messages: Rate = ANY
     recipients: Rate = ANY
+    requests: Rate = ANY
     v4: int = 32
     v6: int = 64
 
@@ -49,6 +50,11 @@ class Rates:
         self._exempt = (*LOOPBACK, *exempt)
         self._full_at: dict[tuple[str, str], float] = {}  # by what is asked for, and network
 
+    def follow(self, limits: RateLimits, *, exempt: Iterable[Network]) -> None:
+        """Other limits from now on; what has been taken stays taken."""
+        self._limits = limits
+        self._exempt = (*LOOPBACK, *exempt)
+
     def connection(self, host: str) -> bool:
         """Take one connection; False when there is none left for now."""
         return self._take("connections", host, self._limits.connections)
@@ -61,13 +67,17 @@ class Rates:
         """Take one recipient."""
         return self._take("recipients", host, self._limits.recipients)
 
+    def request(self, host: str) -> bool:
+        """Take one request over HTTP."""
+        return self._take("requests", host, self._limits.requests)
+
     def __len__(self) -> int:
         return len(self._full_at)
 
     def _take(self, what: str, host: str, rate: Rate) -> bool:
-        network = range_of(host, self._limits.v4, self._limits.v6) if rate.amount else ""
-        if not network or within(host, self._exempt):
+        if not rate.amount or within(host, self._exempt):
             return True
+        network = range_of(host, self._limits.v4, self._limits.v6)  # one for all whose address is not known
         now = self._seconds()
         # More than a whole bucket ahead: the clock has been set back.
         full_at = min(max(self._full_at.pop((what, network), now), now), now + rate.seconds)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twisted_mta.message import address_list
 from twisted_mta.message.header_block import HeaderBlock
 from twisted_mta.message.mime import scan
 from twisted_mta.message.overview import read_overview
@@ -254,3 +255,16 @@ def test_large_headers_and_many_parts_take_bounded_memory(make):
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("repeated", [b"a b@c,", b"a:b@c;,", b"<", b"(c) a@b,", b"b@c,"])
+@pytest.mark.parametrize("times", [10, 100])
+def test_the_addresses_of_all_enclosed_messages_are_bounded(monkeypatch, repeated, times):
+    """Acceptance 39."""
+    monkeypatch.setattr(address_list, "MAX_TOKENS", 2000)
+    monkeypatch.setattr(address_list, "MAX_ENTRIES", 1000)
+    header = b"Content-Type: message/rfc822\r\n\r\nTo: " + repeated * times
+    data = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + (b"--b\r\n" + header + b"\r\n\r\n") * 500
+    structure = read(render_body(scan(data), True))
+    found = [len(part[7][5] or ()) for part in structure[:500]]
+    assert found[0] == found[1] and not found[-1] and sum(found) <= 1000 + 3 * times

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from twisted_mta.access.imap4 import catenate, events, message_limit, outbox
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.access.imap4.response_codes import code_of
-from twisted_mta.message.binary_body import NotKept, encode_binary
+from twisted_mta.message.binary_body import NotKept, encoded_pieces
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.imap4.commands.appending import Append, Appending, AppendOptions, Part, TextPart
 from twisted_mta.protocol.imap4.imap_url import BadUrl, in_response_code
@@ -242,10 +242,10 @@ async def _end_message(session: ImapSession, incoming: Incoming) -> bool:
     return True
 
 
-def _without_binary(data: bytes) -> bytes:
+def _without_binary(data: bytes) -> Iterator[bytes]:
     """In a thread: the message in a form that a mailbox keeps."""
     try:
-        return encode_binary(data)
+        yield from encoded_pieces(data)
     except NotKept:
         raise UnknownEncoding from None
 

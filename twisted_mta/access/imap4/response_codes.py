@@ -43,4 +43,5 @@ def code_of(error: MailError) -> str:
             return code
     if isinstance(error, StoreError):
         return "CANNOT" if error.permanent else "UNAVAILABLE"
-    return "SERVERBUG"
+    # Logins that nobody can check at the moment (RFC 4954 §6) are no accident.
+    return "UNAVAILABLE" if error.code == 454 else "SERVERBUG"

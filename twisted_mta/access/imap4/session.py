@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_mta.access.imap4 import append, authentication, idle, metadata_changes, notify
 from twisted_mta.access.imap4.capabilities import capabilities
+from twisted_mta.access.imap4.counted import VERBS, CountedImapServer
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.access.imap4.searching import context
 from twisted_mta.access.imap4.table import COMMANDS
@@ -70,23 +71,23 @@ class ImapSession(Connection[Event]):
     # The connection's hooks
 
     def opened(self) -> None:
-        self.engine = ImapServer()
+        self.engine = CountedImapServer(self.listener.tally.replies)
+        self._commands = self.listener.tally.commands
         self.login = authentication.Login(self)
         self.after_handshake(self._greet)
 
     def _greet(self) -> None:
         self.engine.respond("*", "OK", "IMAP4rev1 server ready", f"CAPABILITY {capabilities(self)}")
 
-    async def _next_event(self) -> Event | None:
+    def unasked(self) -> Event | None:
         """What the client says goes before what it is to be told of its own accord."""
-        event = await super()._next_event()
-        if event is None and self.notifications is not None and self.notifications.due:
+        if self.notifications is not None and self.notifications.due:
             return notify.Due("*")
-        if event is None and self.metadata_changes is not None and self.metadata_changes.due:
+        if self.metadata_changes is not None and self.metadata_changes.due:
             return metadata_changes.Due("*")
-        if event is None and self.view is not None and self.view.contexts is not None:
+        if self.view is not None and self.view.contexts is not None:
             return context.Due("*") if self.view.contexts.due else None
-        return event
+        return None
 
     async def handle(self, event: Event) -> None:
         self._handling = True
@@ -103,6 +104,7 @@ class ImapSession(Connection[Event]):
     async def _decide(self, event: Event) -> None:
         if isinstance(event, Command):
             self._faults = 0
+            self._commands[VERBS[type(event)]] += 1
             if isinstance(event, OnMessages) and "r" not in self.require_view().rights:
                 self.refuse_command(event, "You may not read this mailbox any more", "NOPERM")
                 return

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.threads import deferToThreadPool
 
+from twisted_mta.access.managesieve.counted import CountedManageSieveServer
 from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.status import MailError
@@ -99,7 +100,8 @@ class ManageSieveSession(Connection[Event]):
             limits=self._settings.login,
             means=self._settings.means,
         )
-        self.engine = ManageSieveServer(
+        self.engine = CountedManageSieveServer(
+            self.listener.tally,
             hostname=self._settings.hostname,
             secure=self.secure,
             tls_available=self.listener.tls_context is not None,

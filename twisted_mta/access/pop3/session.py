@@ -12,6 +12,7 @@ from math import inf
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from twisted_mta.access.pop3.counted import CountedPop3Server
 from twisted_mta.access.pop3.inbox import Inbox, See
 from twisted_mta.access.pop3.login_delay import LoginDelay
 from twisted_mta.interfaces import IDirectory
@@ -96,7 +97,8 @@ class Pop3Session(Connection[Event]):
             limits=self._settings.login,
             means=self._settings.means,
         )
-        self.engine = Pop3Server(
+        self.engine = CountedPop3Server(
+            self.listener.tally,
             hostname=self._settings.hostname,
             secure=self.secure,
             tls_available=self.listener.tls_context is not None,

@@ -12,6 +12,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.date import format_date
 from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, wrapped
 from twisted_mta.message.outcome import Action
+from twisted_mta.message.shown import shown
 
 _REPLY = re.compile(r"[245]\d\d[ -]")
 
@@ -38,7 +39,7 @@ def _recipient_fields(recipient: ReportedRecipient, utf8: bool) -> Iterator[str]
     yield f"Status: {recipient.valid_status}"
     if recipient.remote_mta:
         yield f"Remote-MTA: dns; {printable(recipient.remote_mta)}"
-    if said := printable(recipient.text, utf8=utf8):
+    if said := shown(printable(recipient.text, utf8=utf8)):
         # Of a success only what a remote server said is of interest, and asked for (RFC 3461 §6.3 (i)).
         if recipient.remote_mta or _REPLY.match(said):
             yield from wrapped(f"Diagnostic-Code: smtp; {said}", hanging=" ")

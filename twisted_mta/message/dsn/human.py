@@ -11,6 +11,7 @@ from twisted_mta.message.date import format_date
 from twisted_mta.message.dsn.cause import cause
 from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, wrapped
 from twisted_mta.message.outcome import Action
+from twisted_mta.message.shown import shown
 
 SUBJECTS = {
     Action.FAILED: "Your message could not be delivered",
@@ -62,7 +63,7 @@ def text_lines(report: Report) -> list[str]:
 
 def _about(report: Report, recipient: ReportedRecipient) -> Iterator[str]:
     utf8 = report.international
-    said = printable(recipient.text, utf8=utf8)
+    said = shown(printable(recipient.text, utf8=utf8))
     host = printable(recipient.remote_mta)
     for text in _sentences(report, recipient):
         yield from wrapped(text, "    ")

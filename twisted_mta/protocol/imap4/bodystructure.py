@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from twisted_mta.message.address_list import Allowance
 from twisted_mta.message.mime import Part, scan
 from twisted_mta.message.parameters import Parameters
 from twisted_mta.protocol.imap4.envelope import render_envelope
@@ -24,6 +25,7 @@ def render_body(part: Part, extensions: bool) -> bytes:
     """The structure of a part: BODYSTRUCTURE with `extensions`, BODY without."""
     pieces: list[bytes] = []
     pending: list[Part | bytes] = [part]  # what is still to be rendered, the next one last
+    allowance = Allowance()  # of all enclosed messages together
     while pending:
         item = pending.pop()
         if isinstance(item, bytes):
@@ -37,7 +39,7 @@ def render_body(part: Part, extensions: bool) -> bytes:
             pieces.append(_basic_fields(item))
             tail = b" %b%b" % (nstring(item.md5), _common_extensions(item)) if extensions else b""
             if item.message is not None:
-                pieces.append(b" %b " % render_envelope(item.message.fields))
+                pieces.append(b" %b " % render_envelope(item.message.fields, allowance))
                 pending += [b" %d%b)" % (item.lines, tail), item.message]
             elif item.type == b"text":
                 pieces.append(b" %d%b)" % (item.lines, tail))

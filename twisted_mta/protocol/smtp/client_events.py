@@ -14,6 +14,8 @@ from twisted_mta.protocol.smtp.reply_reader import Reply
 class Stage(enum.Enum):
     """Where a conversation stands: what is being waited for. The values are for people."""
 
+    __hash__ = object.__hash__  # that of Enum is a function in Python
+
     CONNECT = "connect"
     BANNER = "greeting"
     HELLO = "EHLO"

@@ -21,13 +21,8 @@ class Content:
         self._lines = lines
         self._max_size = max_size
         self._normalise = normalise
-        self._reader: DataReader | ChunkReader | None = None  # while octets are content
+        self.reader: DataReader | ChunkReader | None = None  # while octets are content
         self._chunks: ChunkReader | None = None  # from the first chunk to the end of the last one
-
-    @property
-    def reading(self) -> bool:
-        """True while what arrives is content."""
-        return self._reader is not None
 
     @property
     def whole(self) -> bool:
@@ -40,7 +35,7 @@ class Content:
 
     def open_data(self) -> None:
         """What follows is content up to the line with the dot."""
-        self._reader = DataReader(self._max_size, normalise=self._normalise)
+        self.reader = DataReader(self._max_size, normalise=self._normalise)
         self._receive_waiting()
 
     def announce_chunk(self, size: int, *, last: bool, binary: bool) -> None:
@@ -49,7 +44,7 @@ class Content:
 
     def open_chunk(self) -> None:
         """What follows is the announced chunk."""
-        self._reader = self._chunks
+        self.reader = self._chunks
         self._receive_waiting()
 
     def include(self, octets: bytes, *, binary: bool) -> None:
@@ -68,13 +63,13 @@ class Content:
 
     def spoil(self, error: MailError) -> None:
         """Skip what is still to come; refuse at its end."""
-        reader = self._reader or self._chunks
+        reader = self.reader or self._chunks
         assert reader is not None, "there is no content"
         reader.spoil(error)
 
     def receive(self, octets: bytes) -> None:
-        """Octets from the client, while `reading`."""
-        reader = self._reader
+        """Octets from the client, while there is a `reader`."""
+        reader = self.reader
         assert reader is not None
         if reader.finished:
             self._lines.receive(octets)
@@ -86,14 +81,14 @@ class Content:
     @property
     def hopeless(self) -> bool:
         """True when so much came behind the limit that nobody needs to wait for the end."""
-        return self._reader is not None and self._reader.hopeless
+        return self.reader is not None and self.reader.hopeless
 
     def next_event(self) -> DataChunk | ChunkEnd | DataEnd | DataSpoiled | None:
         """The next piece, or the end, or None when more octets are needed. Behind an end come commands."""
-        assert self._reader is not None
-        event = self._reader.next_event()
+        assert self.reader is not None
+        event = self.reader.next_event()
         if event is not None and not isinstance(event, DataChunk):
-            self._reader = None
+            self.reader = None
         return event
 
     def _receive_waiting(self) -> None:

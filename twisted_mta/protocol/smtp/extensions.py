@@ -14,6 +14,8 @@ from dataclasses import dataclass
 class Extension(enum.Enum):
     """Those that not every service offers; the value is the keyword of EHLO."""
 
+    __hash__ = object.__hash__  # that of Enum is a function in Python
+
     SMTPUTF8 = "SMTPUTF8"  # RFC 6531
     CHUNKING = "CHUNKING"  # RFC 3030
     BINARYMIME = "BINARYMIME"  # RFC 3030; needs CHUNKING

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LIMIT = re.compile(r"(MAILMAX|RCPTMAX|RCPTDOMAINMAX)=([1-9][0-9]{0,5})", re.IGNORECASE)
 
@@ -19,6 +20,7 @@ class Limits:
     domains: int = 0
 
 
+@lru_cache(maxsize=256)  # asked for several times a transaction
 def read_limits(parameters: str) -> Limits:
     """What stands behind LIMITS. Unknown and malformed limits are passed over (RFC 9422 §3)."""
     found: dict[str, int] = {}

@@ -100,7 +100,7 @@ def _forbid_contradictions(given: set[str], fields: dict[str, Any], here: Circum
     if "MTRK" in given and "ENVID" not in given:
         raise MailError(501, "5.5.4", "MTRK needs ENVID")  # RFC 3885 §3
     if fields.get("body") == "BINARYMIME" and Extension.CHUNKING not in here.offered:
-        raise syntax_error("BODY=7BIT or BODY=8BITMIME")
+        raise _body_error(here)
     by: DeliverBy | None = fields.get("deliver_by")
     if by is not None and by.when <= fields.get("hold_until", 0.0):
         raise MailError(501, "5.5.4", "BY ends before the message may be released")  # RFC 4865 §5
@@ -128,7 +128,12 @@ def _body(value: str | None, here: Circumstances) -> dict[str, Any]:
     body = (value or "").upper()
     if body in ("7BIT", "8BITMIME") or (body == "BINARYMIME" and Extension.BINARYMIME in here.offered):
         return {"body": body}
-    raise syntax_error("BODY=7BIT or BODY=8BITMIME")
+    raise _body_error(here)
+
+
+def _body_error(here: Circumstances) -> MailError:
+    binary = {Extension.BINARYMIME, Extension.CHUNKING} <= here.offered
+    return syntax_error("BODY=7BIT, 8BITMIME or BINARYMIME" if binary else "BODY=7BIT or BODY=8BITMIME")
 
 
 def _auth(value: str | None, here: Circumstances) -> dict[str, Any]:

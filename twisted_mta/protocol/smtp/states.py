@@ -21,6 +21,8 @@ from twisted_mta.protocol.smtp.events import (
 class State(enum.Enum):
     """Where in the dialog we are (RFC 5321 §4.1.4)."""
 
+    __hash__ = object.__hash__  # that of Enum is a function in Python
+
     GREETED = enum.auto()  # no EHLO yet
     READY = enum.auto()
     MAIL = enum.auto()  # there is a reverse path

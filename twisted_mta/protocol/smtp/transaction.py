@@ -16,6 +16,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.conversion import Form
 from twisted_mta.message.envelope import NO_PARAMETERS, EnvelopeRecipient, MailParameters
 from twisted_mta.protocol.smtp.outgoing import path
 
@@ -48,9 +49,11 @@ class Transaction:
         paths = (self.reverse_path, *(recipient.forward_path for recipient in self.recipients))
         return self.utf8 or not all(each is None or str(each).isascii() for each in paths)
 
-    def as_seven_bit(self, size: int) -> Transaction:
-        """The same with content that was converted to `size` octets of 7-bit MIME."""
-        return replace(self, size=size, eight_bit=False, parameters=replace(self.parameters, body="7BIT"))
+    def recoded(self, form: Form, size: int) -> Transaction:
+        """The same with content that was converted to `size` octets of this form."""
+        eight_bit = form is Form.EIGHT_BIT
+        parameters = replace(self.parameters, body="8BITMIME" if eight_bit else "7BIT")
+        return replace(self, size=size, eight_bit=eight_bit, parameters=parameters)
 
     def seconds_left(self, now: float) -> int | None:
         """Until the time of DELIVERBY, None without one. `now`: seconds since the epoch."""

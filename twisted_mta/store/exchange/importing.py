@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
 from twisted_mta.store.exchange.inventory import mailbox_directories
-from twisted_mta.store.exchange.mail_source import Incoming, Source, chunks, open_file
+from twisted_mta.store.exchange.mail_source import Incoming, chunks, open_file
 from twisted_mta.store.flags import INFO, is_keyword, tail_elsewhere
 from twisted_mta.store.keyword_file import letters_of
 from twisted_mta.store.maildir import (
@@ -45,6 +45,7 @@ _OURS = re.compile(r"\d+\.(I[0-9a-f]{32}N\d+)\.")
 _LAST_SECOND = 10**11 - 1
 
 Progress = Callable[[int], None]  # what has been read of the source, in its units
+Kept = Callable[[list[tuple[Incoming, str]]], None]  # messages that are on the disk now; their base names
 
 
 class Imported(NamedTuple):
@@ -65,12 +66,19 @@ class Importer:
         self.made: list[str] = []  # mailboxes that were not there
         self.new = 0  # messages that are in, of all sources
 
-    def bring(self, source: Source, mailbox: str, progress: Progress) -> Imported:
+    def bring(
+        self,
+        source: Iterable[Incoming],
+        mailbox: str,
+        progress: Progress,
+        kept: Kept = lambda messages: None,
+    ) -> Imported:
         """All messages of the source, into the mailbox of that canonical name, which is made when it is
-        missing.
+        missing. `kept` is told of messages that were there already, too.
 
-        Raises OverQuota, BadMailboxName, OSError; what came before is there then."""
-        target = _Target(self._maildir(mailbox), self._room, self._names)
+        Raises OverQuota, BadMailboxName, OSError, and what the source raises; what came before is there
+        then."""
+        target = _Target(self.maildir(mailbox), self._room, self._names, kept)
         try:
             try:
                 for message in source:
@@ -82,7 +90,10 @@ class Importer:
             self.new += target.new
         return Imported(target.new, target.known, frozenset(target.lost))
 
-    def _maildir(self, mailbox: str) -> Maildir:
+    def maildir(self, mailbox: str) -> Maildir:
+        """The mailbox of that canonical name, which is made when it is missing.
+
+        Raises BadMailboxName, OSError."""
         directory = mailbox_directories(self._root).get(mailbox)
         if directory is None:
             directory = directory_of(mailbox)
@@ -101,14 +112,20 @@ class Importer:
                 tmp.write(data)
                 digest.update(data)
                 octets += len(data)
-            name = target.name_for(message, digest.hexdigest())
+            name, known = target.name_for(message, digest.hexdigest())
         except BaseException:
             tmp.discard()
             raise
-        if name:
-            target.add(_Arrival(tmp, name, message), octets)
-        else:
+        if known:
             tmp.discard()
+            target.recognise(message, name)
+        else:
+            target.add(_Arrival(tmp, name, message), octets)
+
+
+def name_seconds(date: float | None) -> int:
+    """What the base name of a message with that date begins with."""
+    return int(min(max(date or 0, 0), _LAST_SECOND))
 
 
 class _Arrival(NamedTuple):
@@ -122,9 +139,11 @@ class _Arrival(NamedTuple):
 class _Target:
     """A mailbox that mail is brought into."""
 
-    def __init__(self, maildir: Maildir, room: Room, names: NameSource) -> None:
+    def __init__(self, maildir: Maildir, room: Room, names: NameSource, kept: Kept) -> None:
         self.maildir = maildir
         self._room = room
+        self._kept = kept
+        self._recognised: list[tuple[Incoming, str]] = []
         self.new = self.known = 0
         self.lost: set[str] = set()
         self._keywords: dict[str, str] = {}  # their letters
@@ -135,22 +154,24 @@ class _Target:
         self._arrivals: list[_Arrival] = []
         self._octets = 0  # of these
 
-    def name_for(self, message: Incoming, digest: str) -> str:
-        """The base name for a message with that digest; "" when it is here already."""
+    def name_for(self, message: Incoming, digest: str) -> tuple[str, bool]:
+        """The base name for a message with that digest, and whether it is here already."""
         if message.name:
             place = self._places.get(message.name)
             if place is None:
-                return message.name
+                return message.name, False
             if self._digest(message.name, place) == digest:
-                self.known += 1
-                return ""
+                return message.name, True
         self._like[digest] += 1
         unique = f"I{digest}N{self._like[digest]}"
-        if unique in self._ours:
-            self.known += 1
-            return ""
-        seconds = int(min(max(message.marks.date or 0, 0), _LAST_SECOND))
-        return f"{seconds}.{unique}.{self._hostname}"
+        return f"{name_seconds(message.marks.date)}.{unique}.{self._hostname}", unique in self._ours
+
+    def recognise(self, message: Incoming, name: str) -> None:
+        """The message is here already. Raises as `put`."""
+        self.known += 1
+        self._recognised.append((message, name))
+        if len(self._recognised) >= BATCH:
+            self.put()
 
     def _digest(self, name: str, place: Place) -> str:
         """Of the message that has the name; "" when it is gone."""
@@ -181,6 +202,7 @@ class _Target:
         """Make what has arrived durable, and then visible. Raises OverQuota and OSError; what came before
         the message that they are about is there then."""
         arrivals, self._arrivals, self._octets = self._arrivals, [], 0
+        recognised, self._recognised = self._recognised, []
         complete: list[tuple[str, str]] = []  # in tmp, and where they are to be
         try:
             for arrival in arrivals:
@@ -194,6 +216,9 @@ class _Target:
             if complete:
                 sync_directory(f"{self.maildir.path}/{NEW}")
                 sync_directory(f"{self.maildir.path}/{CUR}")
+            came = [(arrival.message, arrival.name) for arrival in arrivals[: len(complete)]]
+            if came or recognised:
+                self._kept(recognised + came)
 
     def _finish(self, arrival: _Arrival) -> tuple[str, str]:
         tmp, name, message = arrival

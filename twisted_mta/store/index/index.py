@@ -19,8 +19,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from twisted_mta.database import SchemaTooNew, keep_before_upgrade, too_new
 from twisted_mta.store.index.annotations import AnnotationRows
 from twisted_mta.store.index.behind import BehindRows
 from twisted_mta.store.index.emails import Emails
@@ -46,7 +48,8 @@ _MESSAGE = (
 
 
 class Index:
-    """The database at `path`, created when it is missing. Raises sqlite3.Error."""
+    """The database at `path`, created when it is missing. One of an earlier version is kept beside it and
+    brought up to date. Raises sqlite3.Error, SchemaTooNew, OSError."""
 
     def __init__(self, path: str) -> None:
         self._db = connect(path)
@@ -57,7 +60,7 @@ class Index:
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._normal()
-            self._migrate()
+            self._migrate(Path(path))
             self.emails = Emails(self._db)
             self.annotations = AnnotationRows(self._db)
             self.access_keys = AccessKeyRows(self._db)
@@ -66,8 +69,12 @@ class Index:
             self._db.close()
             raise
 
-    def _migrate(self) -> None:
+    def _migrate(self, path: Path) -> None:
         version = int(self._one("PRAGMA user_version")[0])
+        if version > len(MIGRATIONS):
+            raise SchemaTooNew(too_new(path, version, len(MIGRATIONS)))
+        if 0 < version < len(MIGRATIONS):
+            keep_before_upgrade(path, version)
         for number in range(version, len(MIGRATIONS)):
             self._db.executescript(f"BEGIN;{MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;")
 
@@ -197,7 +204,6 @@ class Index:
 
     def set_special_use(self, mailbox: int, special_use: str) -> None:
         """Give a mailbox another special use; "": none."""
-        self.generation += 1
         self.generation += 1
         self._db.execute("UPDATE mailboxes SET special_use = ? WHERE id = ?", (special_use, mailbox))
 

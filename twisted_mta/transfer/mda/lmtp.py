@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
+from twisted_mta.transfer.policy import TransferPolicy
+from twisted_mta.transfer.session import TransferSession
 
 
 class Lmtp(TransferSession[TransferPolicy]):

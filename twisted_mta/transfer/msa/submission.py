@@ -26,7 +26,8 @@ from twisted_mta.transfer.msa.burl import MailboxContents
 from twisted_mta.transfer.msa.ownership import check_originators, check_owned
 from twisted_mta.transfer.msa.repair import missing_fields, without_blind_copies
 from twisted_mta.transfer.msa.sent import with_copy
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
+from twisted_mta.transfer.policy import TransferPolicy
+from twisted_mta.transfer.session import TransferSession
 from twisted_mta.wire.login import LoginAttempts, LoginLimits, LoginMeans
 
 

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
+from twisted_mta.message.conversion import NotConvertible, to_seven_bit
 from twisted_mta.message.dsn.original import WHOLE_LIMIT, most
 from twisted_mta.message.dsn.report import Rendered, render
 from twisted_mta.message.dsn.rules import NEVER, returned
@@ -67,6 +68,8 @@ class Bounces:
         asked = message.parameters
         ret = returned(asked, [recipient.action for recipient in recipients])
         original, complete = await self._beginning(message, most(ret))
+        if complete and asked.body == "BINARYMIME":
+            original = await self._queue.in_thread(_without_binary, original)
         number = self._queue.numbers.message()
         rendered = await self._render(
             Report(
@@ -119,6 +122,14 @@ class Bounces:
         except OSError as error:
             self.log.error("{queue_id}: cannot be read: {error}", queue_id=message.queue_id, error=error)
             return b"", False
+
+
+def _without_binary(original: bytes) -> bytes:
+    """As a report can hold it (RFC 3030 §3); itself when it must not be changed."""
+    try:
+        return to_seven_bit(original)
+    except NotConvertible:
+        return original
 
 
 def beginning(content: Content, limit: int) -> tuple[bytes, bool]:

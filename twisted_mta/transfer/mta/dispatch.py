@@ -93,6 +93,11 @@ class Dispatcher:
             if timer.active():
                 timer.cancel()
 
+    @property
+    def running(self) -> tuple[int, int]:
+        """Attempts under way: to mailboxes here, and to other servers."""
+        return self._active.local.running, self._active.remote.running
+
     def _tell_idle(self) -> None:
         idle, self._idle = self._idle, None
         if idle is not None:

@@ -18,7 +18,8 @@ from twisted_mta.message.envelope import Envelope
 from twisted_mta.message.networks import Network, within
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.content import ContentReader
-from twisted_mta.transfer.session import TransferPolicy, TransferSession
+from twisted_mta.transfer.policy import TransferPolicy
+from twisted_mta.transfer.session import TransferSession
 from twisted_mta.trust.check import Incoming
 from twisted_mta.trust.judgement import Judge, Judgement
 from twisted_mta.trust.results import value_of
@@ -45,6 +46,7 @@ class Reception(TransferSession[ReceptionPolicy]):
     async def check_sender(self, reverse_path: Address | None) -> None:
         """Everybody may be a sender, the null path too (RFC 5321 §4.5.5)."""
         self._forget_judgement()
+        self.checked = ""
         if self._judge is not None and not self.trusted:
             self._judgement = Judgement(self._judge, self._incoming(reverse_path))
 
@@ -67,16 +69,21 @@ class Reception(TransferSession[ReceptionPolicy]):
         message = judgement.message
         message.name, message.reverse = self.client.name, self.client.reverse
         message.forward_paths = self.engine.forward_paths
-        await judgement.any_recipient(forward_path)
-        await super().check_recipient(forward_path)
-        await judgement.recipient(forward_path)
+        self.checked = ""
+        try:
+            await judgement.any_recipient(forward_path)
+            await super().check_recipient(forward_path)
+            await judgement.recipient(forward_path)
+        except MailError:
+            self.checked = "; ".join(judgement.told_at_rcpt)
+            raise
 
     def read_content(self) -> ContentReader:
         return self._judgement or super().read_content()
 
     async def fields_to_add(self, queue_id: str, header: bytes) -> bytes:
         """What was found out. Raises MailError when the message is refused for it."""
-        self._junk = ""
+        self._junk = self.checked = ""
         judgement, content = self._judgement, self.content
         if judgement is None or content is None:
             return b""

@@ -20,6 +20,7 @@ import dataclasses
 import ipaddress
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain, zip_longest
 
 import idna
@@ -95,6 +96,10 @@ class Routing:
         self._proxy = proxy
         self._mx_port = mx_port
         self._max_hosts = max_hosts
+
+    def follow(self, other: Routing) -> None:
+        """Route from now on as `other` does."""
+        vars(self).update(vars(other))
 
     def next_hop(self, domain: str, sender: Address | str | None, account: str, override: str) -> str:
         """Where the administrator sends such mail, as `NextHop` is written; "" when the DNS says it. Whatever
@@ -176,18 +181,15 @@ class Routing:
             host = Host("localhost", "", 0, lmtp=True, path=hop.path)
             return Route(destination, (host,), credentials, may_be_us=False, mx_secure=True)
         try:
-            found = Found((str(ipaddress.ip_address(hop.name)),))
-        except ValueError:
-            try:
-                found = await self._resolver.addresses(hop.name) or _NOTHING
-            except ResolutionError as error:
-                raise _temporary("4.4.3", f"Name service error: {error}") from error
+            given = written_address(hop.name)
+            found = Found((given,)) if given else await self._resolver.addresses(hop.name) or _NOTHING
+        except ResolutionError as error:
+            raise _temporary("4.4.3", f"Name service error: {error}") from error
         if not found.records:
             raise _temporary("4.3.5", f"The next hop {hop.name} cannot be found")
-        hosts = (
-            dataclasses.replace(host, lmtp=hop.lmtp, tls_first=hop.tls_first)
-            for host in self._hosts(hop.name, found, hop.port)[: self._max_hosts]
-        )
+        hosts = self._hosts(hop.name, found, hop.port)[: self._max_hosts]
+        if hop.lmtp or hop.tls_first:
+            hosts = [dataclasses.replace(host, lmtp=hop.lmtp, tls_first=hop.tls_first) for host in hosts]
         return Route(destination, tuple(hosts), credentials, may_be_us=False, mx_secure=True)
 
     def _literal(self, domain: str) -> Route:
@@ -287,6 +289,15 @@ class Routing:
             return True
         everywhere = ipaddress.ip_address("0.0.0.0" if address.version == 4 else "::")
         return address.is_loopback and (everywhere, host.port) in self._own
+
+
+@lru_cache(maxsize=1024)
+def written_address(name: str) -> str:
+    """The IP address, in its one form, that stands in place of a name; "" for a name."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return ""
 
 
 def ascii_domain(domain: str) -> str:

@@ -21,13 +21,14 @@ _LITERAL = re.compile(r"\[(?:IPv6:)?([0-9A-Fa-f:.]+)\]\Z", re.IGNORECASE)
 
 def lie(name: str, address: str, own_names: Collection[str]) -> str:
     """What cannot be true of this name, given by a client at `address`; "" when it can. `own_names`: ours, in
-    lower case."""
+    lower case. Of an address that nobody knows ("") none can be told to be another one."""
     if name.startswith("["):
         literal = _LITERAL.match(name)
         claimed = address_of(literal[1]) if literal else None
         if claimed is None:
             return "its name is no address literal"
-        return "" if claimed == address_of(address) else "its name is an address that is not its own"
+        own = address_of(address)
+        return "" if own in (None, claimed) else "its name is an address that is not its own"
     if len(name) > 255 or not _NAME.match(name):
         return "its name is not a domain name"
     if address_of(name.rstrip(".")) is not None or name.rstrip(".").rpartition(".")[2].isdigit():

@@ -7,9 +7,10 @@ message and in the journey, and refused at RCPT where the rules say so: there th
 with the sender and the recipient, and who has been refused by mistake can still write to postmaster (RFC 5321
 §4.5.1).
 
-Clients of trusted networks are not screened, nor are those that have logged in. Whoever has had a message
-accepted lately is greeted at once; everybody else waits a moment for the greeting, and those who talk before
-it (RFC 5321 §4.3.1 forbids it) are no mail servers and are sent away.
+Clients of trusted networks are not screened, nor are those that have logged in. One whose address a proxy
+does not know (XCLIENT) is a stranger like others; what could only be said of its address is not known.
+Whoever has had a message accepted lately is greeted at once; everybody else waits a moment for the greeting,
+and those who talk before it (RFC 5321 §4.3.1 forbids it) are no mail servers and are sent away.
 
 Left out on purpose: lists of other people's opinions (DNSBL), and what SPF says (RFC 7208).
 """
@@ -80,17 +81,24 @@ class Screening:
         self._trusted = (*LOOPBACK, *rules.trusted)
         self._known: dict[str, float] = {}  # by client, the last message accepted
 
+    def follow(self, rules: ScreeningRules) -> None:
+        """Other rules for clients that come from now on."""
+        self.rules = rules
+        self._trusted = (*LOOPBACK, *rules.trusted)
+
     def trusts(self, address: str) -> bool:
-        """Is this a client that is not screened? What has no address is on this machine."""
-        return not address or within(address, self._trusted)
+        """Is this a client that is not screened?"""
+        return within(address, self._trusted)
 
     def is_known(self, address: str, now: float) -> bool:
-        """Has it had a message accepted lately?"""
-        return now - self._known.get(range_of(address, *NARROW), -KNOWN_FOR) < KNOWN_FOR
+        """Has it had a message accepted lately? Nobody knows that of the address ""."""
+        return bool(address) and now - self._known.get(range_of(address, *NARROW), -KNOWN_FOR) < KNOWN_FOR
 
     def remember(self, address: str, now: float) -> None:
-        """It has had a message accepted."""
+        """It has had a message accepted. A no-op for the address ""."""
         client = range_of(address, *NARROW)
+        if not client:
+            return
         self._known.pop(client, None)
         if len(self._known) >= MOST_KNOWN:
             del self._known[next(iter(self._known))]
@@ -111,7 +119,7 @@ class Visit:
         self._sender: Question[MailError | None] | None = None
         self._lie = ""
         self._errors = 0
-        if self._rules.reverse_dns != "off" and not client.reverse:
+        if self._rules.reverse_dns != "off" and client.address and not client.reverse:
             self._names = self._ask(lambda dns: confirmed_name(dns, client.address), ("", "temperror"))
 
     @property
@@ -158,7 +166,7 @@ class Visit:
     @property
     def doubts(self) -> str:
         """What there is to say against the client and the sender, for the journey; "" for nothing."""
-        reverse = _REVERSE_DOUBTS.get(self.client.reverse, "")
+        reverse = _REVERSE_DOUBTS.get(self.client.reverse, "" if self.client.address else _NO_ADDRESS)
         sender = self._sender.answer if self._sender is not None else None
         found = (self._hello_doubt, reverse, sender.text if sender is not None else "")
         return "; ".join(filter(None, found))
@@ -233,6 +241,7 @@ class Visit:
         return Question(counted(), otherwise, reactor=self._reactor, seconds=self._rules.answers)
 
 
+_NO_ADDRESS = "its address is not known"
 _REVERSE_DOUBTS = {
     "fail": "its address has a name that does not lead back",
     "none": "its address has no name",

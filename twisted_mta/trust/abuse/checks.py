@@ -17,15 +17,15 @@ from twisted_mta.message.headers import first_value
 from twisted_mta.message.status import MailError
 from twisted_mta.trust.abuse.dnsbl import DnsLists, Listing
 from twisted_mta.trust.abuse.greylist import Greylist
-from twisted_mta.trust.abuse.origin import is_generic, origin_of
+from twisted_mta.trust.abuse.origin import is_generic, network_of, origin_of, registered, vouched
 from twisted_mta.trust.abuse.senders import SERVER, Sender, SenderLists
 from twisted_mta.trust.abuse.traps import Traps
 from twisted_mta.trust.check import Incoming, Verdict
-from twisted_mta.trust.dmarc.author import NoAuthor, author_domain
 from twisted_mta.trust.finding import Finding
 
 SECONDS = 5.0  # that a look-up in the DNS may take
 AT_ONCE = 1.0  # for what is answered from memory
+SPF_SECONDS = 3.0  # less than either: who makes it take longer is one that no domain answers for
 
 NOTHING = Verdict()
 
@@ -35,12 +35,14 @@ KnownSender = Callable[[Address], Awaitable[bool]]
 @dataclass
 class TrapCheck:
     """Who writes to an address that is a trap, and who has lately. Networks that are allowed by hand do
-    nothing wrong."""
+    nothing wrong, and people whom accounts have written to (`known_sender`) do not wait for what others at
+    their domain have done."""
 
     traps: Traps
     lists: SenderLists
+    known_sender: KnownSender | None = None
     name: str = "traps"
-    seconds: float = AT_ONCE
+    seconds: float = SECONDS
     otherwise: Verdict = NOTHING
 
     async def judge(self, message: Incoming) -> Verdict:
@@ -49,18 +51,33 @@ class TrapCheck:
             return NOTHING
         if message.forward_paths and self.traps.is_trap(message.forward_paths[-1]):
             if message.reverse_path is not None:  # anybody can have bounces sent there
-                self.traps.catch(message.address)
+                domain = vouched(await message.early_spf(SPF_SECONDS))
+                self.traps.catch(domain or network_of(message.address))
             error = MailError(550, "5.7.1", "Nobody has this address, and you should not have it either")
             return Verdict("reject", error, "a spam-trap address was written to", (_finding("trap", "fail"),))
-        left = self.traps.left(message.address)
+        origin, left = await self._in_disgrace(message)
         if not left:
             return NOTHING
         error = MailError(
             450,
             "4.7.1",
-            f"Your network has written to an address that only spammers know; try again in {_minutes(left)}",
+            f"{origin} has written to an address that only spammers know; try again in {_minutes(left)}",
         )
-        return Verdict("defer", error, "its network has written to a spam-trap address")
+        return Verdict("defer", error, f"{origin} has written to a spam-trap address")
+
+    async def _in_disgrace(self, message: Incoming) -> tuple[str, float]:
+        """The origin, and seconds, 0 for none. Nobody waits for SPF unless it matters."""
+        left, sender = self.traps.left, message.reverse_path
+        network = network_of(message.address)
+        claimed = registered(message.helo if sender is None else sender.domain)
+        if not (left(network) or left(claimed)):
+            return "", 0.0
+        domain = vouched(await message.early_spf(SPF_SECONDS))
+        origin = domain or network
+        waiting = left(origin)
+        if waiting and domain and sender is not None and self.known_sender is not None:
+            waiting = 0.0 if await self.known_sender(sender) else waiting
+        return origin, waiting
 
 
 @dataclass
@@ -108,10 +125,7 @@ class DnsListCheck:
         if self.stage == "recipient":
             found = await self.listings(message)
         else:
-            try:
-                found = await self.lists.of_domains([author_domain(message.header)])
-            except NoAuthor:
-                return NOTHING
+            found = await self.lists.of_domains(list(filter(None, [message.author.domain])))
         if not found:
             return NOTHING
         score = math.fsum(listing.list.score for listing in found)
@@ -154,15 +168,17 @@ class GreylistCheck:
 
     async def judge(self, message: Incoming) -> Verdict:
         """At RCPT."""
-        origin = origin_of(message.address, message.name)
         recipient = message.forward_paths[-1]
         sender = message.reverse_path
-        if recipient.local.lower() == "postmaster" or self.greylist.is_trusted(origin):
-            return NOTHING
-        if self.lists is not None and sender is not None and self.lists.claims(SERVER, (sender,)):
+        if recipient.local.lower() == "postmaster":
             return NOTHING
         odd = await self._odd(message)
         if not odd and self.clients == "suspicious":
+            return NOTHING
+        origin = vouched(await message.early_spf(SPF_SECONDS)) or origin_of(message.address, message.name)
+        if self.greylist.is_trusted(origin):
+            return NOTHING
+        if self.lists is not None and sender is not None and self.lists.claims(SERVER, (sender,)):
             return NOTHING
         if self.known_sender is not None and sender is not None and await self.known_sender(sender):
             return NOTHING
@@ -200,7 +216,8 @@ def sender_of(message: Incoming) -> Sender:
     if message.dmarc is not None and message.dmarc.result == "pass":
         verified.add(message.dmarc.author)
     addresses = [] if message.reverse_path is None else [message.reverse_path]
-    return Sender((*addresses, *authors(message.header)), frozenset(verified - {""}), message.address)
+    known = (*addresses, *authors(message.header))
+    return Sender(known, frozenset(verified - {""}), message.address, message.disowned)
 
 
 def authors(header: bytes) -> Sequence[Address]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from twisted_mta.message.headers import unfold, values
 from twisted_mta.trust.abuse.checks import authors
-from twisted_mta.trust.results import service_of
+from twisted_mta.trust.results import property_of, result_of, service_of
 
 _VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^\s;"]+)'
 _RESULT = re.compile(rf";\s*([\w-]+)=(\w+)((?:\s+[\w.-]+={_VALUE})*)")
@@ -20,6 +20,12 @@ def verified_domains(header: bytes, service: str) -> frozenset[str]:
     """The domains that DKIM, SPF or DMARC vouch for, says `service`, the authserv-id: ours, whose fields
     nobody else can have written."""
     return frozenset(_passed(header, service))
+
+
+def is_disowned(header: bytes, service: str) -> bool:
+    """Whether the author's domain says that it is not its own, and wants something done about that."""
+    failed = result_of(header, service, "dmarc") in ("fail", "temperror")
+    return failed and property_of(header, service, "dmarc", "policy.dmarc") in ("quarantine", "reject")
 
 
 def verified_authors(header: bytes, verified: frozenset[str]) -> Sequence[str]:

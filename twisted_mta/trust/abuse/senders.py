@@ -5,8 +5,11 @@ before its domain, a domain before the one above it, all of them before networks
 count for its mail behind those of the server that refuse.
 
 What a sender calls itself proves nothing. So an address or domain is allowed only where SPF, DKIM or DMARC
-vouch for that very domain (`verified`); to be denied it takes no proof. Whatever is allowed here, what its
-own domain wants rejected (DMARC) is rejected.
+vouch for that very domain (`verified`); to be denied it takes no proof. And it is allowed to write in its own
+name: who allows a mailing list or a large provider has not agreed to what comes through there in the name of
+a bank that wants such mail refused or kept apart (`disowned`), for the reader sees the bank. An allowed
+network is another matter, a host that is trusted to bring what it brings; what the author's domain wants
+rejected, and the server is to reject, is rejected even then.
 """
 
 from __future__ import annotations
@@ -40,11 +43,13 @@ class SenderEntry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Sender:
     """What a message says of its sender, and what of it is true. `addresses`: the reverse path and the
-    author, those there are. `verified`: domains that SPF, DKIM or DMARC vouch for. `client`: its address."""
+    author, those there are. `verified`: domains that SPF, DKIM or DMARC vouch for. `client`: its address.
+    `disowned`: the author's domain says it is not its own (DMARC), and that counts here."""
 
     addresses: tuple[Address, ...] = ()
     verified: frozenset[str] = frozenset()
     client: str = ""
+    disowned: bool = False
 
 
 def read_subject(text: str) -> tuple[Kind, str]:
@@ -112,10 +117,11 @@ class SenderLists:
         """The most exact entry's word, and its subject; (None, "") when there is none, or none that is
         verified."""
         words = self._all.words.get(scope, {})
+        trusted = frozenset[str]() if sender.disowned else sender.verified
         for subjects in _ladder(sender.addresses) if words else ():
             for domain, subject in subjects:
                 word = words.get(subject)
-                if word == "deny" or (word == "allow" and domain in sender.verified):
+                if word == "deny" or (word == "allow" and domain in trusted):
                     return word, subject
         return self.network_word(scope, sender.client)
 

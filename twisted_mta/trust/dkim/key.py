@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
@@ -50,6 +51,7 @@ class KeyRecord:
         return True
 
 
+@lru_cache(256)  # to read one costs as much as to verify with it
 def parse_key(text: str) -> KeyRecord:
     """A TXT record below `_domainkey`. Raises KeyFault."""
     try:
@@ -77,7 +79,7 @@ def _load(kind: str, text: str) -> PublicKey:
         if kind == "ed25519":
             return ed25519.Ed25519PublicKey.from_public_bytes(octets)
         if kind != "rsa":
-            raise KeyFault(f"keys of type {kind[:20]!r} are unknown")
+            raise KeyFault(f"keys of type {kind[:20]!a} are unknown")
         key = load_der_public_key(octets)  # also the bare RSAPublicKey that the RFC's text asks for
     except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
         raise KeyFault("the key cannot be read") from error

@@ -1,4 +1,4 @@
-"""Public keys in the DNS: what to write there, and whether it is there (RFC 6376 §3.6.2, RFC 1035 §5.1)."""
+"""Public keys in the DNS: whether what is there is ours (RFC 6376 §3.6.2)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from twisted_mta.resolver import ResolutionError
 from twisted_mta.trust.dkim.key import KeyFault, KeyRecord, parse_key
 from twisted_mta.trust.dkim.keyring import StoredKey
 
-LONGEST_STRING = 255  # octets of one string of a TXT record (RFC 1035 §3.3)
-_WIDTH = 200  # characters of one in a zone file: short enough for a line of an editor
 _MOST_RECORDS = 10
 
 
@@ -25,19 +23,6 @@ class Look:
 
     there: bool | None
     why: str = ""
-
-
-def strings(record: str) -> list[str]:
-    """A record in strings as TXT wants them; put together without anything between, they are the record."""
-    return [record[start : start + _WIDTH] for start in range(0, len(record), _WIDTH)]
-
-
-def zone_lines(key: StoredKey) -> str:
-    """The record as it stands in a zone file (RFC 1035 §5.1)."""
-    quoted = [f'"{text}"' for text in strings(key.record)]
-    if len(quoted) == 1:
-        return f"{key.name}. IN TXT {quoted[0]}"
-    return f"{key.name}. IN TXT (\n" + "".join(f"    {text}\n" for text in quoted) + ")"
 
 
 async def look(resolver: IResolver, key: StoredKey) -> Look:

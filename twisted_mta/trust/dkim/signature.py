@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twisted_mta.message.address import a_labels
+from twisted_mta.message.status import MailError
 from twisted_mta.trust.dkim.canonical import FORMS
 from twisted_mta.trust.dkim.tags import TagFault, colon_list, parse_tags, without_space
 
@@ -107,46 +109,47 @@ def algorithm(text: str) -> str:
     if text == "rsa-sha1":
         raise SignatureFault("rsa-sha1 proves nothing any more", unsafe=True)
     if text not in ALGORITHMS:
-        raise SignatureFault(f"the algorithm {text[:20]!r} is unknown")
+        raise SignatureFault(f"the algorithm {text[:20]!a} is unknown")
     return text
 
 
 def field_names(text: str) -> tuple[bytes, ...]:
     """The names in h=. Raises SignatureFault."""
-    names = colon_list(text)
+    names = without_space(text).lower().encode().split(b":")
     if len(names) > MOST_FIELDS:
         raise SignatureFault("h= names too much")
-    return tuple(name.lower().encode() for name in names if name)
+    return tuple(filter(None, names))
 
 
 def domain_name(text: str) -> str:
     """In lower case, in ASCII (RFC 8616). Raises SignatureFault."""
     name = without_space(text).rstrip(".").lower()
     if not _DOMAIN.match(name):
-        raise SignatureFault(f"{name[:40]!r} is no domain")
+        raise SignatureFault(f"{name[:40]!a} is no domain")
     return name if name.isascii() else _ascii(name)
 
 
 def _ascii(name: str) -> str:
     try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise SignatureFault(f"{name[:40]!r} is no domain") from None
+        return a_labels(name)
+    except MailError:
+        raise SignatureFault(f"{name[:40]!a} is no domain") from None
 
 
 def _identity(text: str, domain: str) -> str:
     if not text:
         return f"@{domain}"
-    of = text.rpartition("@")[2].lower()
-    if "@" not in text or not (of == domain or of.endswith("." + domain)):
+    local, at, of = text.rpartition("@")
+    of = of.lower() if of.isascii() else _ascii(of)
+    if not at or not (of == domain or of.endswith("." + domain)):
         raise SignatureFault("the identity (i=) is not of the domain (d=)")
-    return text
+    return f"{local}@{of}"
 
 
 def _forms(text: str) -> tuple[str, str]:
     header, _, body = text.partition("/")
     if header not in FORMS or (body or "simple") not in FORMS:
-        raise SignatureFault(f"the form {text[:20]!r} is unknown")
+        raise SignatureFault(f"the form {text[:20]!a} is unknown")
     return header, body or "simple"
 
 

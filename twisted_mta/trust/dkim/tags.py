@@ -29,7 +29,7 @@ def parse_tags(text: str) -> dict[str, str]:
         name, equals, value = specification.partition("=")
         name = name.strip(" \t\r\n")
         if not equals or not _NAME.match(name):
-            raise TagFault(f"{specification.strip()[:40]!r} is no tag=value")
+            raise TagFault(f"{specification.strip()[:40]!a} is no tag=value")
         if name in found:
             raise TagFault(f"{name}= stands there twice")
         found[name] = value.strip(" \t\r\n")

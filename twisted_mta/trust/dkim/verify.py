@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -52,11 +51,12 @@ class Verification:
         """first: whose signatures to prefer when there are many, the domain of the author."""
         self._header = header
         self._fields = [field for field in fields(header) if field.name]
+        self._names = [field.name.lower() for field in self._fields]
         self._hashes: dict[tuple[str, int | None], BodyHash] = {}
         self._faults: list[DkimResult] = []
         found: list[tuple[Field, Signature]] = []
-        for field in self._fields:
-            if field.name.lower() != b"dkim-signature":
+        for field, name in zip(self._fields, self._names, strict=True):
+            if name != b"dkim-signature":
                 continue
             try:
                 found.append((field, parse_signature(field.value)))
@@ -115,9 +115,8 @@ class Verification:
 
     def _worth(self, signature: Signature) -> tuple[str, str]:
         """Of a signature that is right: what could have been added to what it covers (§8.2, §8.15)."""
-        there = Counter(field.name.lower() for field in self._fields)
         for name in ONCE:
-            if there[name] > max(signature.fields.count(name), name != b"from"):
+            if self._names.count(name) > max(signature.fields.count(name), name != b"from"):
                 return "policy", f"there is a {name.decode().title()} that is not signed"
         size = self._hashes[signature.body_form, signature.length].size
         if signature.length is not None and signature.length != size:

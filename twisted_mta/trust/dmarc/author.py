@@ -7,13 +7,13 @@ in another one's name. Such mail can never be aligned with anybody.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from twisted_mta.message.address import a_labels, parse_domain
 from twisted_mta.message.address_list import Mailbox, parse_addresses
-from twisted_mta.message.headers import fields, without_comments
+from twisted_mta.message.headers import named, without_comments
 from twisted_mta.message.status import MailError
 
-_ANOTHER = re.compile(rb"[\w.+-]++@([\w-]+\.)+[A-Za-z]{2,}", re.ASCII)
 _QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _TWO_IN_ONE = re.compile(rb"@[^,;<]*@")  # a@b.test@c.test, <a@b.test>c@d.test
 _MOST_AUTHORS = 100
@@ -24,17 +24,36 @@ class NoAuthor(Exception):
     """The message has no one author's domain; the text says why."""
 
 
+class Author(NamedTuple):
+    """`domain` as `author_domain` gives it, or "" and why there is none."""
+
+    domain: str = ""
+    fault: str = ""
+
+
+NO_AUTHOR = Author()
+
+
+def read_author(header: bytes) -> Author:
+    """Of a header block. Never raises."""
+    try:
+        return Author(author_domain(header))
+    except NoAuthor as fault:
+        return Author("", str(fault))
+
+
 def author_domain(header: bytes) -> str:
-    """In lower case and ASCII. Raises NoAuthor."""
-    found = [field.value for field in fields(header) if field.name.lower() == b"from"]
+    """In lower case and ASCII: what DMARC compares. Raises NoAuthor."""
+    found = [match[1] for match in named(b"From").finditer(b"\n" + header)]
     if len(found) != 1:
         raise NoAuthor("there is no From" if not found else f"there are {len(found)} From fields")
-    if len(found[0]) > _LONGEST:
+    value = found[0].removesuffix(b"\r")
+    if len(value) > _LONGEST:
         raise NoAuthor("From is too long")
-    authors = parse_addresses(found[0])
+    authors = parse_addresses(value)
     if not authors:
         raise NoAuthor("From has no address")
-    if _TWO_IN_ONE.search(_QUOTED.sub(b"", without_comments(found[0]))):
+    if value.count(b"@") > 1 and _TWO_IN_ONE.search(_QUOTED.sub(b"", without_comments(value))):
         raise NoAuthor("From has an address with two domains")
     if len(authors) > _MOST_AUTHORS:
         raise NoAuthor("From has too many addresses")
@@ -44,30 +63,14 @@ def author_domain(header: bytes) -> str:
     return domains.pop()
 
 
-def name_with_address(header: bytes) -> str:
-    """The address of another domain that stands in the author's display name, where some programs show
-    nothing else; "" for none. Not forbidden, but seldom honest."""
-    try:
-        own = author_domain(header)
-    except NoAuthor:
-        return ""
-    for field in fields(header):
-        if field.name.lower() == b"from":
-            for author in parse_addresses(field.value):
-                shown = _ANOTHER.search(author.name or b"")
-                if shown and not shown[0].lower().endswith(b"@" + own.encode()):
-                    return shown[0].decode("ascii", "replace")
-    return ""
-
-
 def _domain(author: Mailbox) -> str:
     if author.domain is None:
         raise NoAuthor("From names a group")
     if author.route:
         raise NoAuthor("From has a route")
     try:
-        domain = a_labels(author.domain.decode()) if not author.domain.isascii() else author.domain.decode()
-        found = parse_domain(domain)
+        domain = author.domain.decode()
+        found = parse_domain(domain if domain.isascii() else a_labels(domain))
     except (UnicodeDecodeError, MailError):
         raise NoAuthor("From has an address without a domain") from None
     if found.startswith("["):

@@ -8,7 +8,7 @@ one, joins nobody together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from publicsuffixlist import PublicSuffixList
 
@@ -81,6 +81,7 @@ def walk(domain: str) -> list[str]:
     return names
 
 
+@lru_cache(4096)
 def is_public_suffix(domain: str) -> bool:
     """Whether everybody may have a name below it."""
     return bool(_suffixes().is_public(domain))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.trust.dkim.verify import DkimResult
-from twisted_mta.trust.dmarc.author import NoAuthor, author_domain
+from twisted_mta.trust.dmarc.author import Author
 from twisted_mta.trust.dmarc.discovery import Discovered, Undiscovered, discover, organization_of
+from twisted_mta.trust.dmarc.look_alike import looks_alike
 from twisted_mta.trust.spf.check import SpfResult
 
 _MILDER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
@@ -19,7 +20,8 @@ _MILDER = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 class DmarcResult:
     """`result` is none, pass, fail, temperror or permerror (RFC 7489 §11.2); `policy` is what the domain
     wants done with a failure; `author` the domain of From, "" for none; `found` where the record stands;
-    `aligned_dkim` and `aligned_spf` are the domains that answer for the message, each "" for none."""
+    `aligned_dkim` and `aligned_spf` are the domains that answer for the message, each "" for none.
+    `deceptive`: it fails for its author's name alone, whatever proves that it is his."""
 
     result: str
     reason: str = ""
@@ -28,16 +30,18 @@ class DmarcResult:
     found: Discovered | None = None
     aligned_dkim: str = ""
     aligned_spf: str = ""
+    deceptive: bool = False
 
 
 async def evaluate(
-    header: bytes, spf: SpfResult, dkim: Sequence[DkimResult], *, resolver: IResolver
+    of: Author, spf: SpfResult, dkim: Sequence[DkimResult], *, resolver: IResolver
 ) -> DmarcResult:
     """`spf` is the result for the reverse path, or for the host's name if that was null. Never raises."""
-    try:
-        author = author_domain(header)
-    except NoAuthor as fault:
-        return DmarcResult("permerror", str(fault))
+    author = of.domain
+    if not author:
+        return DmarcResult("permerror", of.fault)
+    if looks_alike(author):
+        return DmarcResult("fail", f"{author} mixes letters that look alike", author=author, deceptive=True)
     try:
         found = await discover(author, resolver)
         if found.record is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from twisted_mta.trust.dkim.tags import TagFault, parse_tags
@@ -54,6 +55,7 @@ def select(texts: Iterable[str]) -> list[str]:
     return [text for text in texts if _VERSION.match(text)]
 
 
+@lru_cache(256)
 def parse_record(text: str) -> DmarcRecord | None:
     """A record; None for one that says nothing that can be followed. What is wrong in single tags counts as
     not being there (§6.3)."""

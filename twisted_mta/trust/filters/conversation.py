@@ -53,6 +53,11 @@ class Conversation(Protocol):
         if self.lost:
             raise Unavailable(self.why)
 
+    def end(self) -> None:
+        """Nothing more will be written; there may be an answer yet. Not over TLS."""
+        if not self.lost:
+            self.transport.loseWriteConnection()
+
     async def read(self) -> bytes:
         """The next octets, however few; b"" when the daemon has closed. Raises Unavailable when the
         connection was lost in another way."""

@@ -96,7 +96,8 @@ class Milter(DaemonCheck):
 
 def presented(message: Incoming, header: bytes, hostname: str) -> Presented:
     """A message as filters are told of it, with the macros that they go by."""
-    name = message.name or f"[{message.address}]"
+    address = message.address or "unknown"
+    name = message.name or f"[{address}]"
     version, _, cipher = message.tls.partition(" ")
     reverse_path = str(message.reverse_path or "")
     queue_id = {b"i": message.queue_id}
@@ -105,10 +106,10 @@ def presented(message: Incoming, header: bytes, hostname: str) -> Presented:
     macros = {
         Stage.CONNECT: {
             b"j": hostname,
-            b"_": f"{name} [{message.address}]",
+            b"_": f"{name} [{address}]",
             b"v": "twisted_mta",
             b"{daemon_name}": hostname,
-            b"{client_addr}": message.address,
+            b"{client_addr}": address,
             b"{client_name}": name,
             b"{client_ptr}": name,
             b"{client_port}": "0",

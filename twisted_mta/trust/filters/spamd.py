@@ -52,6 +52,7 @@ class Spamd(DaemonCheck):
             if not conversation.quiet:
                 break
             await conversation.write(piece)
+        conversation.end()  # it reads lines, and waits for the end of one that has none
         answer = b""
         while data := await conversation.read():
             answer += data

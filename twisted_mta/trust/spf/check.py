@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from twisted_mta.interfaces import Found, IResolver
+from twisted_mta.message.networks import address_of
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.trust.spf.macros import (
     MacroString,
@@ -65,9 +66,8 @@ async def check_host(
     """May a client at `address`, which said HELO as `helo`, send as `sender`? This is the reverse path
     without brackets, "" for the null path, for which the host name stands (§2.4). Never raises; what the DNS
     cannot say now is "temperror"."""
-    client = ipaddress.ip_address(address)
-    if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped is not None:
-        client = client.ipv4_mapped
+    client = address_of(address)
+    assert client is not None
     local, _, domain = (sender or helo).rpartition("@")
     domain = domain.rstrip(".").lower()
     judgement = _Judgement(client, local or "postmaster", domain, helo, resolver, receiver, seconds)
@@ -182,10 +182,12 @@ class _Judgement:
         return False
 
     def _is_near(self, addresses: Sequence[str], mechanism: Mechanism) -> bool:
-        length = mechanism.v4 if self._client.version == 4 else mechanism.v6
+        client = self._client
+        spare = client.max_prefixlen - (mechanism.v4 if client.version == 4 else mechanism.v6)
+        near = int(client) >> spare
         return any(
-            self._client in ipaddress.ip_network(f"{address}/{length}", strict=False)
-            for address in addresses[:MOST_ADDRESSES]
+            found is not None and found.version == client.version and int(found) >> spare == near
+            for found in map(address_of, addresses[:MOST_ADDRESSES])
         )
 
     # The DNS
@@ -240,7 +242,7 @@ class _Judgement:
         except ResolutionError:
             return False
         return any(
-            ipaddress.ip_address(address) == self._client
+            address_of(address) == self._client
             for address in (found.records if found else ())[:MOST_ADDRESSES]
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,6 +21,8 @@ _ESCAPES = {"%%": "%", "%_": " ", "%-": "%20"}
 _TOP_LABEL = re.compile(r"\.(?!\d+\.?\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.?\Z")
 _LITERAL = re.compile(r"[\x21-\x24\x26-\x7e]+")
 _EXPLAINED = re.compile(r"[\x20-\x24\x26-\x7e]+")  # an explanation has blanks, too (§12, explain-string)
+
+_DNS_NAME = re.compile(rf"(?=.{{1,{LONGEST_NAME}}}\Z)[^.]{{1,63}}(?:\.[^.]{{1,63}})+\Z", re.DOTALL)
 
 
 class SyntaxFault(Exception):
@@ -131,5 +133,4 @@ def address_values(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> di
 
 def is_name(name: str) -> bool:
     """Whether it can stand in the DNS and has more than one label (§4.3)."""
-    labels: Sequence[str] = name.split(".")
-    return len(labels) > 1 and len(name) <= LONGEST_NAME and all(0 < len(label) <= 63 for label in labels)
+    return _DNS_NAME.match(name) is not None

@@ -20,7 +20,7 @@ from twisted_mta.message.headers import header_end
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.store.store import MessageStore
 from twisted_mta.trust.abuse.checks import authors
-from twisted_mta.trust.abuse.proven import verified_authors, verified_domains
+from twisted_mta.trust.abuse.proven import is_disowned, verified_authors, verified_domains
 from twisted_mta.trust.abuse.reputation import FILE, NEEDED, Opinion, Reputation
 from twisted_mta.trust.abuse.senders import Sender, SenderLists
 from twisted_mta.trust.abuse.tokens import READ, tokens
@@ -100,7 +100,10 @@ class OwnOpinion:
     def _sender(self, message: QueuedMessage) -> Sender:
         header = message.content.header()
         named = [] if message.reverse_path is None else [message.reverse_path]
-        return Sender((*named, *authors(header)), verified_domains(header, self._service))
+        known = (*named, *authors(header))
+        # What the server has judged stands there; what it only records has made no junk of it.
+        disowned = bool(message.parameters.junk) and is_disowned(header, self._service)
+        return Sender(known, verified_domains(header, self._service), disowned=disowned)
 
     def _opinion(self, home: Path, content: Content) -> Opinion | None:
         if self._rules is None or not self._has_taught(home):

@@ -24,10 +24,12 @@ from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
+from twisted_mta.message.conversion import Form, NotConvertible
 from twisted_mta.message.status import MailError
 from twisted_mta.store.errors import NoSuchMailbox
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.filing import mailbox_for
+from twisted_mta.transfer.recoding import Recoding
 from twisted_mta.trust.abuse.checks import sender_of
 from twisted_mta.trust.abuse.memory import Memory
 from twisted_mta.trust.abuse.senders import SERVER, SenderLists
@@ -77,6 +79,7 @@ class Rejects:
         self._reactor = reactor
         self._rules = rules
         self._lately: Counter[str] = Counter()  # messages by account, since the last look
+        self._recoding = Recoding(self._in_thread)
         self._look = task.LoopingCall(self._expire_all)
         self._look.clock = reactor
 
@@ -98,6 +101,17 @@ class Rejects:
             return
         if await self._in_thread(content.__len__) > self._rules.octets:
             return
+        if message.parameters.body != "BINARYMIME":
+            await self._put_all(message, content, why)
+            return
+        try:
+            async with self._recoding.converted(content, Form.EIGHT_BIT) as encoded:
+                await self._put_all(message, encoded, why)
+        except NotConvertible:
+            return  # no mailbox could hold it
+
+    async def _put_all(self, message: Incoming, content: Content, why: str) -> None:
+        """For each of its recipients."""
         for account, address in (await self._owners(message.forward_paths)).items():
             if self._lately[account] >= MOST_IN_AN_HOUR:
                 continue
@@ -177,8 +191,8 @@ class Rejects:
         finally:
             await mailbox.close()
 
-    async def _in_thread(self, function: Callable[[], int]) -> int:
-        return int(await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function))
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
 
     def _failed(self, failure: Failure) -> None:
         self.log.error("refused mail cannot be looked through: {error}", error=failure.getErrorMessage())

@@ -10,6 +10,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import decode, encode
 from twisted_mta.message.headers import fields, first_value
+from twisted_mta.message.shown import shown
 from twisted_mta.sieve.actions import Notify
 from twisted_mta.sieve.mailto import Mailto
 
@@ -71,7 +72,7 @@ class Notice:
         said = (
             (name, decode(first_value(self.header, name.encode()) or b"")) for name in ("From", "Subject")
         )
-        return "\n".join(f"{name}: {text[:_MOST_TEXT]}" for name, text in said)
+        return "\n".join(f"{name}: {shown(text)[:_MOST_TEXT]}" for name, text in said)
 
 
 def _address_lists(mailto: Mailto) -> list[bytes]:

@@ -43,12 +43,12 @@ class Attempt:
         self._journey = journey
         self.heard = False  # a host has answered, whatever it said
         self.second_chance = False  # there is another way for those whom a host would not have from us
-        self._settled: dict[QueuedRecipient, Outcome] = {}
-        self._provisional: dict[QueuedRecipient, tuple[Verdict, Place | None]] = {}
+        self._settled: dict[int, Outcome] = {}  # by the number of the recipient, as the next
+        self._provisional: dict[int, tuple[Verdict, Place | None]] = {}
 
     def pending(self) -> list[QueuedRecipient]:
         """Who is not settled yet, in order."""
-        return [recipient for recipient in self._recipients if recipient not in self._settled]
+        return [recipient for recipient in self._recipients if recipient.number not in self._settled]
 
     def record(self, recipient: QueuedRecipient, verdict: Verdict, place: Place) -> None:
         """A verdict on the message for this recipient."""
@@ -71,9 +71,9 @@ class Attempt:
     def explain(self, why: str) -> None:
         """Say why nobody could be reached, if that is known."""
         for recipient in self.pending() if why else ():
-            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            verdict, place = self._provisional.get(recipient.number, (_NOT_TRIED, None))
             text = f"{verdict.text}; port 25 seems to be blocked: {why}"
-            self._provisional[recipient] = replace(verdict, text=text), place
+            self._provisional[recipient.number] = replace(verdict, text=text), place
 
     def turn_to_fallback(self) -> bool:
         """Keep pending only those whom all hosts of the route turned away, us rather than their mail; whether
@@ -81,7 +81,7 @@ class Attempt:
         self.heard = False  # a host has answered, whatever it said
         self.second_chance = False
         for recipient in self.pending():
-            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            verdict, place = self._provisional.get(recipient.number, (_NOT_TRIED, None))
             if not turned_away(verdict):
                 self._settle(recipient, verdict, place)
         return bool(self.pending())
@@ -94,14 +94,14 @@ class Attempt:
     def outcomes(self) -> list[Outcome]:
         """One for each recipient, in order: nothing more is tried."""
         for recipient in self.pending():
-            verdict, place = self._provisional.get(recipient, (_NOT_TRIED, None))
+            verdict, place = self._provisional.get(recipient.number, (_NOT_TRIED, None))
             self._settle(recipient, verdict, place)
-        return [self._settled[recipient] for recipient in self._recipients]
+        return [self._settled[recipient.number] for recipient in self._recipients]
 
     def _provide(self, recipient: QueuedRecipient, verdict: Verdict, place: Place | None) -> None:
-        earlier = self._provisional.get(recipient)
+        earlier = self._provisional.get(recipient.number)
         if earlier is None or _weight(verdict) >= _weight(earlier[0]):
-            self._provisional[recipient] = verdict, place
+            self._provisional[recipient.number] = verdict, place
 
     def _settle(self, recipient: QueuedRecipient, verdict: Verdict, place: Place | None) -> None:
         if verdict.accepted:
@@ -111,7 +111,9 @@ class Attempt:
         host = place.host if place is not None else None
         name = host.name if host is not None else ""
         passed_on = verdict.accepted and place is not None and place.dsn
-        self._settled[recipient] = Outcome(action, verdict.status, verdict.text, name, passed_on=passed_on)
+        self._settled[recipient.number] = Outcome(
+            action, verdict.status, verdict.text, name, passed_on=passed_on
+        )
         self._journey.tell(
             _STAGES[action],
             self.message.queue_id,

@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_mta.message.conversion import Form
 from twisted_mta.protocol.sasl.client import ClientMechanism
 from twisted_mta.protocol.sasl.credentials import SaslError
 from twisted_mta.protocol.smtp import outgoing
@@ -114,9 +115,9 @@ class ClientSession(Protocol):
         tls = bool(self.tls_version)
         return obstacle.obstacle(self.engine, transaction, tls=tls, now=self._seconds())
 
-    def must_convert(self, transaction: Transaction) -> bool:
-        """Whether the content has to become 7-bit MIME for this server."""
-        return obstacle.must_convert(self.engine, transaction)
+    def other_form(self, transaction: Transaction) -> Form | None:
+        """What the content has to become for this server; None: it may go as it is."""
+        return obstacle.other_form(self.engine, transaction)
 
     def encoding(self, transaction: Transaction) -> Encoding:
         """What makes of the content the pieces that `send` wants."""

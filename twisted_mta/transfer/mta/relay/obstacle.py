@@ -3,11 +3,13 @@ needs and the server does not offer.
 
 Each refusal is final for this server only: the next host of the domain may offer more.
 
-Left out on purpose: 8-bit content without 8BITMIME, and BINARYMIME: these are converted (`seven_bit.py`).
+Left out on purpose: 8-bit content without 8BITMIME, and BINARYMIME: these are converted
+(`transfer/recoding.py`).
 """
 
 from __future__ import annotations
 
+from twisted_mta.message.conversion import Form
 from twisted_mta.protocol.smtp.client import ClientEngine
 from twisted_mta.protocol.smtp.client_events import Stage
 from twisted_mta.protocol.smtp.offers import read_number
@@ -48,8 +50,11 @@ def _too_late(engine: ClientEngine, transaction: Transaction, now: float) -> Ver
     return None
 
 
-def must_convert(engine: ClientEngine, transaction: Transaction) -> bool:
-    """Whether the content has to become 7-bit MIME for this server (RFC 6152 §3, RFC 3030 §3)."""
+def other_form(engine: ClientEngine, transaction: Transaction) -> Form | None:
+    """What the content has to become for this server (RFC 6152 §3, RFC 3030 §3); None: it may go as it is."""
+    eight_bit = "8BITMIME" in engine.extensions
     if transaction.parameters.body == "BINARYMIME":
-        return not is_binary(transaction, engine.extensions)
-    return transaction.eight_bit and "8BITMIME" not in engine.extensions
+        if is_binary(transaction, engine.extensions):
+            return None
+        return Form.EIGHT_BIT if eight_bit else Form.SEVEN_BIT
+    return Form.SEVEN_BIT if transaction.eight_bit and not eight_bit else None

@@ -45,13 +45,13 @@ from twisted_mta.transfer.mta.relay.client_session import ClientSession, Encodin
 from twisted_mta.transfer.mta.relay.connector import Connector
 from twisted_mta.transfer.mta.relay.hosts import HostMemory
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
-from twisted_mta.transfer.mta.relay.seven_bit import Renew, SevenBit
 from twisted_mta.transfer.mta.relay.verdict import Trouble, Unfit, Verdict
 from twisted_mta.transfer.mta.routing import SMTP_PORT, Host, Route, Routing
 from twisted_mta.transfer.mta.stranger import PortWatch
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 from twisted_mta.transfer.mta.tls.tls_required import may_go_without
 from twisted_mta.transfer.reading import read
+from twisted_mta.transfer.recoding import Recoding, Renew
 
 T = TypeVar("T")
 Rewrite = Callable[[Address | None], Awaitable[Address | None]]
@@ -66,7 +66,7 @@ def _verdict(error: MailError) -> Verdict:
 class Relay:
     """hostname: our name in EHLO. mx_port: that of hosts which the DNS names. rewrite: under which
     reverse-path mail of a sender is sent on; raises MailError. seal: the fields that stand in front of it
-    then. renew: signs a message anew that was converted to 7 bits."""
+    then. renew: signs a message anew that was converted."""
 
     log = Logger(namespace="twisted_mta.relay")
 
@@ -103,7 +103,7 @@ class Relay:
             self._limits.shunned, seconds=IReactorTime(reactor).seconds, randomness=randomness or Random()
         )
         self._ports = PortWatch(mx_port, seconds=IReactorTime(reactor).seconds)
-        self._seven_bit = SevenBit(self._in_thread, renew)
+        self._recoding = Recoding(self._in_thread, renew)
         self._turns: dict[str, DeferredSemaphore] = {}  # by destination, while in use
 
     async def start(self) -> None:
@@ -272,13 +272,14 @@ class Relay:
     ) -> list[Verdict]:
         """One transaction, with the content in the form that this server takes. sealed_by: a domain of ours
         that sends it on, or "". Raises Unfit, and Trouble."""
-        if session.must_convert(transaction):
+        if (form := session.other_form(transaction)) is not None:
             try:
-                async with self._seven_bit.converted(content) as converted:
+                async with self._recoding.converted(content, form) as converted:
                     size = await self._read(converted, len)
-                    return await self._give(session, transaction.as_seven_bit(size), converted, sealed_by)
+                    return await self._give(session, transaction.recoded(form, size), converted, sealed_by)
             except NotConvertible as refused:
-                text = f"The server takes 7-bit content only, and this cannot become that: {refused}"
+                name = form.value.decode().replace("bit", "-bit")
+                text = f"The server takes {name} content only, and this cannot become that: {refused}"
                 raise Unfit(Verdict(Stage.MAIL, 554, refused.status, text)) from None
         return await self._give(session, transaction, content, sealed_by)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -162,6 +162,7 @@ class Contexts:
         return CertificateOptions(trustRoot=trust, insecurelyLowerMinimumTo=_VERSIONS[version]).getContext()
 
 
+@lru_cache(maxsize=1024)
 def is_address(name: str) -> bool:
     """Whether a name is an IP address."""
     try:

@@ -83,9 +83,10 @@ class TlsPolicy:
             return demand
         if route.credentials is not None and not _is_near(host):
             return self._verified(host, f"the login at {host.name}", None)
-        policy = None if route.domain.startswith("[") else ReportedPolicy("no-policy-found", route.domain)
         demand = self._by_rule(self._default, route, host, "the configuration")
-        return dataclasses.replace(demand, policy=policy if route.domain else None)
+        if not route.domain or route.domain.startswith("["):
+            return demand
+        return dataclasses.replace(demand, policy=ReportedPolicy("no-policy-found", route.domain))
 
     def _by_rule(self, rule: TlsRule, route: Route, host: Host, reason: str) -> TlsDemand:
         context = self._contexts.at_least(rule.version)

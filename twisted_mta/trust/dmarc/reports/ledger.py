@@ -113,6 +113,8 @@ class DmarcLedger:
         """A message was taken, or refused for good. In memory alone; never raises."""
         if message.dmarc is None or message.spf is None or self._is_for_reports(message):
             return
+        if not message.address:  # without one there is nothing to report (RFC 7489 appendix C)
+            return
         path = message.reverse_path
         self.record(
             message.dmarc,

@@ -17,6 +17,7 @@ from xml.parsers import expat
 from twisted_mta.message.attached_report import LARGEST, NotAReport, printable
 from twisted_mta.trust.dmarc.reports.aggregate import (
     DISPOSITIONS,
+    OVERRIDES,
     AggregateReport,
     DkimSeen,
     Observation,
@@ -166,7 +167,7 @@ def _row(record: Texts) -> tuple[Observation, int] | None:
         _text(evaluated, "spf").lower() == "pass",
         _text(identifiers, "header_from").lower(),
         _text(identifiers, "envelope_from").lower(),
-        _text(reason, "type").lower(),
+        _override(_text(reason, "type").lower()),
         _text(reason, "comment"),
         tuple(
             DkimSeen(_text(each, "domain").lower(), _text(each, "selector"), _text(each, "result").lower())
@@ -176,6 +177,11 @@ def _row(record: Texts) -> tuple[Observation, int] | None:
         _sender(senders[0]) if senders else None,
     )
     return (observation, count) if count else None
+
+
+def _override(word: str) -> str:
+    """One of the words that there are; what else is written there is "other"."""
+    return word if word in ("", *OVERRIDES) else "other"
 
 
 def _sender(result: Texts) -> SpfSeen:

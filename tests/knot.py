@@ -1,0 +1,54 @@
+"""A real DNS server that takes updates (RFC 2136): Knot, primary for the zones it is given, on a high port of
+127.0.0.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nameserver import DnsServer
+from programs import program
+
+KEY = "hmac-sha256:updates:c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgb2N0ZXRzISE="
+CONFIG = """\
+server:
+    rundir: "{directory}"
+    listen: "127.0.0.1@{port}"
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: "{directory}/knot.log"
+    any: info
+database:
+    storage: "{directory}"
+key:
+  - id: updates
+    algorithm: hmac-sha256
+    secret: c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgb2N0ZXRzISE=
+acl:
+  - id: updates
+    key: updates
+    action: update
+template:
+  - id: default
+    storage: "{directory}"
+    acl: updates
+zone:
+"""
+
+
+class Knot(DnsServer):
+    """`zones`: zone name to the text of its zone file. Whoever has KEY may change them."""
+
+    def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
+        knotd, config = program("knotd"), directory / "knot.conf"
+        for name, text in zones.items():
+            (directory / f"{name}.zone").write_text(text)
+
+        def prepare(port: int) -> list[str]:
+            named = "".join(f"  - domain: {name}\n    file: {name}.zone\n" for name in zones)
+            config.write_text(CONFIG.format(port=port, directory=directory) + named)
+            return [knotd, "-c", str(config)]
+
+        super().__init__(prepare, zone=next(iter(zones)), log=directory / "knot.log", question=0.1)

@@ -1,0 +1,92 @@
+"""How long, and how much, of what was expunged is kept."""
+
+import os
+
+from store_case import Bench
+
+from twisted_mta.store import hierarchy
+from twisted_mta.store.deleted import kept
+from twisted_mta.store.maildir import Maildir
+from twisted_mta.store.quota import Limits
+
+HOUR = 3600.0
+
+
+def bench_of(tmp_path, keep):
+    bench = Bench(tmp_path / "a.test" / "alice")
+    bench.home.deleted.keep = keep
+    return bench
+
+
+def there(bench):
+    """By mailbox, how many messages are kept."""
+    found = {}
+    for each in kept(str(bench.path)):
+        found[each.mailbox] = found.get(each.mailbox, 0) + len(Maildir(each.path).list())
+    return found
+
+
+def sweep(bench):
+    while bench.home.deleted.sweep():
+        pass
+
+
+def test_nothing_is_kept_unless_that_is_wanted(tmp_path):
+    bench = bench_of(tmp_path, 0)
+    bench.put(1, 2)
+    bench.folder().expunge([1])
+    hierarchy.create(bench.home, "Old", "")
+    hierarchy.delete(bench.home, "Old")
+    assert there(bench) == {}
+    assert not (bench.path / "deleted").exists()
+
+
+def test_what_is_old_goes(tmp_path):
+    bench = bench_of(tmp_path, 24 * HOUR)
+    bench.put(1, 2, 3)
+    bench.folder().expunge([1, 2])
+    bench.now += 12 * HOUR
+    bench.folder().expunge([3])
+    sweep(bench)
+    assert there(bench) == {"INBOX": 3}
+    bench.now += 13.5 * HOUR
+    sweep(bench)
+    assert there(bench) == {"INBOX": 1}
+    bench.now += 13.5 * HOUR
+    sweep(bench)
+    assert there(bench) == {}
+    assert os.listdir(bench.path / "deleted") == []
+
+
+def test_half_of_the_quota_is_the_most(tmp_path):
+    bench = bench_of(tmp_path, 24 * HOUR)
+    bench.put(1, 2, 3)
+    size = bench.home.index.usage()[0] // 3
+    bench.home.limits = lambda: Limits(4 * size)
+    for uid in (1, 2, 3):
+        bench.folder().expunge([uid])
+        bench.now += HOUR
+    sweep(bench)
+    assert there(bench) == {"INBOX": 2}
+
+
+def test_a_mailbox_deleted_twice_in_an_hour(tmp_path):
+    bench = bench_of(tmp_path, 24 * HOUR)
+    for number in (1, 2):
+        hierarchy.create(bench.home, "Old", "")
+        bench.put(number, mailbox="Old")
+        hierarchy.delete(bench.home, "Old")
+    assert there(bench) == {"Old": 2}
+
+
+def test_on_a_full_disk_what_is_expunged_goes_at_once(tmp_path, monkeypatch):
+    bench = bench_of(tmp_path, 24 * HOUR)
+    bench.put(1)
+    monkeypatch.setattr("twisted_mta.store.deleted.require_space", _no_space)
+    bench.folder().expunge([1])
+    assert there(bench) == {}
+    assert not list((bench.path / "Maildir").rglob("1.*"))
+
+
+def _no_space(path, octets):
+    raise OSError(28, "No space left on device")

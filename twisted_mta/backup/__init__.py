@@ -1,0 +1,1 @@
+"""Copies of the data directory: taken while the server runs, checked, and put back."""

@@ -1,0 +1,1 @@
+"""What TLS shows to clients, and how it is got."""

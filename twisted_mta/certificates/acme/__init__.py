@@ -1,0 +1,1 @@
+"""Certificates from an authority that hands them out by itself (ACME, RFC 8555)."""

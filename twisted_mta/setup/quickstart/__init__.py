@@ -1,0 +1,1 @@
+"""The first configuration of a server: what is found out, what is asked, what is written."""

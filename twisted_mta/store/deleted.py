@@ -1,0 +1,219 @@
+"""What was expunged is kept for a while, so that `mta undelete` can bring it back.
+
+    <account>/deleted/<hour>/<directory>/   a Maildir for each mailbox that lost some then (UTC): INBOX, or
+                                            the mailbox's directory with its dot
+
+That is beside the Maildir, where no mail program looks, and it does not count against the quota. A message
+is renamed into it, with its flags but for the one that says it is deleted; a mailbox goes there as a whole.
+Hours go again when they are too old, and the oldest first when all of it is more than half of what the
+account may keep. On a disk that is nearly full nothing is kept: what makes room must not wait for room.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import time
+from calendar import timegm
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from twisted_mta.store.flags import DELETED
+from twisted_mta.store.index.rows import Message
+from twisted_mta.store.keyword_file import KEYWORDS
+from twisted_mta.store.maildir import CUR, NEW, Maildir
+from twisted_mta.store.names import INBOX, name_of
+from twisted_mta.store.space import require_space
+
+if TYPE_CHECKING:
+    from twisted_mta.store.folder import Folder
+
+DIRECTORY = "deleted"
+SHARE = 2  # of what the account may keep: a half
+SLICE = 500  # files that are removed in one visit
+LOOK = 600.0  # seconds between two looks for what is too old
+
+_HOUR = 3600.0
+_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d)(?:-\d+)?\Z")
+_SIZE = re.compile(r",S=(\d{1,15})\b")
+
+
+class Kept(NamedTuple):
+    """A mailbox's share of an hour. hour: its beginning, in seconds since the epoch. mailbox: its canonical
+    name. path: of a Maildir."""
+
+    hour: float
+    mailbox: str
+    path: str
+
+
+class Deleted:
+    """That of the account at `home`. keep: seconds; 0: nothing is kept. most: octets; None: any number."""
+
+    def __init__(self, home: str, seconds: Callable[[], float]) -> None:
+        self.path = f"{home}/{DIRECTORY}"
+        self.keep = 0.0
+        self.most: Callable[[], int | None] = lambda: None
+        self._seconds = seconds
+        self._octets: int | None = None  # that are kept; None: not known
+        self._looked = 0.0
+
+    # Keeping
+
+    def discarding(self, folder: Folder) -> Callable[[Message], None]:
+        """What takes a message's file out of the folder. It raises OSError."""
+        if not self.keep or _is_tight(folder.maildir.path):
+            return lambda message: os.unlink(folder.file(message))
+        return lambda message: self._take(folder, message)
+
+    def _take(self, folder: Folder, message: Message) -> None:
+        source = folder.file(message)
+        flags = message.flags & ~DELETED
+        if message.keywords:
+            with suppress(OSError, sqlite3.Error):  # it goes without them
+                folder.give_letters(message.keywords.split())
+        tail = folder.tail_for(message._replace(flags=flags))
+        directory = os.path.basename(folder.maildir.path)
+        place = self._place(directory if directory.startswith(".") else INBOX)
+        target = f"{place}/{CUR}/{message.name}{tail}"
+        try:
+            try:
+                os.rename(source, target)
+            except FileNotFoundError:
+                os.stat(source)  # raises when that is what is missing
+                os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+                Maildir(place).make(folder=False)
+                os.rename(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:  # whatever it is: expunged it has to be
+            os.unlink(source)
+            return
+        if self._octets is not None:
+            self._octets += message.size
+        if message.keywords:
+            _keep_letters(folder.maildir.path, place)
+
+    def _place(self, directory: str, number: int = 1) -> str:
+        hour = time.strftime("%Y-%m-%dT%H", time.gmtime(self._seconds()))
+        return f"{self.path}/{hour}{f'-{number}' if number > 1 else ''}/{directory}"
+
+    def take_mailbox(self, path: str, directory: str) -> bool:
+        """The Maildir at `path`, which was the mailbox of that directory, as a whole. False when it is not to
+        be kept, or cannot be."""
+        if not self.keep or _is_tight(path):
+            return False
+        number = 1
+        while os.path.lexists(place := self._place(directory, number)):
+            number += 1
+        try:
+            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+            os.rename(path, place)
+        except OSError:
+            return False
+        self._octets = None
+        return True
+
+    # Letting go
+
+    def sweep(self) -> bool:
+        """Remove a slice of what is too old, or too much. True when there is more. Raises OSError."""
+        now = self._seconds()
+        most = self.most()
+        full = most is not None and self._octets is not None and self._octets > most
+        if not full and self._octets is not None and now - self._looked < LOOK:
+            return False
+        hours = sorted(_hours(self.path))
+        left = SLICE
+        for hour, path in hours:
+            if hour + _HOUR + self.keep < now:
+                left -= _remove(path, left)
+                if left <= 0:
+                    return True
+        self._looked = now
+        self._octets = sum(_octets(path) for _, path in hours) if most is not None else 0
+        for _, path in hours:
+            if most is None or self._octets <= most:
+                break
+            left -= _remove(path, left)
+            if left <= 0:
+                self._octets = most + 1
+                return True
+            self._octets = sum(_octets(path) for _, path in hours)
+        return False
+
+
+def kept(home: str) -> Iterator[Kept]:
+    """What the account at `home` has deleted, the oldest first. Raises OSError."""
+    for hour, path in sorted(_hours(f"{home}/{DIRECTORY}")):
+        for directory in sorted(os.listdir(path)):
+            mailbox = INBOX if directory == INBOX else name_of(directory)
+            if mailbox is not None and os.path.isdir(f"{path}/{directory}/{CUR}"):
+                yield Kept(hour, mailbox, f"{path}/{directory}")
+
+
+def brought_back(each: Kept, names: set[str]) -> None:
+    """The messages with these base names are in their mailbox again. Raises OSError."""
+    maildir = Maildir(each.path)
+    for name, place in maildir.list().items():
+        if name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(maildir.file(name, place))
+    if not maildir.list():
+        shutil.rmtree(each.path, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(each.path))
+
+
+def _is_tight(path: str) -> bool:
+    try:
+        require_space(path, 0)
+    except OSError:
+        return True
+    return False
+
+
+def _keep_letters(source: str, place: str) -> None:
+    """The letters of keywords mean in `place` what they mean in the mailbox."""
+    with suppress(OSError):
+        found = os.stat(f"{source}/{KEYWORDS}")
+        with suppress(FileNotFoundError):
+            if os.stat(f"{place}/{KEYWORDS}").st_mtime_ns == found.st_mtime_ns:
+                return
+        shutil.copy2(f"{source}/{KEYWORDS}", f"{place}/{KEYWORDS}")
+
+
+def _hours(path: str) -> Iterator[tuple[float, str]]:
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(path):
+            match = _NAME.match(entry.name)
+            if match:
+                yield float(timegm(time.strptime(match[1], "%Y-%m-%dT%H"))), entry.path
+
+
+def _octets(path: str) -> int:
+    total = 0
+    for directory, _, files in os.walk(path):
+        if os.path.basename(directory) in (CUR, NEW):
+            for file in files:
+                size = _SIZE.search(file)
+                with suppress(OSError):
+                    total += int(size[1]) if size else os.stat(f"{directory}/{file}").st_size
+    return total
+
+
+def _remove(path: str, most: int) -> int:
+    """Up to so many files of an hour, and the hour itself when it is empty then; how many."""
+    count = 0
+    for directory, _, files in os.walk(path):
+        for file in files:
+            if count >= most:
+                return count
+            with suppress(FileNotFoundError):
+                os.unlink(f"{directory}/{file}")
+            count += 1
+    shutil.rmtree(path, ignore_errors=True)
+    return count
