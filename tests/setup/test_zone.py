@@ -119,6 +119,8 @@ def test_an_empty_zone_lacks_everything() -> None:
         ("example.org", "TXT", ("v=spf1 -all mx",), "wrong", '"v=spf1 mx -all"'),
         ("example.org", "TXT", ("v=spf1 ip4:192.0.2.1 ip6:2001:db8::/64 -all", "other"), "ok", ""),
         ("example.org", "TXT", ("v=spf1 ip4:1.2.3 -all",), "wrong", "publish"),
+        ("example.org", "TXT", ("v=spf1 mx include:no.test -all",), "ok", ""),
+        ("example.org", "TXT", ("v=spf1 include:no.test mx -all",), "wrong", "publish"),
         ("20260801r._domainkey.example.org", "TXT", ("v=DKIM1; p=AAAA",), "wrong", "publish"),
         ("20260801r._domainkey.example.org", "TXT", (f"p={'A' * 392}",), "ok", ""),
         ("20260801r._domainkey.example.org", "TXT", (KEY, "v=DKIM1; p="), "wrong", "several records"),

@@ -84,6 +84,8 @@ def account_add(config: Config, options: argparse.Namespace) -> None:
     with opened_administration(config) as directory:
         name = directory.add_account(options.address, _new_password(options))
     print(f"account {name} added")
+    if (place := _mail_of(config, name)).exists():
+        print(f"it has the mail, scripts and rules of an earlier account of that name: {place}")
 
 
 def account_password(config: Config, options: argparse.Namespace) -> None:
@@ -109,7 +111,16 @@ def account_remove(config: Config, options: argparse.Namespace) -> None:
         raise Refused(
             f"account {name} removed; who may see which mailboxes could not be changed: {error}"
         ) from error
-    print(f"account {name} removed; its mail stays in {config.data_dir}/mail")
+    print(
+        f"account {name} removed; its mail stays in {_mail_of(config, name)}, for a new account of that name"
+    )
+
+
+def _mail_of(config: Config, account: str) -> Path:
+    """Where its mail and all that goes with it is."""
+    from twisted_mta.store.names import account_directory  # as above
+
+    return Path(config.data_dir, "mail").joinpath(*account_directory(account))
 
 
 def alias_list(config: Config, options: argparse.Namespace) -> None:

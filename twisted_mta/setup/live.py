@@ -138,7 +138,9 @@ async def _spf(look: _Look) -> Row:
             own = "mx" if look.wanted.name == look.mail.domain else "a"
             text = " ".join([version, own, *(term for term in terms if term.lower() not in (own, f"+{own}"))])
             if text == " ".join(there[0].split()):
-                return look.row("wrong", f"{why}; it will be right with the other records")
+                broken = result.result == "permerror"
+                cure = "mend it, or take it out" if broken else "it will be right with the other records"
+                return look.row("wrong", f"{why}; {cure}")
             return look.publish("wrong", why, Record(look.wanted.name, "TXT", text, look.wanted.purpose))
     return look.row("ok")
 
