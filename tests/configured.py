@@ -6,7 +6,7 @@ from pathlib import Path
 
 from process import to_toml
 
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.options.config import Config, load
 
 LEAST = {
     "hostname": "mx.a.test",

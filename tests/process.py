@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 READY = "-: ready"  # in the server's log
@@ -152,7 +152,7 @@ class ServerProcess:
         if not process:
             return _mta_here(command, stdin)
         return subprocess.run(
-            [sys.executable, "-m", "twisted_mta.service.cli", *command],
+            [sys.executable, "-m", "twisted_mta.service.commands.cli", *command],
             input=stdin,
             capture_output=True,
             text=True,

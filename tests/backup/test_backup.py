@@ -21,8 +21,8 @@ from programs import program
 
 from twisted_mta.backup.manifest import Entry, entry_of
 from twisted_mta.queue.database import QueueDatabase
-from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.data_dir import require_restored
+from twisted_mta.service.options.complaint import ConfigError
 
 CONFIG = {
     "hostname": "mx.a.test",

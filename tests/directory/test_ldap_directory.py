@@ -27,11 +27,11 @@ from twisted_mta.directory.ldap_directory import LdapDirectory
 from twisted_mta.interfaces import IDirectory, Resolution
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.service import cli
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.commands import cli
 from twisted_mta.service.directory_administration import administration
-from twisted_mta.service.directory_wiring import build_directory
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config, load
+from twisted_mta.service.wiring.directory import build_directory
 
 pytest.importorskip("ldap3", reason='the Python package ldap3 is not installed (the extra "ldap")')
 

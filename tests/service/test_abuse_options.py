@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from twisted_mta.service.abuse_options import check_abuse
-from twisted_mta.service.abuse_wiring import dns_lists
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, decode
+from twisted_mta.service.options.abuse import check_abuse
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config, decode
+from twisted_mta.service.wiring.abuse import dns_lists
 from twisted_mta.trust.abuse.dnsbl import DnsList
 
 LEAST: dict[str, Any] = {"hostname": "mx.a.test", "data_dir": "data", "domains": ["a.test"]}

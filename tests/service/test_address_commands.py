@@ -10,10 +10,10 @@ import pytest
 from process import to_toml
 
 from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service.address_wiring import read_keys
-from twisted_mta.service.cli import main
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
+from twisted_mta.service.commands.cli import main
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import load
+from twisted_mta.service.wiring.address import read_keys
 
 CONFIG = {
     "hostname": "mx.a.test",

@@ -12,11 +12,11 @@ from twisted.internet.task import Clock
 from twisted_mta.directory.database import DirectoryDatabase
 from twisted_mta.directory.oauth.tokens import AskedTokens, SignedTokens
 from twisted_mta.interfaces import IDirectory
-from twisted_mta.service import cli
-from twisted_mta.service.auth_wiring import build_tokens
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
+from twisted_mta.service.commands import cli
 from twisted_mta.service.directory_administration import opened_administration
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.wiring.auth import build_tokens
 
 SIGNED = {"issuer": "https://id.test", "audience": ["mail"], "keys": "https://id.test/jwks.json"}
 ASKED = {"introspection": "https://id.test/introspect"}

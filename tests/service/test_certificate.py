@@ -9,8 +9,8 @@ from process import to_toml
 
 from twisted_mta.certificates.self_signed import self_signed
 from twisted_mta.service.certificate import Certificates, pairs
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config, load
 
 
 def config(tmp_path: Path, **tls: object) -> Config:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from programs import program
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 
 def printed(capsys: pytest.CaptureFixture[str], shell: str) -> str:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from process import to_toml
 
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config, load
 from twisted_mta.transfer.mta.route import NextHop
 from twisted_mta.transfer.mta.tls.level import TlsLevel, TlsVersion
 from twisted_mta.transfer.mta.tls.rules import TlsRule

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from twisted_mta.service.complaint import ConfigError
 from twisted_mta.service.data_dir import Lock, create
+from twisted_mta.service.options.complaint import ConfigError
 
 
 def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:

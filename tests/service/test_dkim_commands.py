@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from process import to_toml
 
-from twisted_mta.service.cli import main
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
-from twisted_mta.service.dkim_commands import unsigned
+from twisted_mta.service.commands.cli import main
+from twisted_mta.service.commands.dkim import unsigned
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import load
 from twisted_mta.trust.dkim.key import parse_key
 from twisted_mta.trust.dkim.keyring import ACTIVE, OLD, RETIRED, Keyring
 

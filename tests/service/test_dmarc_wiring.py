@@ -15,9 +15,9 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.headers import header_end
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import MailQueue
-from twisted_mta.service.config import load
-from twisted_mta.service.dkim_wiring import Signing
-from twisted_mta.service.dmarc_wiring import build_dmarc
+from twisted_mta.service.options.config import load
+from twisted_mta.service.wiring.dkim import Signing
+from twisted_mta.service.wiring.dmarc import build_dmarc
 from twisted_mta.trust.check import Incoming, Verdict
 from twisted_mta.trust.dkim.keyring import DIRECTORY, Keyring
 from twisted_mta.trust.dkim.verify import DkimResult, Verification

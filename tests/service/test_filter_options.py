@@ -14,10 +14,10 @@ from dictionary_resolver import DictionaryResolver
 from twisted.internet.task import Clock
 
 from twisted_mta.protocol.milter.packets import numbers, packet
-from twisted_mta.service.checks import findings
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
-from twisted_mta.service.filter_wiring import ContentFilters, unprotected
+from twisted_mta.service.checks.configuration import findings
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.wiring.filter import ContentFilters, unprotected
 from twisted_mta.trust.filters.daemon import Place
 from twisted_mta.trust.filters.filtering import GRACE
 from twisted_mta.trust.filters.http_hook import HttpHook

@@ -21,8 +21,9 @@ from office import PASSWORD
 from old_imap import OldImap, OldMailbox, OldMessage
 from process import ServerProcess
 
-from twisted_mta.service import import_command, import_server
-from twisted_mta.service.import_imap import TRIES
+from twisted_mta.service.commands import import_mail as import_command
+from twisted_mta.service.importing import server as import_server
+from twisted_mta.service.importing.imap import TRIES
 from twisted_mta.store.exchange.inventory import Inventory
 
 ALICE = "alice@a.test"

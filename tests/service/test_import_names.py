@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twisted_mta.service.import_names import Names, Plan
-from twisted_mta.service.import_server import Listed
+from twisted_mta.service.importing.names import Names, Plan
+from twisted_mta.service.importing.server import Listed
 
 USES = {f"\\{name}": name for name in ("Archive", "Drafts", "Junk", "Sent", "Trash")}
 

@@ -21,6 +21,7 @@ from twisted_mta.store.keyword_file import write_keywords
 from twisted_mta.store.maildir import Maildir
 
 MESSAGES = 5000 if os.environ.get("SOAK") else 400
+CLI = "twisted_mta.service.commands.cli"
 ALICE = "alice@a.test"
 CONFIG = {
     "hostname": "mx.a.test",
@@ -83,7 +84,7 @@ def test_dovecot_and_a_kill_in_the_middle(tmp_path: Path) -> None:
             *("--password-file", str(tmp_path / "secret"), "--ca", str(dovecot.ca), "--json"),
         ]
         command = subprocess.Popen(
-            [sys.executable, "-m", "twisted_mta.service.cli", "--config", str(server.config), *arguments],
+            [sys.executable, "-m", CLI, "--config", str(server.config), *arguments],
             env=environment(),
             stdout=subprocess.DEVNULL,
         )

@@ -8,10 +8,10 @@ from configured import configured
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from twisted_mta.service.certificate import Certificates
-from twisted_mta.service.checks import findings
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
-from twisted_mta.service.login_wiring import client_authorities
+from twisted_mta.service.checks.configuration import findings
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.wiring.login import client_authorities
 
 
 def config(tmp_path: Path, text: bytes | None = None) -> Config:

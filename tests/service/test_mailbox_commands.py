@@ -13,7 +13,7 @@ import pytest
 from office import PASSWORD, running_office
 from process import ServerProcess, environment
 
-from twisted_mta.service.progress import ProgressBar
+from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.reindex_request import Failed, Request
 
 CONFIG = {
@@ -167,7 +167,7 @@ def test_a_mailbox_of_a_gigabyte_streams(server: ServerProcess, tmp_path: Path) 
         for _ in range(2000):
             file.write((b"x" * 63 + b"\n") * 1024)
     script = (
-        "import sys; from twisted_mta.service.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from twisted_mta.service.commands.cli import main; code = main(sys.argv[1:]); "
         # Not ru_maxrss: that begins with what the parent had when it forked.
         "status = open('/proc/self/status').read(); "
         "print(int(status.partition('VmHWM:')[2].split()[0]) // 1024); sys.exit(code)"
@@ -200,7 +200,7 @@ def test_kill_nine_in_the_middle(server: ServerProcess, tmp_path: Path) -> None:
     with many.open("wb") as file:
         for number in range(3000):
             file.write(b"From x Mon Jan  1 00:00:00 2024\nStatus: RO\na: %d\n\n" % (number // 2))
-    command = [sys.executable, "-m", "twisted_mta.service.cli", "--config", str(server.config)]
+    command = [sys.executable, "-m", "twisted_mta.service.commands.cli", "--config", str(server.config)]
     there = 0
     for _ in range(3):
         command_at_work = subprocess.Popen(

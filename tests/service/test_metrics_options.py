@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from process import to_toml
 
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import load
 
 LEAST = {"hostname": "mx.a.test", "data_dir": "data", "domains": ["a.test"]}
 SMTP = {"smtp": ["127.0.0.1:2525"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from process import ServerProcess, to_toml
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 CONFIG = {
     "hostname": "mx.a.test",
@@ -173,7 +173,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data(
 
 def test_a_command_loads_nothing_but_what_it_needs() -> None:
     """What is loaded costs each call of `mta` more than the command itself."""
-    look = "import sys, twisted_mta.service.cli; print(*sys.modules)"
+    look = "import sys, twisted_mta.service.commands.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert not {"twisted.internet", "cryptography", "passlib", "dns", "asyncio"} & set(done.stdout.split())
 

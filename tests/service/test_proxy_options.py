@@ -11,11 +11,11 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
 from twisted_mta.protocol.smtp.extensions import Extension
-from twisted_mta.service.checks import findings
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.proxy_options import Proxy, Smtp
-from twisted_mta.service.proxy_wiring import behind_proxies, with_manners
-from twisted_mta.service.quantities import Network
+from twisted_mta.service.checks.configuration import findings
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.proxy import Proxy, Smtp
+from twisted_mta.service.options.quantities import Network
+from twisted_mta.service.wiring.proxy import behind_proxies, with_manners
 from twisted_mta.transfer.policy import TransferPolicy
 from twisted_mta.wire.proxied import ProxyAware
 

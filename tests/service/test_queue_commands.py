@@ -17,7 +17,7 @@ from twisted_mta.message.envelope import DeliverBy, Envelope, EnvelopeRecipient,
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import decode
 from twisted_mta.queue.mailqueue import DATABASE
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 Mta = Callable[..., str]
 

@@ -21,11 +21,11 @@ from nameserver import Nameserver
 from process import environment, free_port
 
 from twisted_mta.resolver import DnsResolver
-from twisted_mta.service import quickstart_decisions
-from twisted_mta.service.cli import main
-from twisted_mta.service.config import load
+from twisted_mta.service.commands.cli import main
+from twisted_mta.service.options.config import load
 from twisted_mta.service.own_reactor import run
-from twisted_mta.service.quickstart_user import closed_directory
+from twisted_mta.service.quickstart import decisions as quickstart_decisions
+from twisted_mta.service.quickstart.user import closed_directory
 from twisted_mta.service.zone_facts import mail_of
 from twisted_mta.setup.live import rows
 from twisted_mta.setup.quickstart import staging, surroundings
@@ -373,7 +373,8 @@ def test_a_damaged_database_is_a_sentence(house: House) -> None:
 def terminal(house: House, internet: Internet):  # type: ignore[no-untyped-def]
     """The quickstart at a terminal."""
     pexpect = pytest.importorskip("pexpect")
-    command = ["-m", "twisted_mta.service.cli", "quickstart", "you@young.test", "--directory", str(house.etc)]
+    program = ["-m", "twisted_mta.service.commands.cli"]
+    command = [*program, "quickstart", "you@young.test", "--directory", str(house.etc)]
     return pexpect.spawn(
         sys.executable,
         [*command, *internet.options()],

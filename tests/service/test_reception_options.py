@@ -10,11 +10,11 @@ from configured import configured
 from twisted.internet.task import Clock
 
 from twisted_mta.journey.bus import Journey
-from twisted_mta.service.cli import main
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import decode, load
-from twisted_mta.service.quantities import Frequency
-from twisted_mta.service.reception_wiring import WITH_LOGINS, Gate
+from twisted_mta.service.commands.cli import main
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import decode, load
+from twisted_mta.service.options.quantities import Frequency
+from twisted_mta.service.wiring.reception import WITH_LOGINS, Gate
 from twisted_mta.wire.admission import Verdict
 from twisted_mta.wire.rates import Rate
 

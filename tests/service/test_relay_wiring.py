@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
-from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.own_policy import own_policy, policy_id
-from twisted_mta.service.relay_wiring import build_tls, routing
+from twisted_mta.service.wiring.relay import build_tls, routing
 from twisted_mta.transfer.mta.route import Credentials, Host, Proxy, Route
 from twisted_mta.transfer.mta.tls.level import TlsLevel
 

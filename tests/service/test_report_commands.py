@@ -15,10 +15,10 @@ from twisted.internet import reactor
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.queue.mailqueue import MailQueue
-from twisted_mta.service.cli import main
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
-from twisted_mta.service.dmarc_wiring import build_dmarc
+from twisted_mta.service.commands.cli import main
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.wiring.dmarc import build_dmarc
 from twisted_mta.trust.dmarc.reports.aggregate import (
     AggregateReport,
     DkimSeen,

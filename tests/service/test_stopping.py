@@ -6,11 +6,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from twisted_mta.journey.bus import Journey
-from twisted_mta.service.config import Config
 from twisted_mta.service.data_dir import Lock
-from twisted_mta.service.quantities import Domain
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.quantities import Domain
 from twisted_mta.service.server import STOPPING, MailServer
-from twisted_mta.service.wiring import Parts
+from twisted_mta.service.wiring.build import Parts
 from twisted_mta.wire.listener import Listener
 
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from twisted_mta.certificates.acme.kept import KeptCertificates, Progress
 from twisted_mta.service.certificate import Certificates
-from twisted_mta.service.certificate_checks import certificate_findings
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.tls_options import LETS_ENCRYPT, acme_names
+from twisted_mta.service.checks.certificates import certificate_findings
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.tls import LETS_ENCRYPT, acme_names
 
 ACME = {"directory": LETS_ENCRYPT, "agree_tos": True}
 HTTP = {"smtp": ["127.0.0.1:2525"], "http": ["127.0.0.1:80"]}

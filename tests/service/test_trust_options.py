@@ -6,10 +6,10 @@ import pytest
 from dictionary_resolver import DictionaryResolver
 from twisted.internet.task import Clock
 
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import decode
-from twisted_mta.service.trust_options import check_trust
-from twisted_mta.service.trust_wiring import build_judge
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import decode
+from twisted_mta.service.options.trust import check_trust
+from twisted_mta.service.wiring.trust import build_judge
 
 LEAST = {"hostname": "mx.a.test", "data_dir": "data", "domains": ["a.test"]}
 

@@ -8,8 +8,8 @@ from configured import configured
 from OpenSSL import crypto
 
 from twisted_mta.certificates.pair import CertificatePair
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.web_wiring import base, signed, told_services
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.wiring.web import base, signed, told_services
 from twisted_mta.web.apple_profile import profile
 from twisted_mta.web.mail_services import MailService, Setup
 

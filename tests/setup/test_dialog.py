@@ -16,7 +16,7 @@ from certificates import authority
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from twisted_mta.message.networks import LOOPBACK
-from twisted_mta.service.port_checks import Door, examine
+from twisted_mta.service.checks.ports import Door, examine
 from twisted_mta.setup.dialog import NoAnswer, Place, look
 from twisted_mta.setup.open_relay import disguises, open_relay
 from twisted_mta.setup.tls_grade import grade

@@ -13,7 +13,7 @@ from configured import configured
 from knot import KEY, Knot
 from nameserver import Nameserver
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 from twisted_mta.service.zone_update import FILE
 from twisted_mta.trust.dkim.keyring import ALGORITHMS, DIRECTORY, Keyring
 

@@ -25,8 +25,9 @@ from knot import KEY, Knot
 from process import ServerProcess, free_port, to_toml
 
 from twisted_mta.https import HttpsClient
-from twisted_mta.service import live_check, machine_checks
-from twisted_mta.service.config import load
+from twisted_mta.service.checks import live as live_check
+from twisted_mta.service.checks import machine as machine_checks
+from twisted_mta.service.options.config import load
 from twisted_mta.trust.dkim.keyring import ALGORITHMS, DIRECTORY, Keyring
 
 BARE = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n"

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from twisted_mta.interfaces import Found
 from twisted_mta.resolver import ResolutionError
-from twisted_mta.service.config import load
+from twisted_mta.service.options.config import load
 from twisted_mta.setup.finding import Finding
 from twisted_mta.setup.quickstart.plan import Plan, configuration, table
 from twisted_mta.setup.quickstart.staging import Staging

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.service.certificate import kept_certificates
-from twisted_mta.service.config import Config
+from twisted_mta.service.options.config import Config
 from twisted_mta.service.zone_facts import all_records, mail_of, public_addresses
 from twisted_mta.setup.finding import Code, row_code, worst
 from twisted_mta.setup.live import Row, State

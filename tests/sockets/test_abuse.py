@@ -15,7 +15,7 @@ from nameserver import Nameserver
 from office import Office, running_office
 from programs import program
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 PATIENCE = 30.0
 ZONE = """$TTL 300

@@ -23,8 +23,8 @@ from twisted.trial.unittest import TestCase
 
 from twisted_mta.message.headers import fields
 from twisted_mta.resolver import DnsResolver, ResolutionError
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import load
 from twisted_mta.transfer.session import separator
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 8000  # a spool file in the queue

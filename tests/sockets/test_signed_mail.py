@@ -19,7 +19,7 @@ from quick_passwords import quick_hash
 from signing_house import chain, verified
 
 from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 from twisted_mta.trust.dkim.keyring import Keyring
 
 PASSWORD = "correct horse battery"

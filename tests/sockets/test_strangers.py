@@ -13,7 +13,7 @@ import pytest
 from failing_dns import failing_dns
 from process import ServerProcess, free_port
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 GUESSER, OWNER = "192.0.2.1", "198.51.100.1"
 PATIENCE = 20.0

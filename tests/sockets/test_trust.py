@@ -21,7 +21,7 @@ from office import Office, running_office
 from programs import program
 
 from twisted_mta.message.address import Address
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 from twisted_mta.trust.dkim.canonical import BodyHash
 from twisted_mta.trust.dkim.sign import PrivateKey, SigningKey, sign
 from twisted_mta.trust.dmarc.reports.aggregate import AggregateReport, Observation, Published

@@ -20,7 +20,7 @@ from mail_reader import MailReader, untrusting
 from nameserver import Nameserver
 from process import ServerProcess, free_port
 
-from twisted_mta.service.cli import main
+from twisted_mta.service.commands.cli import main
 
 PASSWORD = "correct horse battery"
 HOSTS = {"a.test": "127.0.0.2", "b.test": "127.0.0.3"}

@@ -20,8 +20,8 @@ from knot import Knot
 from pebble import NAME, Pebble
 from process import ServerProcess, free_port, to_toml
 
-from twisted_mta.service.config import load
-from twisted_mta.service.reload_command import ask_server
+from twisted_mta.service.commands.reload import ask_server
+from twisted_mta.service.options.config import load
 
 ZONE = """\
 $ORIGIN {zone}.

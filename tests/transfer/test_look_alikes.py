@@ -19,7 +19,7 @@ from twisted_mta.message.dsn.values import Report, ReportedRecipient
 from twisted_mta.message.outcome import Action
 from twisted_mta.message.shown import shown
 from twisted_mta.protocol.smtp.extensions import Extension
-from twisted_mta.service.terminal import printable as on_a_terminal
+from twisted_mta.service.commands.terminal import printable as on_a_terminal
 from twisted_mta.trust.dmarc.reports.database import StoredReport
 from twisted_mta.trust.dmarc.reports.summary import summaries
 from twisted_mta.trust.dmarc.reports.xml_reader import read_report

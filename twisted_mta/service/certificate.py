@@ -11,9 +11,9 @@ from twisted_mta.certificates.challenges import Challenges
 from twisted_mta.certificates.pair import CertificatePair, NoPair
 from twisted_mta.certificates.self_signed import self_signed
 from twisted_mta.certificates.shown import ShownCertificates
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
-from twisted_mta.service.tls_options import acme_names
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.tls import acme_names
 
 DIRECTORY = "tls"  # in the data directory
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from twisted_mta.backup.draft import is_cut_short
-from twisted_mta.service.complaint import ConfigError
+from twisted_mta.service.options.complaint import ConfigError
 
 
 def create(path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from twisted_mta.directory.app_passwords import random_text
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
-from twisted_mta.service.config import Config
 from twisted_mta.service.directory_administration import administration
+from twisted_mta.service.options.config import Config
 
 
 def create_accounts(config: Config) -> dict[str, str]:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from twisted_mta.directory.administration import Administration
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
-from twisted_mta.service.command_database import opened
-from twisted_mta.service.config import Config
+from twisted_mta.service.commands.database import opened
+from twisted_mta.service.options.config import Config
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def administration(config: Config, database: DirectoryDatabase) -> Administratio
     """Accounts of LDAP may have quotas and app passwords, too. Raises ConfigError."""
     elsewhere = None
     if config.ldap.uri:
-        from twisted_mta.service.directory_wiring import ldap_accounts  # what asks LDAP is dear to load
+        from twisted_mta.service.wiring.directory import ldap_accounts  # what asks LDAP is dear to load
 
         elsewhere = ldap_accounts(config)
     return Administration(

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from twisted_mta.directory.administration import Administration
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
-from twisted_mta.service import quota_commands
-from twisted_mta.service.config import Config
+from twisted_mta.service.commands import quota as quota_commands
+from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.directory_administration import opened_administration
-from twisted_mta.service.refused import Refused
+from twisted_mta.service.options.config import Config
 from twisted_mta.store.errors import BadMailboxName, StoreError
 from twisted_mta.store.names import account_directory
 from twisted_mta.store.quota import Limits

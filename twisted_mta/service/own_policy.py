@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from twisted_mta.service.config import Config
+from twisted_mta.service.options.config import Config
 from twisted_mta.transfer.mta.tls.mta_sts import StsPolicy
 
 

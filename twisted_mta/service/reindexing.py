@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from twisted_mta.protocol.imap4.bodystructure import render_structures
 from twisted_mta.service import reindex_request
-from twisted_mta.service.config import Config
+from twisted_mta.service.options.config import Config
 from twisted_mta.service.request_looks import RequestLooks
 from twisted_mta.store.errors import StoreError
 from twisted_mta.store.indexer import Progress

@@ -21,8 +21,8 @@ import msgspec
 from twisted.logger import Logger
 
 from twisted_mta.certificates.files import write_whole
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config, load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config, load
 
 REQUEST, ANSWER, LOCK = "reload.request", "reload.answer", "reload.lock"
 

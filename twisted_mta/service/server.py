@@ -32,12 +32,12 @@ from twisted_mta.directory.error import DirectoryError
 from twisted_mta.queue.schema import SchemaTooNew
 from twisted_mta.service import data_dir, demo
 from twisted_mta.service.certificate import Certificates
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import Config
-from twisted_mta.service.metrics_options import METRICS
-from twisted_mta.service.proxy_wiring import behind_proxies
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.metrics import METRICS
 from twisted_mta.service.reload import Reload
-from twisted_mta.service.wiring import Part, Parts, build
+from twisted_mta.service.wiring.build import Part, Parts, build
+from twisted_mta.service.wiring.proxy import behind_proxies
 from twisted_mta.store.allocation import return_large_blocks
 from twisted_mta.web.listener import WebListener
 from twisted_mta.wire.listener import Listener

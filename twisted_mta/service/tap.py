@@ -14,8 +14,8 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from twisted_mta.service import log_lines
-from twisted_mta.service.complaint import ConfigError
-from twisted_mta.service.config import load
+from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.config import load
 from twisted_mta.service.server import MailServer
 
 

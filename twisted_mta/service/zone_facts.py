@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twisted_mta.interfaces import IResolver
 from twisted_mta.service.certificate import acme_pairs, file_pairs, kept_certificates
-from twisted_mta.service.config import Config
+from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.tls import acme_names
 from twisted_mta.service.own_policy import own_policy, policy_id
-from twisted_mta.service.refused import Refused
-from twisted_mta.service.tls_options import acme_names
-from twisted_mta.service.web_wiring import base, told_services
+from twisted_mta.service.wiring.web import base, told_services
 from twisted_mta.setup.records import Record
 from twisted_mta.setup.zone import ClientService, Mail, records
 from twisted_mta.trust.dkim.keyring import ACTIVE, DATABASE, DIRECTORY, RETIRED, Keyring, StoredKey

@@ -1,0 +1,1 @@
+"""What is looked at before anybody relies on the server."""

@@ -1,0 +1,1 @@
+"""`mta`: a module for each group of commands."""

@@ -1,0 +1,1 @@
+"""Mail of other servers on its way here."""

@@ -1,0 +1,1 @@
+"""The configuration: a module for each table of the file."""

@@ -1,0 +1,1 @@
+"""`mta quickstart`: from questions to files."""
