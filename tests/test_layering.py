@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "trust": {"https", "journey", "protocol", "resolver", "shared_questions", *_DISK, *_BASE},
     "https": {"resolver", *_BASE},
     "certificates": {"https", "resolver", *_BASE},
-    "backup": {"queue", "store"},
+    "backup": {"database", "queue", "store"},
     "setup": {"resolver", "trust", *_BASE},
     "web": {"wire", *_BASE},
     "wire": {"journey", "metrics", "protocol", *_DISK, *_BASE},

@@ -130,9 +130,9 @@ def keep_before_upgrade(path: Path, version: int) -> None:
             (copied,) = target.execute("PRAGMA user_version").fetchone()
         if copied != version:  # another process was first, and has kept one
             return
-        _sync(draft)
+        sync(draft)
         draft.replace(copy)
-        _sync(path.parent)
+        sync(path.parent)
         for earlier in path.parent.glob(f"{glob.escape(path.name)}.version-*"):
             if earlier != copy and not earlier.name.endswith(".new"):
                 earlier.unlink(missing_ok=True)
@@ -140,7 +140,8 @@ def keep_before_upgrade(path: Path, version: int) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: str | Path) -> None:
+    """Have the file, or the names in the directory, on disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twisted_mta.database import sync
+
 FORMAT = 1
 HEADER = "snapshot.json"
 SECTIONS = "sections"
@@ -171,12 +173,3 @@ def digest_of(path: str) -> str:
     """The SHA-256 of a file, as hexadecimal digits. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(path: str) -> None:
-    """Have the file, or the names in the directory, on disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

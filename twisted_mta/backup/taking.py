@@ -31,8 +31,8 @@ from twisted_mta.backup.snapshots import (
     SECTIONS,
     Snapshot,
     Snapshots,
-    sync,
 )
+from twisted_mta.database import sync
 from twisted_mta.queue.ids import decode, encode
 from twisted_mta.queue.mailqueue import DATABASE as QUEUE_DATABASE
 

@@ -20,8 +20,8 @@ from twisted_mta.service.checks import machine as machine_checks
 from twisted_mta.service.checks.outward import outbound, policy
 from twisted_mta.service.checks.ports import Door, Look, examine, graded, here, outside, relay_test
 from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.zone import addresses_of, resolver_of
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.options.zone import addresses_of, resolver_of
 from twisted_mta.service.wiring.abuse import dns_lists
 from twisted_mta.service.zone_facts import mail_of, without_keys
 from twisted_mta.setup.blacklists import WELL_KNOWN, blacklists

@@ -18,8 +18,8 @@ from twisted_mta.service.checks.configuration import findings
 from twisted_mta.service.checks.live import Live, Looking
 from twisted_mta.service.checks.outward import PROVIDER
 from twisted_mta.service.commands.terminal import printable
+from twisted_mta.service.commands.zone import add_address_option, enter_data, our_domains
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.options.zone import add_address_option, enter_data, our_domains
 from twisted_mta.service.own_reactor import run
 from twisted_mta.setup.finding import Code, Finding, row_code, worst
 from twisted_mta.setup.live import Row

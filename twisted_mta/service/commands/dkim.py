@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted_mta.service import data_dir
+from twisted_mta.service.commands.domain import our_domain
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.dkim import schedule
-from twisted_mta.service.options.quantities import Domain
 from twisted_mta.setup.records import Record
 from twisted_mta.setup.zone import key_record
 from twisted_mta.trust.dkim.keyring import (
@@ -84,16 +84,6 @@ def _schedule(config: Config) -> Schedule:
     return schedule(config.dkim, config.queue.lifetime)
 
 
-def _domain(config: Config, text: str) -> str:
-    try:
-        domain = Domain.read(text)
-    except ValueError as error:
-        raise Refused(str(error)) from error
-    if domain not in config.domains:
-        raise Refused(f"{domain} is none of ours; `domains` in the configuration has them")
-    return domain
-
-
 def list_keys(config: Config, options: argparse.Namespace) -> None:
     """`dkim list`"""
     with _keyring(config) as keyring:
@@ -111,7 +101,7 @@ def list_keys(config: Config, options: argparse.Namespace) -> None:
 
 def show(config: Config, options: argparse.Namespace) -> None:
     """`dkim show [DOMAIN]`"""
-    domain = _domain(config, options.domain) if options.domain else ""
+    domain = our_domain(config, options.domain) if options.domain else ""
     with _keyring(config) as keyring:
         keys = [key for key in keyring.stored(domain) if key.state != RETIRED]
     if options.json:
@@ -124,7 +114,7 @@ def show(config: Config, options: argparse.Namespace) -> None:
 
 def create(config: Config, options: argparse.Namespace) -> None:
     """`dkim create DOMAIN`"""
-    domain, now = _domain(config, options.domain), time.time()
+    domain, now = our_domain(config, options.domain), time.time()
     selector = _selector(options.selector)
     chosen = [options.algorithm] if options.algorithm else config.dkim.algorithms
     if selector and not options.file and len(chosen) > 1:
@@ -144,7 +134,7 @@ def create(config: Config, options: argparse.Namespace) -> None:
 
 def rotate(config: Config, options: argparse.Namespace) -> None:
     """`dkim rotate DOMAIN`"""
-    domain, now = _domain(config, options.domain), time.time()
+    domain, now = our_domain(config, options.domain), time.time()
     made: list[StoredKey] = []
     with _keyring(config) as keyring:
         keys = keyring.stored(domain)
@@ -179,7 +169,7 @@ def _take_over(keyring: Keyring, domain: str, now: float) -> list[StoredKey]:
 
 def retire(config: Config, options: argparse.Namespace) -> None:
     """`dkim retire DOMAIN SELECTOR`"""
-    domain, now = _domain(config, options.domain), time.time()
+    domain, now = our_domain(config, options.domain), time.time()
     with _keyring(config) as keyring, keyring.transaction():
         keys = keyring.stored(domain)
         found = [key for key in keys if key.selector == options.selector and key.state != RETIRED]

@@ -10,18 +10,18 @@ from typing import Any
 
 from twisted_mta.certificates.dns_update import DnsUpdateError, DnsUpdates, TsigKey
 from twisted_mta.resolver import DnsResolver
+from twisted_mta.service.commands.domain import our_domain
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.commands.terminal import printable, show_either
-from twisted_mta.service.options.config import Config
-from twisted_mta.service.options.quantities import Domain, Nameserver
-from twisted_mta.service.options.zone import (
+from twisted_mta.service.commands.zone import (
     add_address_option,
     addresses_of,
     enter_data,
-    our_domain,
     our_domains,
     resolver_of,
 )
+from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.quantities import Domain, Nameserver
 from twisted_mta.service.own_reactor import run
 from twisted_mta.service.zone_facts import all_records, is_below, mail_of, without_keys
 from twisted_mta.service.zone_update import Changes, Memory, Primary, ZoneFirst, plan

@@ -11,9 +11,9 @@ from typing import Any
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import DnsResolver, ResolutionError
 from twisted_mta.service import data_dir
+from twisted_mta.service.commands.domain import our_domain
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.options.quantities import Domain
 from twisted_mta.service.zone_facts import public_addresses
 
 _PATIENCE = 3.0  # seconds for one name server
@@ -29,17 +29,6 @@ def add_address_option(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="a public address of this server, where neither the configuration nor the DNS has it yet",
     )
-
-
-def our_domain(config: Config, text: str) -> str:
-    """Raises Refused."""
-    try:
-        domain = Domain.read(text)
-    except ValueError as error:
-        raise Refused(str(error)) from error
-    if domain not in config.domains:
-        raise Refused(f"{domain} is none of ours; `domains` in the configuration has them")
-    return domain
 
 
 def our_domains(config: Config, text: str) -> list[str]:
