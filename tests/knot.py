@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from nameserver import DnsServer
+import dns.message
+import dns.query
+from nameserver import PATIENCE, DnsServer
 from programs import program
 
 KEY = "hmac-sha256:updates:c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgb2N0ZXRzISE="
@@ -43,6 +47,7 @@ class Knot(DnsServer):
 
     def __init__(self, zones: Mapping[str, str], directory: Path) -> None:
         knotd, config = program("knotd"), directory / "knot.conf"
+        self._log = directory / "knot.log"
         for name, text in zones.items():
             (directory / f"{name}.zone").write_text(text)
 
@@ -51,4 +56,15 @@ class Knot(DnsServer):
             config.write_text(CONFIG.format(port=port, directory=directory) + named)
             return [knotd, "-c", str(config)]
 
-        super().__init__(prepare, zone=next(iter(zones)), log=directory / "knot.log", question=0.1)
+        super().__init__(prepare, zone=next(iter(zones)), log=self._log, question=0.1)
+
+    def reload(self, zone: str, *, serial: int) -> None:
+        """Read the files of the zones again; returns when this one has that serial number."""
+        self._process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE
+        asked = dns.message.make_query(zone, "SOA")
+        while True:
+            answer = dns.query.udp(asked, "127.0.0.1", timeout=PATIENCE, port=self.port)
+            if answer.answer and answer.answer[0][0].serial == serial:
+                return
+            assert time.monotonic() < deadline, self._log.read_text()

@@ -22,13 +22,16 @@ PATIENCE = 20.0  # seconds until it must answer
 
 
 class Pebble:
-    """`dns`: "host:port" where it asks; `http_port` and `tls_port` are where it looks for challenges. A name
-    that ends in `blocked` gets no certificate. It refuses one good nonce in five."""
+    """`dns`: "host:port" where it asks; `http_port` and `tls_port` are where it looks for challenges, ports
+    that were free unless one is given. A name that ends in `blocked` gets no certificate. It refuses one good
+    nonce in five."""
 
-    def __init__(self, directory: Path, *, dns: str, blocked: str = "blocked.test") -> None:
+    def __init__(
+        self, directory: Path, *, dns: str, blocked: str = "blocked.test", http_port: int = 0
+    ) -> None:
         command = program("pebble")
         self.port, self._management = free_port(), free_port()
-        self.http_port, self.tls_port = free_port(), free_port()
+        self.http_port, self.tls_port = http_port or free_port(), free_port()
         self.directory = f"https://{NAME}:{self.port}/dir"
         server = authority().issue(NAME)
         (directory / "pebble.pem").write_bytes(server.chain[0].public_bytes(Encoding.PEM))

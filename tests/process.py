@@ -50,14 +50,15 @@ class NotReady(Exception):
 
 class ServerProcess:
     """One server. `config` is TOML text or the same as a dict; it is written to `directory`/mta.toml, so
-    relative paths in it are below `directory`."""
+    relative paths in it are below `directory`. `role`: one of the two processes it may be made of."""
 
-    def __init__(self, config: str | Mapping[str, Any], directory: Path) -> None:
+    def __init__(self, config: str | Mapping[str, Any], directory: Path, role: str = "") -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "mta.toml"
         self.config.write_text(config if isinstance(config, str) else to_toml(config), encoding="utf-8")
-        self._log = directory / "server.log"
+        self._role = ["--role", role] if role else []
+        self._log = directory / f"server{role and f'-{role}'}.log"
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._news = threading.Condition()
@@ -83,7 +84,7 @@ class ServerProcess:
         twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
         self._ended, self._lines = False, []
         self._process = subprocess.Popen(
-            [*wrapper, *twistd, "-n", "--pidfile=", "mta", "--config", str(self.config)],
+            [*wrapper, *twistd, "-n", "--pidfile=", "mta", "--config", str(self.config), *self._role],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -164,7 +165,8 @@ class ServerProcess:
     def add_account(self, address: str, password: str, *, process: bool = False) -> None:
         """`mta account add`, whether the server runs or not."""
         given = f"{password}\n"
-        done = self.mta("account", "add", address, "--password-stdin", stdin=given, process=process)
+        command = ("account", "add", address, "--password-stdin", "--any-password")
+        done = self.mta(*command, stdin=given, process=process)
         assert done.returncode == 0, done.stderr
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -12,14 +12,29 @@ import glob
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Literal
+
+from twisted_mta.durable import sync
 
 BUSY = 10.0  # seconds to wait for another process that is writing
 
 # One entry a version, never changed once released: add another.
 Migrations = Sequence[Sequence[str]]
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and no other process writes meanwhile. Raises sqlite3.Error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 class SchemaTooNew(sqlite3.OperationalError):
@@ -75,17 +90,9 @@ class Database:
         """A number that changes when another connection has changed the file (a few microseconds)."""
         return int(self._execute("PRAGMA data_version").fetchone()[0])
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing, and no other process writes meanwhile."""
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
+    def transaction(self) -> AbstractContextManager[None]:
+        """See `transaction`."""
+        return transaction(self._connection)
 
     def _migrate(self, path: Path) -> None:
         known = len(self._migrations)
@@ -138,15 +145,6 @@ def keep_before_upgrade(path: Path, version: int) -> None:
                 earlier.unlink(missing_ok=True)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def sync(path: str | Path) -> None:
-    """Have the file, or the names in the directory, on disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _set_aside(path: Path) -> Path:

@@ -169,8 +169,8 @@ class IDraft(Interface):
 class IIntake(Interface):
     """Where messages enter the queue."""
 
-    def draft() -> IDraft:
-        """A new, empty draft with its own queue id."""
+    def draft(queue_id: str = "") -> IDraft:
+        """A new, empty draft with its own queue id: `queue_id`, when the queue has given that out for it."""
 
 
 class IDeliverer(Interface):

@@ -74,6 +74,11 @@ class LoginTests(ImapCase):
         assert answer == b"a BAD Nothing may follow STARTTLS before TLS\r\n* BYE Cannot go on\r\n"
         assert talk.closed and not talk.transport.TLS
 
+    async def test_the_index_is_opened_as_soon_as_somebody_is_logged_in(self):
+        await self.logged_in()
+        home = (await self.store.account(ALICE)).home
+        await self.until(lambda: home.is_open)
+
     async def test_passwords_outside_ascii_and_nul(self):
         talk = self.talk()
         talk.said()

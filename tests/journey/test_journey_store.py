@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from twisted_mta.journey import store as journey_store
 from twisted_mta.journey import words
-from twisted_mta.journey.bus import Journey
+from twisted_mta.journey.bus import Journey, TraceEvent
 from twisted_mta.journey.database import MIGRATIONS, JourneyDatabase, JourneyReader
 from twisted_mta.journey.store import DATABASE, INTERVAL, JourneyStore
 from twisted_mta.journey.story import Told, stories_of, story
@@ -287,6 +287,21 @@ def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
         house.journey.tell("retried", FIRST, by="hand")
         house.run()
     assert [event.number for event in house.reader().events(FIRST, 10)] == [1, 2, 3]
+
+
+def test_two_processes_tell_one_story(tmp_path: Path) -> None:
+    """Each writes when it likes; the order is that in which things happened."""
+    transfer, access = House(tmp_path), House(tmp_path)
+    told = {"accepted": (transfer, 1.0), "delivered": (access, 2.0), "done": (transfer, 3.0)}
+    for stage in ("delivered", "accepted", "done"):
+        house, when = told[stage]
+        house.store._write([(NOON + when, TraceEvent(stage, FIRST, {}))])
+    events = transfer.reader().events(FIRST, 10)
+    assert [(event.stage, event.number) for event in events] == [
+        ("accepted", 2),
+        ("delivered", 1),
+        ("done", 3),
+    ]
 
 
 def test_a_message_that_was_told_of_a_thousand_times_is_still_read_at_once(house: House) -> None:

@@ -6,13 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_mta.message.binary_body import NotKept, encode_binary, encoded_pieces
+from twisted_mta.message.binary_body import NotKept, encoded_pieces
 from twisted_mta.message.mime import locate, scan
 from twisted_mta.message.transfer_encoding import decode_transfer
 
 HEAD = b"Subject: x\r\nContent-Type: multipart/mixed; boundary=bb\r\n\r\npreamble\r\n"
 PART = b"--bb\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: binary\r\nX-Kept: 1\r\n\r\n"
 END = b"\r\n--bb--\r\nepilogue\r\n"
+
+
+def encode_binary(data):
+    return b"".join(encoded_pieces(data))
 
 
 def content(data, *numbers):

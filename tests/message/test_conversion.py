@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.message.conversion import NotConvertible, is_seven_bit, to_seven_bit
+from twisted_mta.message.conversion import Form, NotConvertible, to_seven_bit
 from twisted_mta.message.mime import scan
 from twisted_mta.message.transfer_encoding import decode_transfer
 
@@ -39,7 +39,7 @@ def shape(data):
 
 def checked(data):
     converted = to_seven_bit(data)
-    assert is_seven_bit(converted)
+    assert Form.SEVEN_BIT.holds(converted)
     assert leaves(converted) == leaves(data) and shape(converted) == shape(data)
     assert to_seven_bit(converted) == converted
     return converted
@@ -126,7 +126,7 @@ def test_a_message_global_goes_as_a_whole():
     body = "Subject: Grüße\r\n\r\nhallo\r\n".encode()
     data = multipart(b"mixed", part(b"message/global", body), part(b"text/plain", UMLAUTS))
     converted = to_seven_bit(data)
-    assert is_seven_bit(converted)
+    assert Form.SEVEN_BIT.holds(converted)
     assert [octets for _, _, octets in leaves(converted)] == [body, UMLAUTS]
 
 

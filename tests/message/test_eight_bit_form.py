@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_conversion import LEAVES, TREES, UMLAUTS, leaves, multipart, part, shape
 
 from twisted_mta.message import conversion as module
-from twisted_mta.message.conversion import Form, NotConvertible, conversion, is_seven_bit
+from twisted_mta.message.conversion import Form, NotConvertible, conversion
 from twisted_mta.message.mime import parts, scan
 
 EVERY = bytes(range(256)) * 3
@@ -150,7 +150,7 @@ def test_steps_are_not_seen(monkeypatch):
     small = [b"".join(conversion(data, form) or [data]) for data in trees for form in Form]
     assert whole[:2] == small[:2]
     assert [leaves(data) for data in whole] == [leaves(data) for data in small]
-    assert is_seven_bit(small[0]) and is_seven_bit(small[2])
+    assert Form.SEVEN_BIT.holds(small[0]) and Form.SEVEN_BIT.holds(small[2])
 
 
 @settings(max_examples=200, deadline=None)

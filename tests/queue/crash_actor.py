@@ -89,7 +89,7 @@ def arm(point: str) -> None:
         "settle": (QueueDatabase, "_settle"),
         "deliver": (Deliverer, "attempt"),
         "unlink": (Spool, "remove"),
-        "sync": (spool, "sync_directory"),  # the file has been synced
+        "sync": (spool, "sync"),  # the file has been synced
         "acknowledge": (Writer, "_answer"),
     }
     owner, attribute = points[name]

@@ -8,14 +8,14 @@ from cryptography import x509
 from process import to_toml
 
 from twisted_mta.certificates.self_signed import self_signed
-from twisted_mta.service.certificate import Certificates, pairs
+from twisted_mta.service.certificate import Certificates, kept_certificates, pairs
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config, load
 
 
 def config(tmp_path: Path, **tls: object) -> Config:
     path = tmp_path / "mta.toml"
-    listen = {"smtp": ["127.0.0.1:2525"]}
+    listen = {"smtp": ["127.0.0.1:2525"], "http": ["127.0.0.1:2580"]}
     path.write_text(
         to_toml(
             {"hostname": "mx.a.test", "data_dir": "d", "domains": ["a.test"], "listen": listen, "tls": tls}
@@ -47,6 +47,16 @@ def test_a_pair_from_files(tmp_path: Path) -> None:
     (found,) = pairs(config(tmp_path, certificate="certificate.pem", private_key="private_key.pem"))
     assert "mx.a.test" in found.names
     assert found.issuer == "itself"
+
+
+def test_before_the_first_one_of_an_authority_its_key_is_shown(tmp_path: Path) -> None:
+    """The DNS may name it already."""
+    asked = config(tmp_path, acme={"directory": "https://acme.test/dir", "agree_tos": True})
+    key = kept_certificates(asked).key_for("mx.a.test", "rsa", keep=True)
+    (found,) = pairs(asked)
+    assert found.issuer == "itself" and found.certificate.public_key() == key.public_key()
+    (again,) = pairs(asked)
+    assert again.certificate == found.certificate
 
 
 def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """The data directory and its lock."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from twisted_mta.service.data_dir import Lock, create
+from twisted_mta.service.data_dir import Lock, create, server, servers, without_server
 from twisted_mta.service.options.complaint import ConfigError
 
 
@@ -26,3 +27,42 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
         Lock.acquire(tmp_path)
     lock.release()
     Lock.acquire(tmp_path).release()
+
+
+def test_each_role_is_taken_once(tmp_path: Path) -> None:
+    transfer = Lock.acquire(tmp_path, ("transfer",))
+    assert servers(tmp_path) == {"transfer": os.getpid()}
+    access = Lock.acquire(tmp_path, ("access",))
+    assert servers(tmp_path) == {"transfer": os.getpid(), "access": os.getpid()}
+    for role in ("transfer", "access"):
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()}\) is using .* in the role {role};"):
+            Lock.acquire(tmp_path, (role,))
+    with pytest.raises(ConfigError, match="another server"):
+        Lock.acquire(tmp_path)
+    access.release()
+    Lock.acquire(tmp_path, ("access",)).release()
+    transfer.release()
+    assert servers(tmp_path) == {}
+
+
+def test_a_process_with_both_roles_is_alone(tmp_path: Path) -> None:
+    lock = Lock.acquire(tmp_path)
+    assert servers(tmp_path) == {"transfer": os.getpid(), "access": os.getpid()}
+    assert server(tmp_path, "access") == server(tmp_path) == os.getpid()
+    with pytest.raises(
+        ConfigError, match=r"\(process \d+\) is using .* stop it, or give this one a data_dir"
+    ):
+        Lock.acquire(tmp_path, ("access",))
+    lock.release()
+    assert server(tmp_path) is None
+
+
+def test_what_is_done_without_a_server_needs_only_the_role_it_stands_in_for(tmp_path: Path) -> None:
+    done: list[str] = []
+    lock = Lock.acquire(tmp_path, ("transfer",))
+    assert without_server(tmp_path, lambda: done.append("access"), roles=("access",))
+    assert not without_server(tmp_path, lambda: done.append("transfer"), roles=("transfer",))
+    assert not without_server(tmp_path, lambda: done.append("both"))
+    lock.release()
+    assert without_server(tmp_path, lambda: done.append("both"))
+    assert done == ["access", "both"]

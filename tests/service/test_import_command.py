@@ -278,7 +278,7 @@ def test_a_mailbox_that_is_not_opened(house: House, few: OldImap) -> None:
 
     few.fault = fault
     done = house.bring(few)
-    assert "1 mailboxes and 0 messages" in refused(done)
+    assert "1 mailbox and 0 messages" in refused(done)
     assert "INBOX: not imported, the server does not open it: not yours" in done.stdout
     assert house.numbers("Last") == [1, 2]
 

@@ -38,19 +38,19 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_accounts(server: ServerProcess) -> None:
     assert "no accounts yet" in server.mta("account", "list", process=True).stdout
-    assert server.mta("account", "add", "Alice@A.test", "--password-stdin", stdin="s\n").stdout == (
+    assert server.mta("account", "add", "Alice@A.test", "--password-stdin", stdin="blue horse\n").stdout == (
         "account alice@a.test added\n"
     )
     server.add_account("bob@b.test", "secret")
     assert server.mta("account", "list").stdout.split() == ["alice@a.test", "bob@b.test"]
     assert json.loads(server.mta("account", "list", "--json").stdout) == ["alice@a.test", "bob@b.test"]
-    done = server.mta("account", "password", "bob@b.test", "--password-stdin", stdin="other\n")
+    done = server.mta("account", "password", "bob@b.test", "--password-stdin", stdin="red house\n")
     assert done.stdout == "account bob@b.test has a new password\n"
     place = server.directory / "data/mail/b.test/bob"
     assert f"its mail stays in {place}," in server.mta("account", "remove", "bob@b.test").stdout
     assert server.mta("account", "list").stdout.split() == ["alice@a.test"]
     place.mkdir(parents=True, exist_ok=True)
-    again = server.mta("account", "add", "bob@b.test", "--password-stdin", stdin="s\n")
+    again = server.mta("account", "add", "bob@b.test", "--password-stdin", stdin="red house\n")
     assert f"mail, scripts and rules of an earlier account of that name: {place}\n" in again.stdout
 
 
@@ -95,8 +95,19 @@ def test_aliases(server: ServerProcess) -> None:
 
 def test_refusals_are_one_line(server: ServerProcess) -> None:
     add = ("account", "add", "--password-stdin")
-    assert "c.test is not a domain of this server" in refused(server.mta(*add, "x@c.test", stdin="s\n"))
-    assert "the password is empty" in refused(server.mta(*add, "x@a.test", stdin="\n"))
+    assert "c.test is not a domain of this server" in refused(
+        server.mta(*add, "x@c.test", stdin="red house\n")
+    )
+    for any_password in ((), ("--any-password",)):
+        said = refused(server.mta(*add, "x@a.test", *any_password, stdin="\n"))
+        assert "the password is empty" in said and "--any-password" not in said
+    for weak, why in (("secret", "shorter than 8 characters"), ("Password123!", "guessed first")):
+        said = refused(server.mta(*add, "x@a.test", stdin=f"{weak}\n"))
+        assert why in said and said.endswith(". Nothing was changed; --any-password takes it all the same\n")
+    assert server.mta(*add, "x@a.test", "--any-password", stdin="secret\n").returncode == 0
+    weak_again = server.mta("account", "password", "x@a.test", "--password-stdin", stdin="x@a.test\n")
+    assert "the account's own name" in refused(weak_again)
+    assert server.mta("account", "remove", "x@a.test").returncode == 0
     assert "no terminal" in refused(server.mta("account", "add", "x@a.test"))
     assert "no account" in refused(server.mta("account", "remove", "x@a.test"))
     assert "no message 0XYZ in the queue" in refused(server.mta("queue", "show", "0XYZ"))

@@ -4,7 +4,9 @@ Each is done in a virtual environment of its own. Only the build backend is fetc
 from the environment that runs the tests.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from process import ROOT
+
+from twisted_mta.service.commands.cli import DEFAULT, _parser
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -42,3 +46,11 @@ def test_an_installation_has_the_plugin_and_the_command(tmp_path: Path, how: lis
     assert mta.stdout.startswith("usage: mta"), mta.stderr
     home = run(str(python), "-c", "import twisted_mta; print(twisted_mta.__file__)", cwd=tmp_path)
     assert Path(home.stdout.strip()).is_relative_to(ROOT if how else tmp_path)
+
+
+def test_the_image_watches_over_the_server_it_starts() -> None:
+    text = (ROOT / "etc/Containerfile").read_text()
+    program, *arguments = json.loads(re.findall(r"(?m)^HEALTHCHECK .* CMD (\[.*\])$", text)[0])
+    options = _parser().parse_args(arguments)
+    assert (program, options.command.__name__, str(options.config)) == ("mta", "health", DEFAULT)
+    assert json.loads(re.findall(r"(?m)^ENTRYPOINT (\[.*\])$", text)[0])[-1] == DEFAULT

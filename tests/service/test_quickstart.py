@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import socketserver
 import stat
 import sys
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from nameserver import Nameserver
 from process import environment, free_port
 
@@ -182,6 +185,27 @@ def test_a_bare_machine_gets_all_a_mail_server_needs(
     assert states == ["ok"] * len(states) and len(states) > 15
 
 
+@pytest.mark.parametrize(
+    ("own", "address", "name"),
+    [
+        ("localhost", ADDRESS, "mx.young.test"),
+        ("vm7.isp.test", ADDRESS, "mx.young.test"),
+        ("vm7.isp.test", "5.45.100.8", "vm7.isp.test"),
+        ("localhost", "5.45.100.8", "mail.young.test"),
+        ("a.young.test", ADDRESS, "a.young.test"),
+        ("localhost", "10.1.2.3", "mail.young.test"),
+    ],
+)
+def test_a_name_that_the_machine_has_already(
+    house: House, internet: Internet, monkeypatch: pytest.MonkeyPatch, own: str, address: str, name: str
+) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: own)
+    monkeypatch.setattr(surroundings, "own_addresses", lambda: (address,))
+    answers = 'certificate = "self-signed"\nsmarthost = "none"\n'
+    assert house.quickstart(answers, *internet.options("--public-address", ADDRESS))[0] == 0
+    assert load(house.config).hostname == name
+
+
 def test_once_more_changes_nothing_and_another_answer_goes_beside(house: House, internet: Internet) -> None:
     assert house.quickstart(ANSWERS, *internet.options())[0] == 0
     files, before = house.files(), house.config.read_text() + "# mine\n"
@@ -201,6 +225,35 @@ def test_once_more_changes_nothing_and_another_answer_goes_beside(house: House, 
     assert again == 0 and f"mv {unit}.new {unit}\n" in said and f"enable --now {unit}\n" in said
     keys = house.mta("dkim", "show")
     assert keys.count("_domainkey.old.test") == 2 and keys.count("_domainkey.young.test") == 2
+
+
+def test_once_more_keeps_what_somebody_has_done_by_hand(house: House, internet: Internet) -> None:
+    """Keys under selectors of his own, of which one is but a file, and settings."""
+    assert house.quickstart(ANSWERS, *internet.options())[0] == 0
+    with_own = house.config.read_text().replace("managesieve =", "# managesieve =")
+    house.config.write_text(f'{with_own}[dkim]\nalgorithms = ["rsa"]\n')
+    own = rsa.generate_private_key(65537, 2048)
+    pem = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (house.path / "own.pem").write_bytes(pem)
+    house.mta("dkim", "create", "young.test", "--selector", "mine", "--from", str(house.path / "own.pem"))
+    house.mta("dkim", "rotate", "young.test", "--now")
+    keys = house.path / "var/mail/dkim/young.test"
+    (keys / "byhand.pem").write_bytes(pem)
+    before = {path: path.read_bytes() for path in (house.config, *keys.iterdir())}
+
+    code, said, _ = house.quickstart("agree_tos = true", *internet.options())
+    assert code == 0 and {path: path.read_bytes() for path in before} == before
+    assert set(keys.iterdir()) == {path for path in before if path != house.config}
+    zone = house.etc / "young.test.zone.new"
+    assert str(zone) in said and "mine._domainkey.young.test." in said
+    for selector in ("mine", "byhand"):
+        assert f"{selector}._domainkey.young.test. IN TXT" in zone.read_text()
+    assert "_sieve" not in zone.read_text()
+
+    code, _, _ = house.quickstart("agree_tos = true", *internet.options(), address="me@old.test")
+    text = (house.etc / "old.test.zone").read_text()
+    assert code == 0 and house.config.read_bytes() == before[house.config]
+    assert text.count("_domainkey") == 1 and "k=rsa" in text and "_sieve" not in text
 
 
 def test_a_domain_that_has_mail_already_is_handled_gently(house: House, internet: Internet) -> None:
@@ -251,6 +304,7 @@ def test_where_mail_would_be_refused_the_smarthost_is_the_way(house: House, inte
         (f'{ANSWERS}smarthost = "mx:isp.test"', "smarthost: name one mail server"),
         (f'{ANSWERS}smarthost = "isp.test"\nsmarthost_user = "me"', "smarthost_password: missing"),
         ('hostname = "mx.young.test"', "agree_tos: read the terms"),
+        ('hostname = "mx.young.test"\ncertificate = "self-signed"\npassword = "young.test"', "own name"),
         (f'{ANSWERS}certificate = "both"', "certificate"),
         (f'{ANSWERS}authority = "http://a.test"', "tls.acme.directory: expected an https URL"),
         ('hostname = "mx.young.test"\ncertificate = "self-signed"\npassword = "\\u0007"', "password: "),
@@ -395,7 +449,8 @@ def test_at_a_terminal(house: House, internet: Internet) -> None:
         ("Certificate: .* \\[acme\\]", ""),
         ("Do you agree .* \\[no\\]", "perhaps"),
         ("neither yes nor no.*Do you agree", "yes"),
-        ("A password for you", "correct horse"),
+        ("A password for you", "qwertyui"),
+        ("guessed first.*A password for you", "correct horse"),
         ("Once more", "correct house"),
         ("differ.*A password for you", ""),
     ):

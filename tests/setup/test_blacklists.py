@@ -9,7 +9,7 @@ from dictionary_resolver import FAILURE, DictionaryResolver
 from twisted.internet.defer import Deferred
 
 from twisted_mta.setup.blacklists import blacklists
-from twisted_mta.setup.finding import Finding
+from twisted_mta.setup.finding import Code, Finding
 
 ADDRESS, SUBJECT = "192.0.2.1", "blacklists: 192.0.2.1"
 SOUND = {"2.0.0.127.one.test": ["127.0.0.2"]}
@@ -37,16 +37,21 @@ def test_an_address_that_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hosts", "sentence"),
+    ("hosts", "state", "sentence"),
     [
-        ({}, "it does not list 2.0.0.127"),
-        ({"2.0.0.127.one.test": ["127.255.255.254"]}, "does not serve your DNS resolver"),
-        ({**SOUND, "1.0.0.127.one.test": ["127.0.0.2"]}, "it lists everybody"),
-        ({"2.0.0.127.one.test": FAILURE}, "SERVFAIL"),
-        ({**SOUND, "1.2.0.192.one.test": FAILURE}, "SERVFAIL"),
-        ({**SOUND, "1.2.0.192.one.test": ["192.0.2.9"]}, "which is no answer of a list"),
+        ({}, "skipped", "it does not list 2.0.0.127"),
+        ({"2.0.0.127.one.test": ["127.255.255.254"]}, "skipped", "does not serve your DNS resolver"),
+        ({**SOUND, "1.0.0.127.one.test": ["127.0.0.2"]}, "skipped", "it lists everybody"),
+        ({"2.0.0.127.one.test": FAILURE}, "skipped", "SERVFAIL"),
+        ({**SOUND, "1.2.0.192.one.test": FAILURE}, "unknown", "SERVFAIL"),
+        ({**SOUND, "1.2.0.192.one.test": ["192.0.2.9"]}, "skipped", "which is no answer of a list"),
     ],
 )
-def test_a_list_that_cannot_be_believed(hosts: dict[str, Any], sentence: str) -> None:
+def test_a_list_that_cannot_be_believed_is_no_fault_of_ours(
+    hosts: dict[str, Any], state: str, sentence: str
+) -> None:
     (found,) = asked(hosts)
-    assert found.state == "unknown" and sentence in found.text
+    assert found.state == state and sentence in found.text
+    assert (found.code == Code.OK) is (state == "skipped")
+    if state == "skipped":
+        assert found.text.count("a resolver of your own (dns.nameservers)") == 1

@@ -8,6 +8,7 @@ import datetime
 import socket
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,6 +130,26 @@ def settings(tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
+def test_attempts_at_the_same_time_leave_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python keeps one list of what becomes of them; two threads that restore it leave it as the other had
+    it."""
+    both = threading.Barrier(2)
+    met: list[int] = []
+    restoring = warnings.catch_warnings
+
+    class Watched(restoring):  # type: ignore[valid-type, misc]
+        def __enter__(self) -> None:
+            super().__enter__()
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.append(both.wait(0.2))
+
+    monkeypatch.setattr(warnings, "catch_warnings", Watched)
+    before = list(warnings.filters)
+    with listening(lambda connection: None) as port:
+        grade("TLS", Place("imap", "127.0.0.1", port, "implicit", "mx.a.test"), 5)
+    assert not met and list(warnings.filters) == before
+
+
 def graded(context: ssl.SSLContext) -> tuple[str, str]:
     def handler(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as secure:
@@ -216,7 +237,7 @@ def mail_server(takes: Callable[[str], str]) -> Handler:
         (
             lambda path: "250" if path.endswith("@a.test>") else "550",
             "ok",
-            "every address at a.test is taken",
+            "every address at a.test is taken, so those that hide another one there tell nothing",
         ),
         (lambda path: "550", "ok", "takes nothing of a stranger (127.0.0.1) for others"),
         (lambda path: "451", "unknown", 'it says "451 ok" to RCPT TO:'),

@@ -6,9 +6,12 @@ from __future__ import annotations
 import json
 import os
 import smtplib
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +28,7 @@ from knot import KEY, Knot
 from process import ServerProcess, free_port, to_toml
 
 from twisted_mta.https import HttpsClient
+from twisted_mta.service import data_dir
 from twisted_mta.service.checks import live as live_check
 from twisted_mta.service.checks import machine as machine_checks
 from twisted_mta.service.options.config import load
@@ -160,6 +164,39 @@ def test_for_people(town: Town) -> None:
     assert text.endswith("\nAll is well.\n")
 
 
+def test_a_server_that_is_well_and_one_that_does_not_answer(town: Town) -> None:
+    done = town.server.mta("health")
+    assert (done.returncode, done.stdout) == (0, f"ok: it runs as process {town.server.pid}\n")
+    process = {"process": town.server.pid}
+    assert json.loads(town.server.mta("health", "--json").stdout) == {**process, "asked": True}
+    smtp = {"smtp": town.config["listen"]["smtp"]}
+    town.configure(listen={**smtp, "metrics": ["127.0.0.1:9"]})
+    done = town.server.mta("health")
+    assert done.returncode == 1 and "does not answer at 127.0.0.1:9 (listen.metrics)" in done.stderr
+    with answering(b"HTTP/1.0 503 Unavailable\r\n\r\nthe queue cannot be written\nno room\n") as port:
+        town.configure(listen={**smtp, "metrics": [f"127.0.0.1:{port}"]})
+        assert town.server.mta("health").stderr == "mta: the queue cannot be written; no room\n"
+    town.configure(listen=smtp)
+    assert json.loads(town.server.mta("health", "--json").stdout) == {**process, "asked": False}
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """A port at which the one who comes gets that answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(10)
+
+
 def test_faults_of_the_dns(town: Town) -> None:
     town.change(
         "a.test",
@@ -179,7 +216,8 @@ def test_faults_of_the_dns(town: Town) -> None:
         assert rows["mx.a.test", "TXT", "missing"]["code"] == 1
         assert rows["_smtp._tls.a.test", "TXT", "missing"]["code"] == 0
         said = checks(found)
-        assert said["blacklist psbl.surriel.com"][0] == "unknown"
+        assert said["blacklist psbl.surriel.com"][0] == "skipped"
+        assert "use a resolver of your own (dns.nameservers)" in said["blacklist psbl.surriel.com"][1]
         assert said["blacklists: 127.0.0.1"] == ("ok", f"in none of {', '.join(LISTS[:2])}")
         done = town.server.mta("check", "a.test", "--address", "127.0.0.1", "--outbound", "big.test")
         assert "  missing  TXT   _smtp._tls.a.test (not needed)\n" in done.stdout
@@ -224,8 +262,10 @@ def test_faults_of_ports_and_others(town: Town, monkeypatch: pytest.MonkeyPatch)
     assert said[f"pop3s at 127.0.0.1:{closed}"][0] == "wrong"
     assert "no connection: Connection refused" in said[f"pop3s at 127.0.0.1:{closed}"][1]
     assert "nobody outside can use it" in said[f"smtp at 127.0.0.1:{closed} (public)"][1]
-    state, text = said[f"imaps at 127.0.0.1:{town.ports['imaps']}"]
+    # Once, for all that it is true of.
+    ((places, (state, text)),) = [each for each in said.items() if "will not believe it" in each[1][1]]
     assert state == "warning" and "certificate is not valid for 'other.a.test'" in text
+    assert f"imaps at 127.0.0.1:{town.ports['imaps']}, " in places and "submissions at " in places
     assert said["outbound mail"][0] == "wrong" and 'smarthost = "…"' in said["outbound mail"][1]
     assert said["open relay"][0] == "skipped" and "relay.allow_networks" in said["open relay"][1]
     assert said["MTA-STS policy of a.test"][0] == "wrong"
@@ -294,6 +334,14 @@ def test_no_server(tmp_path: Path) -> None:
     assert said["DKIM of a.test"][0] == "warning" and "mta dkim create a.test" in said["DKIM of a.test"][1]
     assert said["open relay"][0] == "skipped" and said["queue"] == ("ok", "empty, as there was no mail yet")
     assert not (tmp_path / "data").exists()
+    nobody = f"mta: no server is using {tmp_path / 'data'}"
+    assert process.mta("health").stderr == f"{nobody}\n"
+    data_dir.create(tmp_path / "data")
+    half = data_dir.Lock.acquire(tmp_path / "data", ("transfer",))
+    assert process.mta("health").stderr == f"{nobody} in the role access\n"
+    half.release()
+    process.config.write_text(f'roles = ["access"]\n{process.config.read_text()}')
+    assert process.mta("health").stderr == f"{nobody} in the role access\n"
     refused = process.mta("check", "b.test")
     assert (refused.returncode, refused.stdout) == (1, "") and "b.test is none of ours" in refused.stderr
     assert process.mta("check").returncode == 0  # warnings, but valid

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted_mta.interfaces import Found
 from twisted_mta.setup.live import Row, rows
 from twisted_mta.setup.records import Record, zone_file
-from twisted_mta.setup.zone import ClientService, Mail, names, records
+from twisted_mta.setup.zone import ClientService, Mail, records
 
 KEY = "v=DKIM1; k=rsa; p=" + "A" * 392
 OFFICE = Mail(
@@ -182,17 +182,6 @@ def test_a_young_domain_dares_more() -> None:
 
     assert policy(OFFICE) == "v=DMARC1; p=quarantine; rua=mailto:dmarc@example.org"
     assert policy(replace(OFFICE, young=False)) == "v=DMARC1; p=none; rua=mailto:dmarc@example.org"
-
-
-def test_names_of_the_certificate() -> None:
-    other = replace(OFFICE, domain="b.test", web=False)
-    assert names([OFFICE, other]) == (
-        "mx.example.org",
-        "mta-sts.example.org",
-        "autoconfig.example.org",
-        "autodiscover.example.org",
-        "mta-sts.b.test",
-    )
 
 
 def test_quotes_in_a_text() -> None:

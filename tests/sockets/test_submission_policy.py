@@ -196,7 +196,9 @@ def test_burl_sends_what_lies_in_a_mailbox(office: Office) -> None:
         assert client.esmtp_features["burl"] == "imap"
         assert burl(url("submit+bob"))[1].startswith(b"5.6.6 ")
         assert burl(url("user+alice"))[1].startswith(b"5.6.6 ")
-        assert burl(url("submit+alice")[:-1] + "0")[1].startswith(b"5.6.6 ")
+        token = url("submit+alice")
+        forged = token[:-1] + ("1" if token.endswith("0") else "0")
+        assert burl(forged)[1].startswith(b"5.6.6 ")
         assert burl(f"imap://alice@a.test/Drafts/;uid={uid}")[1].startswith(b"5.7.14 ")
         assert burl(url("submit+alice"))[0] == 250
         sent_and_arrived(office, "fetched", alice)

@@ -32,7 +32,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from twisted_mta.certificates import files
+from twisted_mta import durable
 from twisted_mta.certificates.acme.kept import KeptCertificates
 from twisted_mta.certificates.acme.renewal import FIRST_WAIT, LOOK, Renewal, Wish
 from twisted_mta.certificates.acme.solvers import DnsSolver, HttpSolver, TlsAlpnSolver
@@ -340,7 +340,7 @@ class TestRefusals(AcmeCase):
         first = await self.get("mx.a.test", solver)
         TestRenewal.make_due(self, "mx.a.test")
         before = self.orders()
-        with patch.object(files.os, "fsync", full):
+        with patch.object(durable.os, "fsync", full):
             await self.look(self.renewal("mx.a.test", solver=solver))
         self.assertEqual(self.orders(), before)
         self.assertGreater(before, 0)
@@ -354,7 +354,7 @@ class TestRefusals(AcmeCase):
         first = await self.get("mx.a.test", solver)
         TestRenewal.make_due(self, "mx.a.test")
         before = self.orders()
-        with patch.object(files.os, "fsync", full_for_chains):
+        with patch.object(durable.os, "fsync", full_for_chains):
             await self.look(self.renewal("mx.a.test", solver=solver))
         self.assertGreater(self.orders(), before)
         self.assertEqual(self.kept.pair("mx.a.test").certificate, first.certificate)

@@ -245,6 +245,7 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(town: SimpleNamespace) -
     done = town.process.mta("reload")
     assert done.returncode == 1
     assert "limits.message_size: expected a size such as " in done.stderr
+    assert done.stderr.endswith(". All stays as it was: a running server goes on with what it has\n")
     os.kill(town.process.pid, signal.SIGHUP)
     assert town.process.eventually(
         lambda: "reload: refused, all stays as it was: " in town.process.log_text()

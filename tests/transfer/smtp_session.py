@@ -119,7 +119,7 @@ class Intake:
         self.writes = []
         self.write_error = self.commit_error = self.gate = self.commit_gate = None
 
-    def draft(self):
+    def draft(self, queue_id=""):
         draft = Draft(self, f"Q{len(self.drafts) + 1}")
         self.drafts.append(draft)
         return draft

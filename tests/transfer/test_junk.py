@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -136,6 +137,15 @@ class JunkTests(TestCase):
     async def test_a_script_that_fails(self):
         self.use('require ["variables", "fileinto"]; set "a" "x"; redirect "${a}";')
         assert await self.deliver() == ["Junk"]
+
+    async def test_a_database_that_cannot_be_opened_is_no_accident(self):
+        """No descriptors are left, say: one line in the log, and no traceback."""
+        for trouble in (
+            OSError("Too many open files"),
+            sqlite3.OperationalError("unable to open database file"),
+        ):
+            assert await self.deliver(junk="", tastes=[trouble]) == ["INBOX"]
+        assert self.flushLoggedErrors() == []
 
     async def test_nobody_is_answered_because_of_junk(self):
         self.use('require "vacation"; vacation "Away";')

@@ -41,7 +41,7 @@ class Intake:
         self.messages = []
         self.full = False
 
-    def draft(self):
+    def draft(self, queue_id=""):
         return Draft(self)
 
 

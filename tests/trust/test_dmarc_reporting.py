@@ -89,7 +89,7 @@ class Intake:
         self.killed: Deferred[None] | None = None
         self.number = 0
 
-    def draft(self) -> Draft:
+    def draft(self, queue_id: str = "") -> Draft:
         self.number += 1
         return Draft(self, f"Q{self.number}")
 

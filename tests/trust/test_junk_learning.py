@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twisted_mta.trust.abuse import reputation
-from twisted_mta.trust.abuse.bayes import Counts, probability, token_probability
+from twisted_mta.trust.abuse.bayes import Counts, probability
 from twisted_mta.trust.abuse.proven import verified_authors, verified_domains
 from twisted_mta.trust.abuse.reputation import FILE, Lesson, Reputation
 from twisted_mta.trust.abuse.tokens import MOST, tokens
@@ -48,6 +48,11 @@ def train(home: Path, number: int, seed: int = 1) -> Reputation:
 
 
 # Bayes
+
+
+def token_probability(seen, learned):
+    """Of a message with nothing else in it, which is that of the token."""
+    return probability([seen], learned)
 
 
 def test_a_token_is_worth_what_it_was_seen():

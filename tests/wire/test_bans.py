@@ -345,3 +345,17 @@ def test_fail2ban_reads_our_log(tmp_path):
         timeout=60,
     ).stdout.split()
     assert found == [*(f"192.0.2.{number}" for number in range(len(logins))), "2001:db8::7"]
+
+
+def test_what_one_process_knows_the_other_learns(tmp_path, monkeypatch):
+    path = tmp_path / "bans.sqlite"
+    transfer, access = (Kept(path, monkeypatch).start() for _ in range(2))
+    access.bans.succeeded("192.0.2.1", "alice@a.test")
+    access.fail("198.51.100.1", 10)
+    guess_from_everywhere(access)
+    for process in (access, transfer):
+        process.clock.advance(ban_store.INTERVAL)
+    assert transfer.bans.banned("198.51.100.1") and transfer.bans.locked("alice@a.test", "8.8.8.8")
+    assert not transfer.bans.locked("alice@a.test", "192.0.2.1")
+    for process in (access, transfer):
+        process.stop()

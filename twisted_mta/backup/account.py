@@ -21,11 +21,12 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from twisted_mta.backup.copying import BESIDE, DATABASE, Section, reading
+from twisted_mta.durable import UNFINISHED
 from twisted_mta.store import snapshot as columns
 from twisted_mta.store.fulltext import FULLTEXT
 from twisted_mta.store.home import INDEX
 from twisted_mta.store.index.rows import is_corruption
-from twisted_mta.store.maildir import CUR, NEW, TMP, UNFINISHED, base_name
+from twisted_mta.store.maildir import CUR, NEW, TMP, base_name
 
 LITTLE = 200  # new files that may be copied while the server waits
 ROUNDS = 6  # before that, however much is new each time

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from twisted_mta.backup import manifest
 from twisted_mta.backup.manifest import Entry, Writer, mode_of
 from twisted_mta.backup.snapshots import DATA, digest_of, manifest_path
-from twisted_mta.database import sync
+from twisted_mta.durable import sync
 from twisted_mta.store.maildir import CUR, NEW, base_name
 
 BATCH = 1000  # files that are synced one right after the other

@@ -21,7 +21,7 @@ from twisted_mta.backup.copying import reading
 from twisted_mta.backup.draft import COMPLETE, DRAFT, is_cut_short
 from twisted_mta.backup.manifest import Entry
 from twisted_mta.backup.snapshots import MAIL, Snapshot
-from twisted_mta.database import sync
+from twisted_mta.durable import sync
 from twisted_mta.store import high_water
 from twisted_mta.store.home import INDEX
 

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twisted_mta.database import sync
+from twisted_mta.durable import sync
 
 FORMAT = 1
 HEADER = "snapshot.json"

@@ -32,7 +32,7 @@ from twisted_mta.backup.snapshots import (
     Snapshot,
     Snapshots,
 )
-from twisted_mta.database import sync
+from twisted_mta.durable import sync
 from twisted_mta.queue.ids import decode, encode
 from twisted_mta.queue.mailqueue import DATABASE as QUEUE_DATABASE
 
@@ -40,7 +40,12 @@ SPOOL = "queue/spool"
 _MESSAGES = f"queue/{QUEUE_DATABASE}"
 
 # Of this moment only, or of the running server only. (Endings: of files that are being written.)
-_LEFT_OUT = frozenset({"lock", "reindex", "reload.request", "reload.answer", "reload.lock", "queue", "mail"})
+_LEFT_OUT = frozenset(
+    {
+        *("lock", "lock.transfer", "lock.access", "handover", "reindex"),
+        *("reload.request", "reload.answer", "reload.lock", "queue", "mail"),
+    }
+)
 _PASSING = (".new", ".unfinished", ".tmp", ".damaged")
 
 Progress = Callable[[str, int], None]  # what is being read, and files that were looked at since the last call

@@ -13,7 +13,6 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -25,6 +24,7 @@ from zope.interface import implementer
 from twisted_mta.certificates.challenges import Challenges
 from twisted_mta.certificates.client_hello import LARGEST, NoHello, read_hello
 from twisted_mta.certificates.pair import new_key
+from twisted_mta.certificates.self_signed import own_certificate
 from twisted_mta.certificates.shown import ShownContext
 
 PROTOCOL = b"acme-tls/1"
@@ -36,18 +36,9 @@ _ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 def challenge_context(name: str, key_authorization: str) -> SSL.Context:
     """What the authority wants to see of `name` (RFC 8737 §3)."""
     key = new_key("ec")
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME challenge")])
     digest = hashlib.sha256(key_authorization.encode("ascii")).digest()
-    now = datetime.datetime.now(datetime.UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        own_certificate(key, "ACME challenge", [x509.DNSName(name)], datetime.timedelta(days=1))
         .add_extension(x509.UnrecognizedExtension(_ACME_IDENTIFIER, b"\x04\x20" + digest), critical=True)
         .sign(key, hashes.SHA256())
     )

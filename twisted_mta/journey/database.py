@@ -3,8 +3,8 @@
 An event is a row; a handle is what its message can be found by: an address, or a Message-ID with its angle
 brackets, in lower case. What a sender may ask for from outside (MTRK, RFC 3885) is a row of `tracked`.
 
-One thread of the server writes, in batches; any process may read at the same time. A power cut costs the last
-seconds at most (`synchronous = NORMAL`): this is a record of the mail, not the mail.
+One thread of a server's process writes, in batches; any process may read at the same time. A power cut costs
+the last seconds at most (`synchronous = NORMAL`): this is a record of the mail, not the mail.
 """
 
 from __future__ import annotations
@@ -85,12 +85,11 @@ class JourneyDatabase(Database):
         handles: Iterable[tuple[str, int]],
         tracked: Sequence[tuple[int, str, str, str]],
     ) -> None:
-        """Record all of these in one transaction: events, their handles, and requests to be tracked (event,
-        envid, certifier, message)."""
-        with self.transaction():
-            self._insert("event", events)
-            self._insert("handle", list(dict.fromkeys(handles)))
-            self._insert("tracked", tracked)
+        """Record all of these, in a transaction of the caller's: events, their handles, and requests to be
+        tracked (event, envid, certifier, message)."""
+        self._insert("event", events)
+        self._insert("handle", list(dict.fromkeys(handles)))
+        self._insert("tracked", tracked)
 
     def _insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Pieces whose lengths are powers of two: few statements to prepare."""
@@ -129,7 +128,7 @@ class JourneyReader:
 
     def events(self, message: str, limit: int) -> list[Event]:
         """The first `limit` events of a message, oldest first."""
-        statement = "SELECT * FROM event WHERE message = ? ORDER BY number LIMIT ?"
+        statement = "SELECT * FROM event WHERE message = ? ORDER BY time, number LIMIT ?"
         return [Event(*row) for row in self._connection.execute(statement, (message, limit))]
 
     def found_by(self, handle: str, since: float, limit: int) -> list[Event]:

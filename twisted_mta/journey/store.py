@@ -69,7 +69,6 @@ class JourneyStore:
         self._running = False
         self._stopped: Deferred[None] = Deferred()
         self._database: JourneyDatabase | None = None
-        self._number = 0
         self._trouble = ""
         self._next_prune = 0.0
 
@@ -139,13 +138,11 @@ class JourneyStore:
         if self._database is None:
             try:
                 self._database = JourneyDatabase(self._path)
-                self._number = self._database.last()
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(error)
                 self._database = JourneyDatabase(self._path)
-                self._number = 0
         return self._database
 
     def _set_aside(self, error: Exception) -> None:
@@ -163,23 +160,29 @@ class JourneyStore:
         try:
             if batch:
                 _require_space(self._path.parent)
-            events, handles, tracked = [], [], []
             database = self._open()
-            for when, event in batch:
-                self._number += 1
-                number = self._number
-                events.append(Event(number, when, event.queue_id, event.stage, _json(event.facts)))
-                handles += [(handle, number) for handle in _handles(event)]
-                if certifier := event.facts.get("certifier"):
-                    envid = str(event.facts.get("envid", ""))
-                    tracked.append((number, envid, str(certifier), event.queue_id))
-            database.add(events, handles, tracked)
+            if batch:
+                with database.transaction():
+                    self._add(database, batch)
         except Exception as error:  # an accident, too, costs some events and not the thread
             if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
                 self._set_aside(error)
             self._tell_trouble(f"{error}; {len(batch)} events were lost")
         else:
             self._tell_trouble("")
+
+    def _add(self, database: JourneyDatabase, batch: Batch) -> None:
+        """Within a transaction: the server may be two processes, and both number on from the last event."""
+        number = database.last()
+        events, handles, tracked = [], [], []
+        for when, event in batch:
+            number += 1
+            events.append(Event(number, when, event.queue_id, event.stage, _json(event.facts)))
+            handles += [(handle, number) for handle in _handles(event)]
+            if certifier := event.facts.get("certifier"):
+                envid = str(event.facts.get("envid", ""))
+                tracked.append((number, envid, str(certifier), event.queue_id))
+        database.add(events, handles, tracked)
 
     def _prune(self) -> None:
         """A slice at a time, so that what is told meanwhile is soon written."""

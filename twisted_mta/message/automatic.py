@@ -6,12 +6,12 @@ Nobody is answered who is a program: the answers of two programs to each other h
 from __future__ import annotations
 
 import re
-from binascii import b2a_qp
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.address_list import parse_addresses
+from twisted_mta.message.body_encoding import quoted_text
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import decode, encode
 from twisted_mta.message.headers import fields, first_value, header_end, values, without_comments
@@ -96,7 +96,7 @@ class Answer:
         text = re.sub(r"\r\n?|\n", "\r\n", self.text)  # a bare CR might end the message for some server
         if self.mime:
             return head + _entity(text.replace("\0", "").encode())
-        body = b2a_qp(text.encode().replace(b"\r\n", b"\n"), istext=True).replace(b"\n", b"\r\n")
+        body = quoted_text(text.encode().replace(b"\r\n", b"\n"))
         head += b"Content-Type: text/plain; charset=utf-8\r\n"
         head += b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
         return head + body + (b"" if body.endswith(b"\r\n") else b"\r\n")

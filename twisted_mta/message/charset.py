@@ -46,6 +46,15 @@ def _find_codec(charset: str) -> str | None:
     return name if name in _CODECS else None
 
 
+def is_utf8(octets: bytes) -> bool:
+    """Whether they are UTF-8, as ASCII is."""
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def decode_text(octets: bytes, charset: str) -> str:
     """Octets as text, whatever `charset` claims. When it is unknown or wrong, UTF-8 is tried; then the
     octets are taken for windows-1252, the usual 8-bit text of those who declare nothing."""

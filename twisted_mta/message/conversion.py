@@ -22,7 +22,9 @@ import enum
 import re
 from collections.abc import Iterator
 
-from twisted_mta.message.headers import fields, first_value
+from twisted_mta.message.body_encoding import base64_lines, naming_encoding
+from twisted_mta.message.charset import is_utf8
+from twisted_mta.message.headers import first_value
 from twisted_mta.message.mime import MAX_LINE, Part, parts, scan
 from twisted_mta.message.parameters import parse_content_type
 from twisted_mta.message.transfer_encoding import decode_transfer
@@ -33,7 +35,6 @@ _ENCODED = frozenset({b"base64", b"quoted-printable"})
 _LONG = re.compile(rb"\n[^\r\n]{%d}" % (MAX_LINE + 1))
 _LONE_CR, _LONE_LF = re.compile(rb"\r(?!\n)"), re.compile(rb"(?<!\r)\n")
 _PLAIN = bytes(octet for octet in range(0x20, 0x7F) if octet != 0x3D) + b"\t\r\n"
-_BASE64_LINE = 57  # octets that make 76 digits
 _SLICE = 64 * 1024  # octets that are looked at in one step, at most
 _FOLD = re.compile(rb"[^\r\n]{%d}(?=[^\r\n])" % (MAX_LINE - 1))
 
@@ -69,11 +70,6 @@ class Form(enum.Enum):
                 return False
             start = stop
         return True
-
-
-def is_seven_bit(data: bytes) -> bool:
-    """Lines of at most 998 octets of ASCII without NUL, all ending in CRLF (RFC 2045 §2.7)."""
-    return Form.SEVEN_BIT.holds(data)
 
 
 def to_seven_bit(data: bytes) -> bytes:
@@ -149,7 +145,7 @@ class _Conversion:
         return self._form.holds(self._data, part.header_end, part.body_end)
 
     def _relabelled(self, part: Part, header: bytes) -> bytes:
-        return _declared(header, self._form.value) if part.encoding in self._beyond else header
+        return naming_encoding(header, self._form.value) if part.encoding in self._beyond else header
 
     def _encode(self, part: Part, header: bytes, is_message: bool) -> Iterator[bytes]:
         """A leaf with its new encoding."""
@@ -161,19 +157,19 @@ class _Conversion:
         _check_encodable(part, header)
         ends_line = part.body_end == len(self._data)
         if part.encoding in _IDENTITY and part.type not in _TEXTS:  # as most that is large
-            yield _declared(header, b"base64", _missing(part, header) if is_message else b"")
-            yield from _base64(self._data, part.header_end, part.body_end, ends_line=ends_line)
+            yield naming_encoding(header, b"base64", _missing(part, header) if is_message else b"")
+            yield from base64_lines(self._data, part.header_end, part.body_end, ends_line=ends_line)
             return
         octets = decode_transfer(self._data[part.header_end : part.body_end], part.encoding)
         assert octets is not None  # the encoding is known
         encoding = _best_encoding(octets) if part.encoding in _IDENTITY else part.encoding
         if encoding == b"quoted-printable" and (_has_lone(octets) or _is_endless(octets)):
             encoding = b"base64"
-        yield _declared(header, encoding, _missing(part, header, octets) if is_message else b"")
+        yield naming_encoding(header, encoding, _missing(part, header, octets) if is_message else b"")
         if encoding == b"quoted-printable":
             yield from _quoted_printable(octets)
         else:  # the last line end belongs to the delimiter that follows (RFC 2046 §5.1.1)
-            yield from _base64(octets, 0, len(octets), ends_line=ends_line)
+            yield from base64_lines(octets, 0, len(octets), ends_line=ends_line)
 
     def _around(self, end: int) -> Iterator[bytes]:
         """What stands before `end` and belongs to no part: delimiters, preambles, epilogues. No line of it
@@ -188,7 +184,8 @@ class _Conversion:
             whole = stop > 0 or end - start <= _SLICE
             stop = (stop or end) if whole else start + _SLICE
             text = self._data[start:stop].translate(_TO_FIT[self._form])
-            text = _LONE_LF.sub(b"\r\n", _LONE_CR.sub(b"?", text))
+            # White space may stand behind a delimiter, and CR counts as some.
+            text = _LONE_LF.sub(b"\r\n", _LONE_CR.sub(b" ", text))
             yield _FOLD.sub(rb"\g<0>\r\n ", text)
             if not whole:
                 yield b"\r\n "
@@ -247,17 +244,9 @@ def _missing(part: Part, header: bytes, body: bytes = b"") -> bytes:
     """The fields that make a message of before MIME, with 8-bit text, one of MIME (RFC 1428 §3)."""
     missing = b"" if first_value(header, b"mime-version") else b"MIME-Version: 1.0\r\n"
     if b"content-type" not in part.fields.first:
-        charset = b"utf-8" if _is_utf8(body) else b"unknown-8bit"
+        charset = b"utf-8" if is_utf8(body) else b"unknown-8bit"
         missing += b"Content-Type: text/plain; charset=%b\r\n" % charset
     return missing
-
-
-def _is_utf8(octets: bytes) -> bool:
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _best_encoding(text: bytes) -> bytes:
@@ -265,32 +254,6 @@ def _best_encoding(text: bytes) -> bytes:
         return b"base64"
     special = len(text.translate(None, _PLAIN))
     return b"quoted-printable" if special * 6 < len(text) else b"base64"
-
-
-def _declared(header: bytes, encoding: bytes, more: bytes = b"") -> bytes:
-    """A header block that names this encoding, with its empty line; `more` are fields to add."""
-    kept = [
-        header[field.start : field.end]
-        for field in fields(header)
-        if field.name.lower() != b"content-transfer-encoding"
-    ]
-    if kept and not kept[-1].endswith(b"\n"):
-        kept.append(b"\r\n")
-    return b"".join((*kept, more, b"Content-Transfer-Encoding: ", encoding, b"\r\n\r\n"))
-
-
-def _base64(octets: bytes, begin: int, end: int, *, ends_line: bool) -> Iterator[bytes]:
-    """ends_line: the last line is to have its CRLF."""
-    step = _BASE64_LINE * 1000
-    for start in range(begin, end, step):
-        piece = octets[start : min(start + step, end)]
-        lines = [
-            binascii.b2a_base64(piece[place : place + _BASE64_LINE], newline=False)
-            for place in range(0, len(piece), _BASE64_LINE)
-        ]
-        yield b"\r\n".join(lines)
-        if ends_line or start + step < end:
-            yield b"\r\n"
 
 
 def _is_endless(octets: bytes) -> bool:

@@ -3,11 +3,11 @@ it."""
 
 from __future__ import annotations
 
-from binascii import b2a_qp
 from dataclasses import dataclass
 from typing import Literal
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.body_encoding import quoted_text
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import encode
 
@@ -39,5 +39,5 @@ class Note:
             b"Content-Type: text/plain; charset=utf-8",
             b"Content-Transfer-Encoding: quoted-printable",
         ]
-        body = b2a_qp(self.text.encode(), istext=True).replace(b"\n", b"\r\n")
+        body = quoted_text(self.text.encode())
         return b"\r\n".join(lines) + b"\r\n\r\n" + body + (b"" if body.endswith(b"\r\n") else b"\r\n")

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from twisted_mta.message.date import format_date
 from twisted_mta.message.dsn.values import printable
 
-# RFC 3886 §3.3.3; the last two are its own: with a host that can be asked in turn, or with who knows whom.
-ACTIONS = frozenset({"failed", "delayed", "delivered", "expanded", "relayed", "transferred", "opaque"})
-
 
 @dataclass(frozen=True, slots=True)
 class TrackedRecipient:
-    """Where the message is for one recipient, as the sender wrote the address. action: of ACTIONS; status: an
-    enhanced status code; attempted: seconds since the epoch, 0 when there was no attempt; remote_mta: the
-    host that has it, or has not taken it, or ""."""
+    """Where the message is for one recipient, as the sender wrote the address. action (RFC 3886 §3.3.3):
+    "failed", "delayed", "delivered", "expanded", "relayed"; "transferred" to a host that can be asked in
+    turn, "opaque" when nobody knows more. status: an enhanced status code; attempted: seconds since the
+    epoch, 0 when there was no attempt; remote_mta: the host that has it, or has not taken it, or ""."""
 
     address: str
     action: str

@@ -11,12 +11,13 @@ database to administer it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from twisted_mta.database import transaction
 from twisted_mta.message.outcome import Action, QueuedRecipient
 from twisted_mta.queue.records import (
     DuePage,
@@ -70,6 +71,7 @@ _NEW_RECIPIENTS = f"recipient ({NEW_RECIPIENT}, {NEW_RECIPIENT_TOO})"
 _SUCCESSES = frozenset({Action.DELIVERED, Action.RELAYED})
 _DIAGNOSTIC_LIMIT = 1000  # characters kept of a remote reply
 _MOST_ROWS = 64  # rows in one INSERT
+_ANY_ROWS = 16  # up to here of any number; beyond, a power of two: few statements to prepare
 
 
 def _listed(values: Sequence[int]) -> tuple[str, list[int]]:
@@ -91,17 +93,9 @@ class QueueDatabase:
         """Close; the last one to close folds the log into the database."""
         self._connection.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """All or nothing; durable when it has been left."""
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
+        return transaction(self._connection)
 
     def touch(self) -> None:
         """Write something that changes nothing, to learn whether that can be done."""
@@ -123,7 +117,8 @@ class QueueDatabase:
         values = f"({','.join('?' * len(rows[0]))}{also})"
         start = 0
         while start < len(rows):
-            count = min(_MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
+            left = len(rows) - start
+            count = left if left <= _ANY_ROWS else min(_MOST_ROWS, 1 << (left.bit_length() - 1))
             piece = rows[start : start + count]
             statement = f"INSERT INTO {into} VALUES {','.join([values] * count)}"
             self._execute(statement, list(chain.from_iterable(piece)))
@@ -143,11 +138,12 @@ class QueueDatabase:
         self._insert(_NEW_RECIPIENTS, recipients, f", {NEW_RECIPIENT_VALUES}")
 
     def _settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        reached, touched, delayed, singly = [], set(), [], {}
+        reached: list[tuple[float, Result]] = []
+        touched, delayed, singly = set(), [], {}
         for settlement in settlements:
             for result in settlement.results:
                 if result.outcome.action in _SUCCESSES:
-                    reached.append(self._end(settlement.when, result))
+                    reached.append((settlement.when, result))
                 elif result.outcome.action is Action.DELAYED and settlement.report is None:
                     delayed.append(self._delay(settlement.when, result))
                 else:
@@ -158,15 +154,17 @@ class QueueDatabase:
         if delayed:
             self._connection.executemany(_DELAY, delayed)
         replaced = {key: self._replace(settlement) for key, settlement in singly.items()}
-        finished = self._remove_finished(list(touched), [end[-1] for end in reached])
+        finished = self._remove_finished(list(touched), [result.recipient.number for _, result in reached])
         if len(finished) < len(touched):
-            self._connection.executemany(_END, reached)
+            self._connection.executemany(_END, [self._end(when, result) for when, result in reached])
         last = {settlement.message: settlement for settlement in settlements}
-        return [
+        settled = []
+        for each in settlements:
             # Of several that finish a message together one is told so.
-            replace(replaced.get(id(s), Settled()), finished=s.message in finished and last[s.message] is s)
-            for s in settlements
-        ]
+            ended = each.message in finished and last[each.message] is each
+            done = replaced.get(id(each))
+            settled.append(Settled(ended) if done is None else replace(done, finished=ended))
+        return settled
 
     def _end(self, when: float, result: Result) -> tuple[Any, ...]:
         """The parameters of _END."""
@@ -279,6 +277,14 @@ class QueueDatabase:
     def _due(self, where: str, parameters: tuple[Any, ...], limit: int) -> DuePage:
         rows = self._execute(f"{_DUE} {where} LIMIT ?", (*parameters, limit)).fetchall()
         return DuePage(tuple(map(DueRecipient._make, rows)), len(rows) < limit)
+
+    def retry(self, diagnostic: str, now: float) -> int:
+        """Whose last attempt came to this is due now; how many they are. Looks at all that wait."""
+        statement = (
+            "UPDATE recipient SET next_attempt = ? WHERE state = 'waiting' AND next_attempt > ? "
+            "AND diagnostic = ?"
+        )
+        return self._execute(statement, (now, now, diagnostic)).rowcount
 
     def message(self, number: int) -> StoredMessage | None:
         """A message with its body; None when it is not in the queue."""

@@ -21,7 +21,7 @@ from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
 from twisted_mta.message.outcome import QueuedRecipient
 from twisted_mta.message.status import MailError, unexpected
-from twisted_mta.queue.ids import Numbers, encode
+from twisted_mta.queue.ids import Numbers, decode, encode
 from twisted_mta.queue.records import NewMessage
 from twisted_mta.queue.refusal import refusal
 from twisted_mta.queue.reserve import require_space
@@ -65,9 +65,9 @@ class Intake:
         self.seconds = seconds
         self.threshold = threshold
 
-    def draft(self) -> Draft:
-        """A new, empty draft with its own queue id."""
-        return Draft(self)
+    def draft(self, queue_id: str = "") -> Draft:
+        """See IIntake."""
+        return Draft(self, queue_id)
 
 
 @implementer(IDraft)
@@ -90,9 +90,9 @@ class Draft:
         "size",
     )
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, queue_id: str = "") -> None:
         self._intake = intake
-        self._number = intake.numbers.message()
+        self._number = decode(queue_id) if queue_id else intake.numbers.message()
         self.queue_id = encode(self._number)
         self.size = 0
         self._pieces: list[bytes] = []

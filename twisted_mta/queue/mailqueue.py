@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from twisted_mta.durable import sync
 from twisted_mta.interfaces import IIntake
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage
@@ -42,7 +43,7 @@ from twisted_mta.queue.records import (
     StoredMessage,
     stored_address,
 )
-from twisted_mta.queue.spool import Spool, sync_directory
+from twisted_mta.queue.spool import Spool
 from twisted_mta.queue.writer import Writer
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ class MailQueue:
             raise
         self._pool.start()
         for directory in (self.directory, self.directory.parent):  # the names of what was just created
-            await self.in_thread(sync_directory, directory)
+            await self.in_thread(sync, directory)
         spooled = await self.in_thread(lambda: list(self.spool.messages()))
         message, recipient = await self._writer.run(QueueDatabase.highest)
         self.numbers.rise_above(max([message, *spooled]), recipient)
@@ -124,9 +125,13 @@ class MailQueue:
             self._pool.stop()
         self._release_directory()
 
-    def draft(self) -> Draft:
-        """A new, empty draft with its own queue id."""
-        return self._intake.draft()
+    def draft(self, queue_id: str = "") -> Draft:
+        """See IIntake."""
+        return self._intake.draft(queue_id)
+
+    def new_id(self) -> str:
+        """A queue id, for a draft that is to come."""
+        return encode(self.numbers.message())
 
     # For who watches over it
 
@@ -203,6 +208,11 @@ class MailQueue:
             recovered=number < self._first,
             account=stored.account,
         )
+
+    async def retry(self, diagnostic: str) -> int:
+        """Have those tried now whose last attempt came to this; how many they are."""
+        now = self._reactor.seconds()
+        return await self._writer.run(lambda database: database.retry(diagnostic, now))
 
     async def has_envelope(self, envid: str) -> bool:
         """See QueueDatabase.has_envelope."""

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from twisted_mta.durable import sync
 from twisted_mta.queue.ids import decode, encode
 
 _READ = 1 << 20  # octets at a time
@@ -38,7 +39,7 @@ class SpoolFile:
         """Close once everything is on disk, the directory's entry too. Raises OSError."""
         os.fsync(self._descriptor)
         self._close()
-        sync_directory(self.path.parent)
+        sync(self.path.parent)
 
     def discard(self) -> None:
         """Close and remove."""
@@ -49,15 +50,6 @@ class SpoolFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Spool:

@@ -246,7 +246,7 @@ class _Reader:
         return value, value
 
     def _authorization(self, place: int, end: int) -> tuple[Any, tuple[int, str, str]]:
-        flags, length = self._octets[place : place + 2]
+        flags, length = self._octets[place], self._octets[place + 1]
         tag, text = place + 2, place + 2 + length
         if text > end:
             raise Malformed("malformed answer: not a CAA record")

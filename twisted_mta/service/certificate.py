@@ -23,6 +23,12 @@ def kept_certificates(config: Config) -> KeptCertificates:
     return KeptCertificates(Path(config.data_dir) / DIRECTORY / "acme")
 
 
+def name_for_mail(config: Config) -> str:
+    """Whose certificate other mail servers are shown, of those that an authority makes."""
+    names = acme_names(config)
+    return config.hostname if config.hostname in names else names[0]
+
+
 def file_pairs(config: Config) -> dict[str, CertificatePair]:
     """The administrator's own, by the key of the certificate's file. Raises ConfigError for files that are no
     certificate and its key."""
@@ -65,9 +71,13 @@ def _in_order(
 
 
 def _own(config: Config) -> CertificatePair:
+    """Until an authority has made another one it is of the key that this will have, which the DNS may name
+    already (TLSA)."""
+    acme = config.tls.acme.directory
     try:
+        key = kept_certificates(config).waiting_key(name_for_mail(config)) if acme else None
         directory = Path(config.data_dir) / DIRECTORY
-        return CertificatePair.read(*self_signed(directory, [config.hostname, *config.domains]))
+        return CertificatePair.read(*self_signed(directory, [config.hostname, *config.domains], key))
     except (NoPair, OSError) as error:
         raise ConfigError(f"tls: the self-signed certificate: {error}") from error
 
@@ -103,6 +113,11 @@ class Certificates:
         if self.shown is not None and name in self._got:
             self._got[name] = pair
             self.shown.show(_in_order(self._config, self._files, self._got.values()))
+
+    def shows(self, name: str, pair: CertificatePair) -> bool:
+        """Whether that is the one of an authority that is shown for the name."""
+        known = self._got.get(name)
+        return known is not None and known.certificate == pair.certificate
 
     def prepare(self, config: Config) -> Callable[[], None] | None:
         """What follows another configuration, and reads all files again; None when only a restart can, since

@@ -1,15 +1,19 @@
-"""The data directory: made for its owner alone, and used by one server at a time."""
+"""The data directory: made for its owner alone, and used by one server at a time, which may be a process for
+each role."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from twisted_mta.backup.draft import is_cut_short
 from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.service.options.roles import BOTH, Role
+
+LOCK = "lock"
 
 
 def create(path: Path) -> None:
@@ -34,19 +38,38 @@ def enter(path: Path) -> None:
         os.seteuid(owner.st_uid)
 
 
-def server(path: Path) -> int | None:
-    """The process that uses the directory; None when there is none."""
+def server(path: Path, role: Role | None = None) -> int | None:
+    """A process that uses the directory, in that role when one is named; None when there is none."""
+    found = servers(path)
+    return next((each for name, each in found.items() if role in (None, name)), None)
+
+
+def servers(path: Path) -> dict[Role, int | None]:
+    """The process in each role that is taken, one for both perhaps; None: its number is not known."""
+    if _is_held(path / LOCK):
+        return dict.fromkeys(BOTH, _holder(path / LOCK))
+    return {role: _holder(path / own) for role in BOTH if _is_held(path / (own := f"{LOCK}.{role}"))}
+
+
+def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or 0) or None
+        return True
     finally:
         os.close(descriptor)
-    return None
+    return False
+
+
+def _holder(path: Path) -> int | None:
+    try:
+        return int(path.read_text("ascii", "replace")[:20].strip() or 0) or None
+    except ValueError:
+        return None
 
 
 def require_restored(path: Path) -> None:
@@ -56,40 +79,65 @@ def require_restored(path: Path) -> None:
 
 
 class Lock:
-    """Held while a server uses the directory; the system lets go of it when the process ends, however."""
+    """Held while a server uses the directory; the system lets go of it when the process ends, however.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    A process with both roles, or whoever wants to be alone, has `lock` for itself. One with one role shares
+    `lock` and has `lock.ROLE` for itself."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
 
     @classmethod
-    def acquire(cls, path: Path) -> Self:
+    def acquire(cls, path: Path, roles: Sequence[Role] = BOTH) -> Self:
         """`path` is the data directory. Raises ConfigError when another server, or user, has the lock."""
+        (role, *others) = set(roles)
+        lock = cls([])
         try:
-            descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ConfigError(f"data_dir: cannot write to {path / 'lock'}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if others:
+                lock._take(path / LOCK, fcntl.LOCK_EX)
+            else:
+                lock._take(path / LOCK, fcntl.LOCK_SH)
+                lock._take(path / f"{LOCK}.{role}", fcntl.LOCK_EX)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise ConfigError(
-                f"data_dir: another server (process {holder or 'unknown'}) is using {path}; "
-                "stop it, or give this one a data_dir of its own"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        return cls(descriptor)
+            lock.release()
+            raise ConfigError(_taken(path, roles)) from None
+        except OSError as error:
+            lock.release()
+            raise ConfigError(f"data_dir: cannot write to {error.filename}: {error.strerror}") from error
+        os.ftruncate(lock._descriptors[-1], 0)
+        os.pwrite(lock._descriptors[-1], f"{os.getpid()}\n".encode(), 0)
+        return lock
+
+    def _take(self, path: Path, how: int) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptors.append(descriptor)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Let the next server have it."""
-        os.close(self._descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
-def without_server(data: Path, work: Callable[[], None]) -> bool:
-    """Do the work while no server can begin; False when one is running."""
+def _taken(path: Path, roles: Sequence[Role]) -> str:
+    found = servers(path)
+    taken = [role for role in BOTH if role in roles and role in found]
+    process = next((found[role] for role in taken), None) or "unknown"
+    if len(roles) > 1 or _is_held(path / LOCK):
+        return (
+            f"data_dir: another server (process {process}) is using {path}; "
+            "stop it, or give this one a data_dir of its own"
+        )
+    return (
+        f"data_dir: another server (process {process}) is using {path} in the role {roles[0]}; "
+        "stop it, or start this one in another role"
+    )
+
+
+def without_server(data: Path, work: Callable[[], None], roles: Sequence[Role] = BOTH) -> bool:
+    """Do the work while no server can begin in one of these roles; False when one is running."""
     try:
-        lock = Lock.acquire(data)
+        lock = Lock.acquire(data, roles)
     except ConfigError:
         return False
     try:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 import msgspec
 from twisted.logger import Logger
 
-from twisted_mta.certificates.files import write_whole
+from twisted_mta.durable import write_whole
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config, load
+from twisted_mta.service.options.roles import Role
 
 REQUEST, ANSWER, LOCK = "reload.request", "reload.answer", "reload.lock"
 
@@ -62,11 +63,15 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Reload:
-    """`path` of the configuration's file, `config` what it said at the start."""
+    """`path` of the configuration's file, `config` what it said at the start; `role`: what this process was
+    told to be, whatever the file says."""
 
     log = Logger(namespace="twisted_mta.service")
 
-    def __init__(self, config: Config, path: Path, takers: Sequence[Taker]) -> None:
+    def __init__(
+        self, config: Config, path: Path, takers: Sequence[Taker], *, role: Role | None = None
+    ) -> None:
+        self._role = role
         self._path = path
         self._takers = takers
         self._data = Path(config.data_dir)
@@ -75,7 +80,7 @@ class Reload:
     def now(self) -> Outcome:
         """Follow the file. Raises ConfigError; then all is as it was. Blocks for as long as it takes to read
         some files."""
-        return self._take(load(self._path))
+        return self._take(load(self._path, self._role))
 
     def asked(self) -> None:
         """On a signal: do it, and tell the log and whoever had asked before it began."""

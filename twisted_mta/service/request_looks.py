@@ -54,6 +54,11 @@ class RequestLooks:
         return Deferred.fromCoroutine(self._do_requests())
 
     async def _do_requests(self) -> None:
-        for account in await self.in_thread(self.requested):
+        try:
+            accounts = await self.in_thread(self.requested)
+        except OSError as error:  # no descriptor is left, say: the next look will tell
+            self.log.error("requests cannot be looked for: {error}", error=str(error))
+            return
+        for account in accounts:
             if not self.stopped:
                 await self.do(account)

@@ -35,6 +35,7 @@ from twisted_mta.service.certificate import Certificates
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.metrics import METRICS
+from twisted_mta.service.options.roles import Role, has_both, services
 from twisted_mta.service.reload import Reload
 from twisted_mta.service.wiring.build import Part, Parts, build
 from twisted_mta.service.wiring.proxy import behind_proxies
@@ -54,11 +55,21 @@ Bound = list[tuple[str, socket.socket]]
 
 
 class MailServer(Service):
-    """`path` is the configuration's file, for the demonstration's hints; `observer` is twistd's log."""
+    """`path` is the configuration's file, for the demonstration's hints; `observer` is twistd's log; `role`:
+    what the command line says, whatever the file does."""
 
     log = Logger(namespace="twisted_mta.service")
 
-    def __init__(self, config: Config, *, path: Path, reactor: Any, observer: ILogObserver | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        path: Path,
+        reactor: Any,
+        observer: ILogObserver | None,
+        role: Role | None = None,
+    ) -> None:
+        self._role = role
         self._config = config
         self._path = path
         self._reactor = reactor
@@ -77,7 +88,7 @@ class MailServer(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the ports while we are still root. Raises SystemExit, the sentence is in the log."""
-        for name, addresses in self._config.listen.services().items():
+        for name, addresses in services(self._config).items():
             for address in addresses:
                 try:
                     self._bound.append((name, _bind(address.host, address.port)))
@@ -92,7 +103,7 @@ class MailServer(Service):
         try:
             directory = Path(self._config.data_dir)
             data_dir.create(directory)
-            self._lock = data_dir.Lock.acquire(directory)
+            self._lock = data_dir.Lock.acquire(directory, self._config.roles)
             data_dir.require_restored(directory)
             self._certificates = Certificates(self._config)
             self._parts = build(
@@ -104,7 +115,7 @@ class MailServer(Service):
             passwords = demo.create_accounts(self._config)
         except (ConfigError, DirectoryError) as error:
             self._refuse(str(error))
-        self._reload = Reload(self._config, self._path.absolute(), self._parts.takers)
+        self._reload = Reload(self._config, self._path.absolute(), self._parts.takers, role=self._role)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload.asked))
         self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
         self._starting.addErrback(self._start_failed)
@@ -112,9 +123,9 @@ class MailServer(Service):
     def _max_connections(self) -> int:
         """To one service: as many as configured, as far as the system lets us have descriptors for all."""
         files = _raise_file_limit()
-        services = self._config.listen.services()
-        services.pop(METRICS, None)  # is one of the others
-        shares = len(services) + len(services.keys() & READERS)
+        served = services(self._config)
+        served.pop(METRICS, None)  # is one of the others
+        shares = max(1, len(served) + len(served.keys() & READERS))
         most = max(1, max(files - OTHER_FILES, files // 2) // shares)
         if most >= self._config.limits.connections:
             return self._config.limits.connections
@@ -156,8 +167,10 @@ class MailServer(Service):
         # A thread of the store gives the interpreter away with every system call. While the reactor computes
         # it comes back only after this interval; with the default, 5 ms, an answer waits for several of them.
         sys.setswitchinterval(SWITCH_INTERVAL)
-        services = self._config.listen.services()
-        parts.journey.tell("ready", **{name: ",".join(addresses) for name, addresses in services.items()})
+        told = {name: ",".join(addresses) for name, addresses in services(self._config).items()}
+        if not has_both(self._config.roles):
+            told["role"] = self._config.roles[0]
+        parts.journey.tell("ready", **told)
         if self._config.demo.accounts:
             _say(demo.guide(self._config, self._path, passwords))
 

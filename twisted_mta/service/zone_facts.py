@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twisted_mta.interfaces import IResolver
-from twisted_mta.service.certificate import acme_pairs, file_pairs, kept_certificates
+from twisted_mta.service.certificate import acme_pairs, file_pairs, kept_certificates, name_for_mail
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.options.tls import acme_names
 from twisted_mta.service.own_policy import own_policy, policy_id
 from twisted_mta.service.wiring.web import base, told_services
 from twisted_mta.setup.records import Record
@@ -130,7 +129,7 @@ def _digests(config: Config) -> Iterable[str]:
         yield _digest(file_pairs(config)["tls.certificate"].certificate.public_key())
     elif config.tls.acme.directory and config.tls.acme.keep_key:
         pairs = acme_pairs(config)
-        name = config.hostname if config.hostname in pairs else acme_names(config)[0]
+        name = name_for_mail(config)
         if (pair := pairs[name]) is not None:
             yield _digest(pair.certificate.public_key())
         if (waiting := kept_certificates(config).waiting_key(name)) is not None:

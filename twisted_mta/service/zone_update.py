@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from twisted_mta.certificates import dns_update
-from twisted_mta.certificates.files import write_whole
+from twisted_mta.durable import write_whole
 from twisted_mta.interfaces import Found, IResolver
 from twisted_mta.service.zone_facts import is_below
 from twisted_mta.setup.live import Row

@@ -21,6 +21,7 @@ from twisted_mta.trust.abuse.dnsbl import (
 )
 
 T = TypeVar("T")
+_OWN = "a resolver of your own (dns.nameservers)"
 
 # Those that many ask and that answer seldom questions of everybody.
 WELL_KNOWN = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
@@ -28,12 +29,13 @@ WELL_KNOWN = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
 
 async def blacklists(addresses: Sequence[str], zones: Iterable[str], *, resolver: IResolver) -> list[Finding]:
     """One for each list that says nothing that can be believed, for each address and list that has it, and
-    for each address that none has. Raises nothing."""
+    for each address that none has. Raises nothing. That a list does not answer us says nothing about us, so
+    it is but a remark: many of them do not serve public resolvers."""
     zones = tuple(dict.fromkeys(zones)) if addresses else ()
     faults = dict(zip(zones, await _gather(_fault(zone, resolver) for zone in zones), strict=True))
     sound = [zone for zone in zones if not faults[zone]]
     found = [
-        Finding(f"blacklist {zone}", "unknown", f"does not tell: {problem}")
+        Finding(f"blacklist {zone}", "skipped", _silent(problem))
         for zone, problem in faults.items()
         if problem
     ]
@@ -44,6 +46,11 @@ async def blacklists(addresses: Sequence[str], zones: Iterable[str], *, resolver
             said = [Finding(_subject(address), "ok", f"in none of {', '.join(sound)}")]
         found += said
     return found
+
+
+def _silent(problem: str) -> str:
+    advice = "" if _OWN in problem else f"; many lists do not answer public resolvers: use {_OWN}"
+    return f"does not tell: {problem}{advice}"
 
 
 async def _gather(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -75,7 +82,7 @@ async def _ask(address: str, zone: str, resolver: IResolver) -> Finding | None:
         if not answers:
             return None
         if problem := trouble(answers):
-            return Finding(_subject(address), "unknown", f"{zone} does not tell: {problem}")
+            return Finding(_subject(address), "skipped", f"{zone} {_silent(problem)}")
         words = await resolver.txt(name)
     except ResolutionError as error:
         return Finding(_subject(address), "unknown", f"{zone} does not tell: {error}")

@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from cryptography import x509
@@ -105,9 +104,7 @@ class Talk:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def send(self, line: str) -> None:

@@ -7,7 +7,9 @@ What this machine's OpenSSL cannot speak itself cannot be tried, and the words s
 from __future__ import annotations
 
 import ssl
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from twisted_mta.setup.dialog import PATIENCE, NoAnswer, Place, handshake, lenient
 from twisted_mta.setup.finding import Finding
@@ -16,31 +18,36 @@ _ALL = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
 _WEAK = "aNULL:eNULL:LOW:3DES:RC4:MD5:kRSA:kPSK:@SECLEVEL=0"  # no forward secrecy, no authentication, broken
 _TLS_1_0, _TLS_1_1 = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
 _TLS_1_2, _TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+_ATTEMPTS = (
+    ("TLS 1.0", _TLS_1_0, _ALL),
+    ("TLS 1.1", _TLS_1_1, _ALL),
+    ("weak ciphers", _TLS_1_2, _WEAK),
+    ("1.3", _TLS_1_3, ""),
+    ("1.2", _TLS_1_2, ""),
+)
+_BAD = ("TLS 1.0", "TLS 1.1", "weak ciphers")
+_alone = threading.Lock()  # what becomes of a warning is the same for all threads
 
 
 def grade(subject: str, place: Place, patience: float = PATIENCE) -> Finding:
     """Of a place with TLS that answers."""
+    with ThreadPoolExecutor(len(_ATTEMPTS)) as threads:  # at the same time: port 25 makes strangers wait
+        attempts = {
+            words: threads.submit(_speaks, place, version, ciphers, patience)
+            for words, version, ciphers in _ATTEMPTS
+        }
     faults, untried = [], []
-    for words, version, ciphers in (
-        ("TLS 1.0", _TLS_1_0, _ALL),
-        ("TLS 1.1", _TLS_1_1, _ALL),
-        ("weak ciphers", _TLS_1_2, _WEAK),
-    ):
+    for words in _BAD:
         try:
-            spoken = _speaks(place, version, ciphers, patience)
+            spoken = attempts[words].result()
         except ssl.SSLError:
             untried.append(words)
-        else:
-            faults += (
-                [f"{words} {'are' if words.endswith('s') else 'is'} accepted ({spoken})"] if spoken else []
-            )
+            continue
+        if spoken:
+            faults.append(f"{words} {'are' if words.endswith('s') else 'is'} accepted ({spoken})")
     if faults:
         return Finding(subject, "wrong", f"{', '.join(faults)}; see what stands in front of this server")
-    good = [
-        words
-        for words, version in (("1.3", _TLS_1_3), ("1.2", _TLS_1_2))
-        if _speaks(place, version, "", patience)
-    ]
+    good = [words for words in ("1.3", "1.2") if attempts[words].result()]
     if not good:
         return Finding(subject, "wrong", "neither TLS 1.2 nor 1.3 is spoken")
     text = f"TLS {' and '.join(good)} with forward secrecy; older versions and weak ciphers are refused"
@@ -54,7 +61,7 @@ def _speaks(place: Place, version: ssl.TLSVersion, ciphers: str, patience: float
     """The cipher of a handshake with this version; "" when it is refused. Raises ssl.SSLError when we cannot
     speak that ourselves."""
     context = lenient()
-    with warnings.catch_warnings():
+    with _alone, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # that these versions are old is the point
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.maximum_version = version

@@ -9,7 +9,7 @@ Thunderbird and Outlook ask.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from twisted_mta.setup.records import Need, Record
@@ -221,12 +221,3 @@ def _programs(mail: Mail) -> Iterator[Record]:
 def _preference(service: str) -> int:
     """TLS from the first octet before STARTTLS (RFC 8314 §5.1), IMAP before POP3 (RFC 6186 §3.3)."""
     return (0 if service in ("submissions", "imaps", "sieve") else 10) + (10 if "pop3" in service else 0)
-
-
-def names(mails: Sequence[Mail]) -> tuple[str, ...]:
-    """All names that a certificate of this server should be for, the first one its own."""
-    found = [mails[0].hostname] if mails else []
-    for mail in mails:
-        found += [f"mta-sts.{mail.domain}"] if mail.sts_id else []
-        found += [f"autoconfig.{mail.domain}", f"autodiscover.{mail.domain}"] if mail.web else []
-    return tuple(dict.fromkeys(found))

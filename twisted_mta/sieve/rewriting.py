@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import encodebytes
-from binascii import b2a_qp
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from twisted_mta.message.body_encoding import quoted_text
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import encode
 from twisted_mta.message.headers import header_end
@@ -95,7 +95,7 @@ def _text_entity(text: str) -> bytes:
     if _DELIMITER_LIKE.search(octets):
         wrapped = encodebytes(octets.replace(b"\n", b"\r\n")).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
         return _PLAIN + b"Content-Transfer-Encoding: base64\r\n\r\n" + wrapped
-    encoded = b2a_qp(octets, istext=True).replace(b"\n", b"\r\n")
+    encoded = quoted_text(octets)
     return _PLAIN + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + encoded
 
 

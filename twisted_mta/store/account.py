@@ -277,6 +277,15 @@ class Account:
         self.use()
         return await self._queue(work)
 
+    def prepare(self) -> None:
+        """Somebody is about to ask for mailboxes: have the index open by then."""
+        if not self.home.is_open:
+            Deferred.fromCoroutine(self._prepare()).addErrback(self._unexpected)
+
+    async def _prepare(self) -> None:
+        with suppress(StoreError):  # whoever asks will be told
+            await self.visit(Home.open)
+
     def use(self) -> None:
         """Something is about to need the index."""
         self._used(self)

@@ -16,6 +16,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from twisted_mta.durable import sync
 from twisted_mta.message.content import Content
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import NoSuchMessage, OverQuota, StoreError, disk_error
@@ -32,7 +33,6 @@ from twisted_mta.store.maildir import (
     Written,
     begin_message,
     sizes,
-    sync_directory,
 )
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
@@ -171,7 +171,7 @@ def _deposit_into(
             os.rename(each.tmp, each.path)
         with home.waiting():
             for directory in {each.row.directory for each in pending}:
-                sync_directory(f"{folder.maildir.path}/{directory}")
+                sync(f"{folder.maildir.path}/{directory}")
         if pending:
             with folder.committing(undisturbed):
                 added = folder.number(each.row for each in pending)

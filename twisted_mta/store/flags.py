@@ -21,7 +21,7 @@ _WORDS = ["".join(sorted(letter for letter in _LETTERS if _LETTERS[letter] & bit
 _SIZES = re.compile(r",[SW]=\d+")
 _SPELLING = {name.lower(): name for name in _BITS}
 # An atom that is neither a system flag nor able to break a line of the index (RFC 3501 §9, flag-keyword).
-_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\uffff(){%*"\\\]]{1,100}\Z')
+_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}\Z')
 
 MAX_KEYWORDS = 64  # keywords on one message
 

@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Literal, NamedTuple, Self
 
+from twisted_mta.database import transaction
 from twisted_mta.message.body_text import body_texts, folded_lines, header_texts
 from twisted_mta.message.folding import fold
 from twisted_mta.message.mime import Part
@@ -284,7 +285,7 @@ class Fulltext:
     def add(self, texts: Iterable[tuple[int, Texts]], covered: Ranges) -> None:
         """Keep the texts of emails that are not in here yet; `covered` holds from now on. In ascending order,
         as FTS5 begins another segment whenever a number is lower than the last one."""
-        with self._transaction():
+        with transaction(self._db):
             for email, (header, body) in sorted(texts):
                 self._db.execute("INSERT INTO emails VALUES (?)", (email,))
                 for table, text in (("headers", header), ("bodies", body)):
@@ -298,7 +299,7 @@ class Fulltext:
 
     def remove(self, emails: Iterable[int]) -> None:
         """Forget the texts of emails that are gone."""
-        with self._transaction():
+        with transaction(self._db):
             for email in sorted(emails):
                 self._db.execute("DELETE FROM emails WHERE email = ?", (email,))
                 for table in ("headers", "bodies"):
@@ -309,17 +310,6 @@ class Fulltext:
                             (email, row[0]),
                         )
                         self._db.execute(f"DELETE FROM {table} WHERE email = ?", (email,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Write everything into the one file, and close."""

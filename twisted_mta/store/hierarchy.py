@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 
+from twisted_mta.durable import sync
 from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox
 from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import MailboxRow
-from twisted_mta.store.maildir import Maildir, sync_directory
+from twisted_mta.store.maildir import Maildir
 from twisted_mta.store.names import INBOX, SEPARATOR, directory_of, parents
 from twisted_mta.store.relocation import move
 
@@ -35,7 +36,7 @@ def create(home: Home, name: str, special_use: str) -> None:
     if home.named(name) is not None:
         raise MailboxExists()
     Maildir(f"{home.root}/{directory}").make(folder=True)
-    sync_directory(home.root)
+    sync(home.root)
     home.add([(name, directory, special_use)])
 
 
@@ -55,7 +56,7 @@ def delete(home: Home, name: str) -> None:
             while catch_up(folder):
                 pass
     os.rename(f"{home.root}/{row.directory}", removed)
-    sync_directory(home.root)
+    sync(home.root)
     home.forget(row)
     if not home.deleted.take_mailbox(removed, row.directory):
         shutil.rmtree(removed, ignore_errors=True)
@@ -102,7 +103,7 @@ def _move(home: Home, renames: list[tuple[MailboxRow, str]]) -> None:
         for row, _, directory in steps:
             os.rename(f"{home.root}/{row.directory}", f"{home.root}/{directory}")
             moved.append((row, directory))
-        sync_directory(home.root)
+        sync(home.root)
     except OSError:
         for row, directory in moved:
             with suppress(OSError):

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from twisted_mta.durable import sync
 from twisted_mta.store import high_water, removal, snapshot
 from twisted_mta.store import names as mailbox_names
 from twisted_mta.store.changes import Step
@@ -33,7 +34,7 @@ from twisted_mta.store.folder import SETTLING, Folder
 from twisted_mta.store.index.index import Index
 from twisted_mta.store.index.reader import Reader
 from twisted_mta.store.index.rows import MailboxRow, is_corruption
-from twisted_mta.store.maildir import CUR, Maildir, NameSource, sync_directory
+from twisted_mta.store.maildir import CUR, Maildir, NameSource
 from twisted_mta.store.numbers import last_number, take_numbers
 from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
 from twisted_mta.store.take_over import (
@@ -107,6 +108,11 @@ class Home:
         Raises StorageFault, OSError, sqlite3.Error."""
         if self._index is None:
             self._open()
+
+    @property
+    def is_open(self) -> bool:
+        """True while the index is open. May be asked beside the lane."""
+        return self._index is not None
 
     @property
     def index(self) -> Index:
@@ -198,11 +204,11 @@ class Home:
         Maildir(unfinished).make(folder=False)
         for name in SPECIAL_USES:
             Maildir(f"{unfinished}/{mailbox_names.directory_of(name)}").make(folder=True)
-        sync_directory(unfinished)
+        sync(unfinished)
         os.rename(unfinished, self.root)
         directory = Path(self.path)
         while True:
-            sync_directory(str(directory))
+            sync(str(directory))
             if directory == made.parent:
                 break
             directory = directory.parent

@@ -32,7 +32,7 @@ def read_keywords(path: str) -> dict[str, str]:
     with suppress(OSError), open(f"{path}/{KEYWORDS}", encoding="utf-8", errors="replace") as file:
         for line in file:
             number, _, keyword = line.rstrip("\n").partition(" ")
-            if number.isdecimal() and int(number) < len(LETTERS) and keyword:
+            if number.isdecimal() and len(number) < 5 and int(number) < len(LETTERS) and keyword:
                 found[LETTERS[int(number)]] = keyword
     return found
 

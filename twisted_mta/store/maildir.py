@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
+from twisted_mta.durable import sync
 from twisted_mta.store.lines import crlf_length
 
 CUR, NEW, TMP = "cur", "new", "tmp"
-UNFINISHED = ".new"  # behind the name of a file that `replace_file` writes
 FOLDER_MARK = "maildirfolder"  # Maildir++: an empty file that tells a folder from an INBOX
 
 MAX_TMP_AGE = 36 * 3600.0  # seconds after which a file in tmp is no delivery under way (the specification)
@@ -88,7 +88,7 @@ class Maildir:
                 os.mkdir(path, 0o700)
         if folder:
             os.close(os.open(f"{self.path}/{FOLDER_MARK}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        sync_directory(self.path)
+        sync(self.path)
 
     def file(self, name: str, place: Place) -> str:
         """The path of a message's file."""
@@ -251,24 +251,6 @@ def write_all(file: int, data: bytes) -> None:
         written += os.write(file, data[written:])
 
 
-def replace_file(path: str, data: bytes) -> None:
-    """Give a file these octets, or make it: all of them or, after a crash, what it had before; durable when
-    this returns. Raises OSError."""
-    unfinished = path + UNFINISHED
-    file = os.open(unfinished, _WRITE, 0o600)
-    try:
-        write_all(file, data)
-        os.fsync(file)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
-    finally:
-        os.close(file)
-    os.replace(unfinished, path)
-    sync_directory(os.path.dirname(path))
-
-
 def read_file(path: str) -> bytes:
     """A file's octets as they are. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -291,12 +273,3 @@ def canonical_size(tail: str, path: str, stored: int) -> int:
     if sizes and int(sizes[1]) == stored and stored <= int(sizes[2]) <= 2 * stored:
         return int(sizes[2])
     return crlf_length(read_file(path))
-
-
-def sync_directory(path: str) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twisted_mta.store.maildir import replace_file
+from twisted_mta.durable import write_whole
 
 _FILE = "numbers"
 _TAKING_OVER = "take-over"
@@ -36,5 +36,5 @@ def take_numbers(home: str, count: int, *, now: float, above: int = 0, taking_ov
     last, _ = last_number(home)
     first = max(last + 1, above + 1, int(now))
     mark = f" {_TAKING_OVER}" if taking_over else ""
-    replace_file(f"{home}/{_FILE}", f"{first + count - 1}{mark}\n".encode("ascii"))
+    write_whole(Path(home, _FILE), f"{first + count - 1}{mark}\n".encode("ascii"))
     return first

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from twisted_mta.durable import sync
 from twisted_mta.store.changes import Step
 from twisted_mta.store.flags import tail_elsewhere
 from twisted_mta.store.folder import Folder
 from twisted_mta.store.index.rows import Message, is_full
-from twisted_mta.store.maildir import CUR, TMP, Place, sync_directory
+from twisted_mta.store.maildir import CUR, TMP, Place
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
 
@@ -85,7 +86,7 @@ def _relocate(
             if not astray or look == _LOOKS - 1:
                 if not pairs:
                     break
-                sync_directory(f"{target.maildir.path}/{CUR}")
+                sync(f"{target.maildir.path}/{CUR}")
                 return _commit(source, target, pairs, undisturbed, target_undisturbed, move)
         except BaseException:
             _undo(source, target, pairs, move)
@@ -176,8 +177,7 @@ def link(source: str, target: str) -> None:
         unfinished = f"{os.path.dirname(directory)}/{TMP}/{name}"
         try:
             shutil.copy2(source, unfinished)
-            with open(unfinished, "rb") as file:
-                os.fsync(file.fileno())
+            sync(unfinished)
             os.rename(unfinished, target)
         except BaseException:
             with suppress(OSError):

@@ -15,10 +15,12 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted_mta.durable import UNFINISHED, sync, write_whole
 from twisted_mta.store.errors import StorageFull
-from twisted_mta.store.maildir import CUR, NEW, UNFINISHED, Maildir, replace_file, sync_directory
+from twisted_mta.store.maildir import CUR, NEW, Maildir
 
 if TYPE_CHECKING:
     from twisted_mta.store.home import Home
@@ -49,7 +51,7 @@ def _begin(home: Home, number: int, uids: Sequence[int]) -> str:
     names = [message.name for message in folder.index.messages(folder.id, uids)]
     path = f"{home.path}/{PREFIX}{home.names.unique()}"
     lines = (home.row(folder.name).directory, *names)
-    replace_file(path, "".join(f"{line}\n" for line in lines).encode())
+    write_whole(Path(path), "".join(f"{line}\n" for line in lines).encode())
     return path
 
 
@@ -60,7 +62,7 @@ def _end(home: Home, number: int, path: str) -> None:
 
 def _forget(maildir: Maildir, path: str) -> None:
     for directory in (CUR, NEW):
-        sync_directory(f"{maildir.path}/{directory}")
+        sync(f"{maildir.path}/{directory}")
     with suppress(FileNotFoundError):
         os.unlink(path)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from twisted_mta.store.maildir import sync_directory
+from twisted_mta.durable import sync
 
 DIRECTORY = "sieve"
 _ACTIVE = "active"
@@ -78,7 +78,7 @@ class Scripts:
             with suppress(OSError):
                 os.unlink(made)
             raise
-        sync_directory(str(self.directory))
+        sync(str(self.directory))
 
     def rename(self, old: str, new: str) -> None:
         """Raises BadScriptName, NoSuchScript, ScriptExists."""
@@ -92,7 +92,7 @@ class Scripts:
         if was_active:
             self._point_to(target.name)
         source.unlink()
-        sync_directory(str(self.directory))
+        sync(str(self.directory))
 
     def delete(self, name: str) -> None:
         """Raises BadScriptName, NoSuchScript, ScriptIsActive."""
@@ -102,20 +102,20 @@ class Scripts:
             self._path(name).unlink()
         except FileNotFoundError:
             raise NoSuchScript(name) from None
-        sync_directory(str(self.directory))
+        sync(str(self.directory))
 
     def activate(self, name: str) -> None:
         """Use this script from now on; "": none. Raises BadScriptName, NoSuchScript."""
         if not name:
             with suppress(FileNotFoundError):
                 (self.directory / _ACTIVE).unlink()
-                sync_directory(str(self.directory))
+                sync(str(self.directory))
             return
         path = self._path(name)
         if not path.exists():
             raise NoSuchScript(name)
         self._point_to(path.name)
-        sync_directory(str(self.directory))
+        sync(str(self.directory))
 
     def active(self) -> str:
         """The name of the script in use, "" when none is."""

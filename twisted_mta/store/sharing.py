@@ -25,6 +25,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from twisted_mta.database import transaction
 from twisted_mta.store.errors import StoreError, disk_error
 from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.rights import NEGATIVE, Acl, identifiers, rights_of
@@ -142,7 +143,7 @@ class Sharing:
 
     def _edit(self, owner: str, edit: Edit) -> tuple[Grants, int]:
         os.makedirs(self._path.parent, mode=0o700, exist_ok=True)
-        with _database(self._path) as db, _transaction(db):
+        with _database(self._path) as db, transaction(db):
             rows = db.execute("SELECT mailbox, identifier, rights FROM grants WHERE owner = ?", (owner,))
             before = _by_mailbox(rows)
             after = dict(before)
@@ -253,7 +254,7 @@ def forget_account(root: Path, account: str) -> None:
     if not path.exists():
         return
     local, _, domain = account.rpartition("@")
-    with _database(path) as db, _transaction(db):
+    with _database(path) as db, transaction(db):
         db.execute("DELETE FROM grants WHERE owner = ?", (account,))
         db.execute("DELETE FROM grants WHERE identifier IN (?, ?)", (account, NEGATIVE + account))
         db.execute(
@@ -280,17 +281,6 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
     finally:
         db.close()
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
 
 
 def _count_change(db: sqlite3.Connection) -> int:

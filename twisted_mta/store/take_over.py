@@ -138,7 +138,7 @@ def read_courier_keywords(path: str) -> dict[str, frozenset[str]]:
         known = lines[:end]
         for line in lines[end + 1 :]:
             file, _, numbers = line.rpartition(":")
-            chosen = (int(each) for each in numbers.split() if each.isascii() and each.isdigit())
+            chosen = (int(each) for each in numbers.split() if each.isdecimal() and len(each) < 5)
             found[base_name(file)] = _keywords(known[each] for each in chosen if each < len(known))
     with suppress(OSError):
         for file in os.listdir(directory):

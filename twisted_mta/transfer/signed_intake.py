@@ -48,9 +48,9 @@ class SignedIntake:
         self._as_whom = as_whom
         self._sealer = sealer
 
-    def draft(self) -> IDraft:
+    def draft(self, queue_id: str = "") -> IDraft:
         """See IIntake."""
-        draft = self._intake.draft()
+        draft = self._intake.draft(queue_id)
         if not self._signer.ready:
             return draft
         return _SignedDraft(draft, self._signer, self._as_whom, self._sealer)

@@ -18,7 +18,7 @@ LONGEST_VALUE = 300  # characters of a stranger's that stand in a property or re
 
 _HAS_RESULTS = re.compile(rb"(?:\A|\n)authentication-results[ \t]*+:", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?\Z", re.ASCII)
-_TOKEN = re.compile(r"[^\s()<>@,;:\\\"/\[\]?=\x00-\x1f\x7f-\uffff]+\Z")
+_TOKEN = re.compile(r"[^\s()<>@,;:\\\"/\[\]?=\x00-\x1f\x7f-\U0010ffff]+\Z")
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]*@[\w.-]+\Z", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)

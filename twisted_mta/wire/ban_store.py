@@ -1,10 +1,10 @@
 """The bans on disk: they outlive a restart, and `mta bans` reads and changes them, whether the server runs or
 not.
 
-One SQLite file. The server writes what is new every few seconds, in a thread; what another process has
-changed meanwhile (`PRAGMA data_version`) takes effect with the next look. Nothing is waited for: to lose the
-bans of the last seconds in a crash costs nothing. A file that is damaged is put aside; the server begins
-without bans then.
+One SQLite file. The server writes what is new every few seconds, in a thread; what another process, perhaps
+one of the same server, has changed meanwhile (`PRAGMA data_version`) takes effect with the next look. Nothing
+is waited for: to lose the bans of the last seconds in a crash costs nothing. A file that is damaged is put
+aside; the server begins without bans then.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ DATABASE = "bans.sqlite"  # in the data directory
 INTERVAL = 2.0  # seconds between two looks
 FORGETTING = 3600.0  # seconds between two removals of what is long over
 HOMES_KEPT = 60 * 86400.0  # seconds since the last login
+_LATE = 60.0  # seconds that another process may take to write down a login
 KEPT = 7 * 86400.0  # seconds that a ban is remembered when it is over: the next one is longer
 
 _TABLES = (
@@ -52,10 +53,10 @@ class BanDatabase(Database):
         )
         return [Ban(*row) for row in self._connection.execute(rows, (MOST_BANS,))][::-1]
 
-    def homes(self) -> list[Home]:
-        """The latest, oldest first."""
-        rows = "SELECT account, range, last FROM home ORDER BY last DESC LIMIT ?"
-        return [Home(*row) for row in self._connection.execute(rows, (MOST_HOMES,))][::-1]
+    def homes(self, since: float = 0.0) -> list[Home]:
+        """The latest, oldest first; of logins since then."""
+        rows = "SELECT account, range, last FROM home WHERE last >= ? ORDER BY last DESC LIMIT ?"
+        return [Home(*row) for row in self._connection.execute(rows, (since, MOST_HOMES))][::-1]
 
     def write(self, bans: Sequence[Ban], homes: Sequence[Home]) -> None:
         """Add these, or replace what is known of the same."""
@@ -90,6 +91,7 @@ class BanStore:
         self._thread: DatabaseThread[BanDatabase] = DatabaseThread("bans", reactor=reactor)
         self._version = -1
         self._forgotten = 0.0  # when what is long over was removed last
+        self._read = reactor.seconds()  # when changes of others were read last
         self._look = task.LoopingCall(self._synchronise)
         self._look.clock = reactor
 
@@ -133,12 +135,14 @@ class BanStore:
         bans, homes = self._bans.take_changes()
         found = await self._thread.run(partial(self._write_and_read, bans=bans, homes=homes))
         if found is not None:
-            self._adopt(found)
+            bans, homes = found
+            self._bans.settle(homes)
+            self._adopt(bans)
 
     def _write_and_read(
         self, database: BanDatabase, *, bans: list[Ban], homes: list[Home]
-    ) -> list[Ban] | None:
-        """In the thread: all bans, if another process has changed them."""
+    ) -> tuple[list[Ban], list[Home]] | None:
+        """In the thread: all bans and the latest homes, if another process has changed them."""
         if bans or homes:
             database.write(bans, homes)
         if self._reactor.seconds() - self._forgotten > FORGETTING:
@@ -147,7 +151,8 @@ class BanStore:
         if version == self._version:
             return None
         self._version = version
-        return database.bans()
+        since, self._read = self._read - _LATE, self._reactor.seconds()
+        return database.bans(), database.homes(since)
 
     def _adopt(self, found: list[Ban]) -> None:
         """What stands in the file holds, except for what is on its way there."""

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted_mta.message.networks import NARROW, Network, range_of, within
 from twisted_mta.metrics.tally import Tally
 from twisted_mta.wire.admission import Verdict, everybody
+from twisted_mta.wire.steady import steady_seconds
 from twisted_mta.wire.turn import breathe
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Listener(Factory):
         self._make = make
         self._admission = admission
         self._reactor = reactor
-        self.seconds: Callable[[], float] = reactor.seconds  # its clock
+        self.seconds = steady_seconds(reactor)  # its clock
         self.tls_context = tls_context
         self.implicit_tls = implicit_tls
         self._max_connections = max_connections

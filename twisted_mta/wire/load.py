@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twisted_mta.metrics.counts import WORK, Histogram
+from twisted_mta.wire.steady import steady_seconds
 
 INTERVAL = 0.25  # seconds
 
@@ -21,7 +22,7 @@ class Load:
     log = Logger(namespace="twisted_mta.load")
 
     def __init__(self, *, reactor: IReactorTime, limit: float = 2.0) -> None:
-        self._reactor = reactor
+        self._seconds = steady_seconds(reactor)
         self._limit = limit
         self._due = 0.0
         self._clock = task.LoopingCall(self._strike)
@@ -31,7 +32,7 @@ class Load:
 
     async def start(self) -> None:
         """Begin to measure."""
-        self._due = self._reactor.seconds() + INTERVAL
+        self._due = self._seconds() + INTERVAL
         self._clock.start(INTERVAL, now=False)
 
     async def stop(self) -> None:
@@ -45,7 +46,7 @@ class Load:
         return self.lag > self._limit
 
     def _strike(self) -> None:
-        now, before = self._reactor.seconds(), self.overloaded
+        now, before = self._seconds(), self.overloaded
         self.lag = max(now - self._due, 0.0)
         self._due = now + INTERVAL
         self.lags.observe(self.lag)

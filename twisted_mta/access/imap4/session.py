@@ -201,6 +201,7 @@ class ImapSession(Connection[Event]):
         self.idle_limit = self.access.limits.idle_time
         self.patience = inf
         self.engine.log_in()
+        account.prepare()
 
     def mailbox_name(self, name: str) -> bytes:
         """A mailbox name as this client reads it, quoted where it must be."""

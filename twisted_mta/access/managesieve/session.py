@@ -210,7 +210,12 @@ class ManageSieveSession(Connection[Event]):
         return True
 
     async def _ask(self, question: Callable[[Scripts], T]) -> T:
-        return await self._in_thread(question, Scripts(self._store.home(self._account)))
+        """Raises MailError when the disk does not let us."""
+        try:
+            return await self._in_thread(question, Scripts(self._store.home(self._account)))
+        except OSError as error:
+            self.log.error("{account}: scripts: {error}", account=self._account, error=str(error))
+            raise MailError(451, "4.3.0", "The scripts cannot be used now, try again later") from error
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from twisted_mta.certificates.acme.client import Account
 from twisted_mta.certificates.acme.jws import AccountKey
-from twisted_mta.certificates.files import write_whole
 from twisted_mta.certificates.pair import CertificatePair, NoPair, PrivateKey, new_key, pem
+from twisted_mta.durable import write_whole
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.date import format_date
-from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, wrapped
+from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, said, wrapped
 from twisted_mta.message.outcome import Action
-from twisted_mta.message.shown import shown
 
 _REPLY = re.compile(r"[245]\d\d[ -]")
 
@@ -39,12 +38,12 @@ def _recipient_fields(recipient: ReportedRecipient, utf8: bool) -> Iterator[str]
     yield f"Status: {recipient.valid_status}"
     if recipient.remote_mta:
         yield f"Remote-MTA: dns; {printable(recipient.remote_mta)}"
-    if said := shown(printable(recipient.text, utf8=utf8)):
+    if words := said(recipient.text, utf8=utf8):
         # Of a success only what a remote server said is of interest, and asked for (RFC 3461 §6.3 (i)).
-        if recipient.remote_mta or _REPLY.match(said):
-            yield from wrapped(f"Diagnostic-Code: smtp; {said}", hanging=" ")
+        if recipient.remote_mta or _REPLY.match(words):
+            yield from wrapped(f"Diagnostic-Code: smtp; {words}", hanging=" ")
         elif recipient.action in (Action.FAILED, Action.DELAYED):
-            yield from wrapped(f"Diagnostic-Code: x-local; {said}", hanging=" ")
+            yield from wrapped(f"Diagnostic-Code: x-local; {words}", hanging=" ")
     yield f"Last-Attempt-Date: {format_date(recipient.attempted)}"
     if recipient.action is Action.DELAYED and recipient.retry_until:
         yield f"Will-Retry-Until: {format_date(recipient.retry_until)}"

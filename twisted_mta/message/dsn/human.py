@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 from twisted_mta.message.date import format_date
 from twisted_mta.message.dsn.cause import cause
-from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, wrapped
+from twisted_mta.message.dsn.values import Report, ReportedRecipient, printable, said, wrapped
 from twisted_mta.message.outcome import Action
-from twisted_mta.message.shown import shown
 
 SUBJECTS = {
     Action.FAILED: "Your message could not be delivered",
@@ -63,15 +62,15 @@ def text_lines(report: Report) -> list[str]:
 
 def _about(report: Report, recipient: ReportedRecipient) -> Iterator[str]:
     utf8 = report.international
-    said = shown(printable(recipient.text, utf8=utf8))
+    words = said(recipient.text, utf8=utf8)
     host = printable(recipient.remote_mta)
     for text in _sentences(report, recipient):
         yield from wrapped(text, "    ")
     if recipient.action is Action.RELAYED and host:
         yield from wrapped(f"The server {host} has accepted it.", "    ")
-    elif recipient.action in (Action.FAILED, Action.DELAYED) and said:
+    elif recipient.action in (Action.FAILED, Action.DELAYED) and words:
         yield from wrapped(
-            f"The server {host} said: {said}" if host else f"In technical terms: {said}", "    "
+            f"The server {host} said: {words}" if host else f"In technical terms: {words}", "    "
         )
 
 

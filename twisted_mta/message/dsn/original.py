@@ -13,6 +13,7 @@ from binascii import b2a_qp
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from twisted_mta.message.charset import is_utf8
 from twisted_mta.message.conversion import NotConvertible, to_seven_bit
 from twisted_mta.message.dsn.values import Report
 from twisted_mta.message.envelope import Return
@@ -60,7 +61,7 @@ def original_part(report: Report) -> Part:
     block = whole[: end if 0 <= end <= HEADER_LIMIT else HEADER_LIMIT].rstrip(b"\r\n")
     if block.isascii() and not _UNFIT.search(block):
         return Part("text/rfc822-headers", "7bit", block)
-    if report.smtputf8 and _is_utf8(block):
+    if report.smtputf8 and is_utf8(block):
         return _international("message/global-headers", block, eight_bit=utf8 and not _UNFIT.search(block))
     return Part("text/rfc822-headers", "quoted-printable", quoted_printable(block))
 
@@ -77,14 +78,6 @@ def _may_become_seven_bit(content: bytes) -> bool:
     try:
         to_seven_bit(content)
     except NotConvertible:
-        return False
-    return True
-
-
-def _is_utf8(octets: bytes) -> bool:
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
         return False
     return True
 

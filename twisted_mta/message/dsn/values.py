@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from twisted_mta.message.address import Address
 from twisted_mta.message.envelope import Return
 from twisted_mta.message.outcome import Action
+from twisted_mta.message.shown import shown
 
 MAX_TEXT = 900  # octets of what somebody else said that come into one line
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
@@ -110,6 +111,11 @@ def printable(text: str, *, utf8: bool = False) -> str:
         line = "".join(char if char.isprintable() else "?" for char in line)
         return line.encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
     return "".join(char if " " <= char <= "~" else "?" for char in line)[:MAX_TEXT]
+
+
+def said(text: str, *, utf8: bool) -> str:
+    """The same for what a server said, with its domains as they are shown, which makes them longer."""
+    return printable(shown(printable(text, utf8=utf8)), utf8=utf8)
 
 
 def unitext(address: str) -> str:

@@ -20,7 +20,7 @@ _ATOM = re.compile(rb'(?:[^\x00-\x20(){"\x7f\[]|\[[^\]\r\n]{0,1000}\]|\[)+')
 _QUOTED = re.compile(rb'"((?:[^"\\]++|\\.)*+)"')
 _ESCAPE = re.compile(rb"\\(.)")
 _LITERAL = re.compile(rb"~?\{\d{1,20}\+?\}")
-_TAG = re.compile(rb"[^\x00-\x20(){%*\"\\\x7f]{1,64}\Z")
+_TAG = re.compile(rb"[^\x00-\x20(){%*\"\\\x7f-\xff]{1,64}\Z")
 _STATUS = re.compile(
     rb"(OK|NO|BAD|BYE|PREAUTH)(?: +|\Z)(?:\[([^\] ]+)(?: ([^\]]*))?\])? *(.*)\Z",
     re.IGNORECASE | re.DOTALL,

@@ -18,7 +18,7 @@ from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
 from twisted_mta.service.checks import machine as machine_checks
 from twisted_mta.service.checks.outward import outbound, policy
-from twisted_mta.service.checks.ports import Door, Look, examine, graded, here, outside, relay_test
+from twisted_mta.service.checks.ports import Door, Look, examine, graded, here, outside, relay_test, together
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.commands.zone import addresses_of, resolver_of
 from twisted_mta.service.options.config import Config
@@ -119,7 +119,8 @@ class Looking:
         ]
         further: list[Look] = [*graded(answered), relay_test(self.config, answered, domain)]
         found = await self._all(further)
-        return [running, *(finding for finding, _ in answers), *(each for some in found for each in some)]
+        told = together([finding for finding, _ in answers])
+        return [running, *told, *(each for some in found for each in some)]
 
     async def _all(self, looks: Sequence[Callable[[], T]]) -> list[T]:
         begun = [Deferred.fromCoroutine(self._thread(look)) for look in looks]

@@ -17,6 +17,7 @@ from twisted_mta.queue.mailqueue import DATABASE
 from twisted_mta.service import data_dir
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.named_files import authorities
+from twisted_mta.service.options.roles import BOTH, TRANSFER
 from twisted_mta.setup.finding import Finding
 
 _PLENTY = 10  # times what is kept back: with less, somebody should look
@@ -27,10 +28,18 @@ _PATIENCE = 10.0
 
 def server(config: Config) -> Finding:
     """Whether it runs. Blocks."""
-    process = data_dir.server(Path(config.data_dir)) if Path(config.data_dir).exists() else None
-    if process is None:
+    processes = data_dir.servers(Path(config.data_dir)) if Path(config.data_dir).exists() else {}
+    if not processes:
         return Finding("server", "wrong", "it does not run; start it: systemctl start twisted_mta")
-    return Finding("server", "ok", f"runs as process {process}")
+    missing = [role for role in BOTH if role not in processes]
+    if missing:
+        role = missing[0]
+        text = f"its process for {role} does not run; start it: systemctl start twisted_mta@{role}"
+        return Finding("server", "wrong", text)
+    if len(set(processes.values())) == 1:
+        return Finding("server", "ok", f"runs as process {processes[TRANSFER]}")
+    named = " and ".join(f"{process} ({role})" for role, process in processes.items())
+    return Finding("server", "ok", f"runs as processes {named}")
 
 
 def disk(config: Config) -> Finding:

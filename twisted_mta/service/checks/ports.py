@@ -150,6 +150,17 @@ def _certified(door: Door, answer: Answer) -> Finding:
     return Finding(door.subject, "ok", f"{facts}: right for {door.place.name}")
 
 
+def together(findings: Sequence[Finding]) -> list[Finding]:
+    """What there is to be said of several doors in the same words, once, with all of their names: a
+    certificate that nobody believes is shown at each of them."""
+    warned: dict[str, list[str]] = {}
+    for each in findings:
+        if each.state == "warning":
+            warned.setdefault(each.text, []).append(each.subject)
+    alone = [each for each in findings if each.state != "warning"]
+    return [*alone, *(Finding(", ".join(subjects), "warning", text) for text, subjects in warned.items())]
+
+
 def graded(doors: Sequence[tuple[Door, Answer]]) -> list[Look]:
     """One for each kind of door with TLS that answered, the public one before that here."""
     chosen: dict[str, Door] = {}

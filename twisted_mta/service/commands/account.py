@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted_mta.directory.passwords import BadPassword, prepare
+from twisted_mta.directory.weak_password import refuse_weak
 from twisted_mta.service.commands import app_password as app_password_commands
 from twisted_mta.service.commands import quota as quota_commands
 from twisted_mta.service.commands import sending as sending_commands
@@ -30,6 +32,9 @@ def add_account_commands(account: argparse.ArgumentParser) -> None:
         with_password.add_argument("address")
         with_password.add_argument(
             "--password-stdin", action="store_true", help="read it from the first line of standard input"
+        )
+        with_password.add_argument(
+            "--any-password", action="store_true", help="take it even if it is easily guessed"
         )
     quota_commands.add_command(group)
     sending_commands.add_command(group)
@@ -59,6 +64,18 @@ def _command(
 
 
 def _new_password(options: argparse.Namespace) -> str:
+    password, way = _given_password(options), ""
+    try:
+        prepared = prepare(password)
+        way = "; --any-password takes it all the same"
+        if not options.any_password:
+            refuse_weak(prepared, options.address)
+    except BadPassword as error:
+        raise Refused(f"{error}. Nothing was changed{way}") from error
+    return password
+
+
+def _given_password(options: argparse.Namespace) -> str:
     if options.password_stdin:
         try:
             return sys.stdin.readline().rstrip("\r\n")

@@ -42,6 +42,7 @@ _GROUPS = {
     "senders": ("who may send mail here, and who may not", "sender", "add_commands"),
     "bans": ("who is shut out for guessing passwords", "bans", "add_commands"),
     "reload": ("have a running server read its configuration again", "reload", "add_command"),
+    "health": ("whether the server is well, for what restarts it when it is not", "health", "add_command"),
     "trace": ("what became of a message, or of the messages of an address", "trace", "add_command"),
     "backup": ("a copy of all that the server keeps", "backup", "add_command"),
     "restore": ("a backup, or something of it, put back", "restore", "add_command"),
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.early(options)
             return 0
         command: Command = options.command
-        config = load(options.config)
+        config = _configuration(options)
         if config.ldap.uri:
             # Not later: the owner of the data, as whom a command goes on, may be unable to read this Python.
             import_module("twisted_mta.service.wiring.directory")
@@ -79,6 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _configuration(options: argparse.Namespace) -> Config:
+    """Raises ConfigError, with what that means for a command that says so by `unread`."""
+    try:
+        return load(options.config)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{getattr(options, 'unread', '')}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

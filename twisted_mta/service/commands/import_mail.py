@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands import mailbox_transport
-from twisted_mta.service.commands.mailbox_transport import messages
+from twisted_mta.service.commands.mailbox_transport import mailboxes, messages
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.commands.terminal import printable
 from twisted_mta.service.importing import request as import_request
@@ -33,6 +33,7 @@ from twisted_mta.service.mail_account import MailAccount, one, refusing
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.named_files import first_line
+from twisted_mta.service.options.roles import ACCESS
 from twisted_mta.store.exchange.hierarchy_marks import HierarchyMarks, put_marks
 from twisted_mta.store.exchange.inventory import Inventory
 
@@ -268,11 +269,11 @@ def _tell(
         for name, why in failed.items():
             print(f"{_shown(name)}: not imported, {printable(why)}")
         total = sum(result.new for result in results.values())
-        print(f"{options.address}: {messages(total)} imported from {len(results):,} mailboxes")
+        print(f"{options.address}: {messages(total)} imported from {mailboxes(len(results))}")
     missing = sum(len(result.refused) for result in results.values())
     if failed or missing:
         raise Refused(
-            f"{len(failed):,} mailboxes and {messages(missing)} could not be fetched; everything else is in"
+            f"{mailboxes(len(failed))} and {messages(missing)} could not be fetched; everything else is in"
         )
 
 
@@ -291,7 +292,7 @@ def _mark(config: Config, account: MailAccount, marks: HierarchyMarks) -> None:
     request = import_request.ask(data, account.name, marks)
     until = time.monotonic() + PATIENCE
     while request.exists():
-        if data_dir.without_server(data, partial(with_store, config, put)):
+        if data_dir.without_server(data, partial(with_store, config, put), roles=(ACCESS,)):
             request.unlink(missing_ok=True)
             return
         if time.monotonic() > until:

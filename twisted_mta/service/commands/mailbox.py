@@ -20,6 +20,7 @@ from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.mail_account import MailAccount, every, one, refusing
 from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.roles import ACCESS
 from twisted_mta.service.reindex_request import Failed, Request
 from twisted_mta.store.exchange.inventory import Inventory
 from twisted_mta.store.exchange.verification import Finding, verify
@@ -148,7 +149,9 @@ def _reindex(config: Config, account: MailAccount) -> None:
             if progress is None:
                 return
             bar.at(*progress)
-            if data_dir.without_server(data, partial(reindex_here, config, account.name, bar.at)):
+            if data_dir.without_server(
+                data, partial(reindex_here, config, account.name, bar.at), roles=(ACCESS,)
+            ):
                 request.withdraw()
                 return
             time.sleep(LOOK)

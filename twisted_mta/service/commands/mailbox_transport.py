@@ -117,8 +117,12 @@ def import_mail(config: Config, options: argparse.Namespace) -> None:
                 print("\n".join(_said(name, done[name], mail)))
     if options.json:
         print(json.dumps({name: _as_json(imported) for name, imported in done.items()}))
-    elif importer.made:
+        return
+    if importer.made:
         print(f"new mailboxes: {', '.join(importer.made)}; mail programs may have to subscribe to them")
+    new, known = (sum(getattr(imported, what) for imported in done.values()) for what in ("new", "known"))
+    there = f", {known:,} were there already" if known else ""
+    print(f"{account.name}: {messages(new)} imported into {mailboxes(len(done))}{there}")
 
 
 def importer_for(config: Config, account: MailAccount) -> Importer:
@@ -184,3 +188,8 @@ def _as_json(imported: Imported) -> dict[str, object]:
 def messages(count: int) -> str:
     """So many, in words."""
     return f"{count:,} {'message' if count == 1 else 'messages'}"
+
+
+def mailboxes(count: int) -> str:
+    """The same of them."""
+    return f"{count:,} {'mailbox' if count == 1 else 'mailboxes'}"

@@ -61,6 +61,12 @@ def add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blacklist", action="append", default=[], metavar="ZONE", help="ask this one about the addresses"
     )
+    parser.add_argument(
+        "--authority", default="", metavar="URL", help="for certificates: an ACME directory; Let's Encrypt's"
+    )
+    parser.add_argument(
+        "--authorities", default="", metavar="FILE", help="PEM: whom to believe in, for that; the system's"
+    )
     parser.set_defaults(early=quickstart)
 
 

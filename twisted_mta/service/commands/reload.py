@@ -1,4 +1,4 @@
-"""`mta reload`: a running server reads its configuration and certificates again."""
+"""`mta reload`: a running server reads its configuration and certificates again, in each of its processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _LOOK = 0.05
 def add_command(parser: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta reload`."""
     parser.add_argument("--json", action="store_true")
-    parser.set_defaults(command=reload)
+    parser.set_defaults(
+        command=reload, unread=". All stays as it was: a running server goes on with what it has"
+    )
 
 
 def reload(config: Config, options: argparse.Namespace) -> None:
@@ -39,22 +41,42 @@ def reload(config: Config, options: argparse.Namespace) -> None:
 
 
 def ask_server(config: Config) -> Outcome:
-    """What came of it. Raises Refused when there is no server to ask, or no answer."""
+    """What came of it, in all processes of the server: one after the other, until one refuses. Raises Refused
+    when there is no server to ask, or no answer."""
     data = Path(config.data_dir)
     data_dir.enter(data)
-    process = data_dir.server(data)
-    if process is None:
+    processes = data_dir.servers(data)
+    if not processes:
         raise Refused(f"no server is using {data}; it reads the configuration when it starts")
-    token = secrets.token_hex(16)
+    taken: dict[str, None] = {}
+    restart: dict[str, None] = {}
+    followed = ""
     try:
         with asking(data):
-            ask(data, token)
-            os.kill(process, signal.SIGHUP)
-            deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline:
-                if (outcome := answer(data, token)) is not None:
+            for process, role in {process: role for role, process in processes.items()}.items():
+                outcome = _ask(data, process)
+                if outcome.error and followed:
+                    raise Refused(f"{role}: {outcome.error}; the process for {followed} has taken it over")
+                if outcome.error:
                     return outcome
-                time.sleep(_LOOK)
+                taken |= dict.fromkeys(outcome.taken)
+                restart |= dict.fromkeys(outcome.restart)
+                followed = role
     except (OSError, msgspec.MsgspecError) as error:
         raise Refused(f"the server cannot be asked: {error}") from error
+    return Outcome(taken=tuple(key for key in taken if key not in restart), restart=tuple(restart))
+
+
+def _ask(data: Path, process: int | None) -> Outcome:
+    """Raises Refused, OSError."""
+    if process is None:
+        raise Refused(f"nobody knows which process uses {data}; send it SIGHUP")
+    token = secrets.token_hex(16)
+    ask(data, token)
+    os.kill(process, signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if (outcome := answer(data, token)) is not None:
+            return outcome
+        time.sleep(_LOOK)
     raise Refused(f"process {process} has not answered in {PATIENCE:g} seconds; its log may say why")

@@ -32,6 +32,7 @@ from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.mail_account import every, refusing
 from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.roles import TRANSFER
 from twisted_mta.service.reindex_request import Request
 from twisted_mta.store.exchange.inventory import mailbox_directories
 from twisted_mta.store.exchange.verification import verify
@@ -169,7 +170,10 @@ def _queue(data: Path) -> Iterator[Fault]:
             )
     for number in sorted(there - wanted.keys() - still):
         with suppress(FileNotFoundError):
-            if time.time() - spool.path(number).stat().st_mtime > YOUNG and data_dir.server(data) is None:
+            if (
+                time.time() - spool.path(number).stat().st_mtime > YOUNG
+                and data_dir.server(data, TRANSFER) is None
+            ):
                 yield Fault(
                     "queue",
                     f"{spool.path(number)} belongs to no message",

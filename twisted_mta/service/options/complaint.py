@@ -106,7 +106,10 @@ def _list(names: Iterable[str]) -> str:
 def _choices(table: type[Struct] | None, key: str) -> str:
     """The values that a key may have."""
     info = inspect.type_info(table)
-    kind = next((field.type for field in getattr(info, "fields", ()) if field.name == key), None)
+    name = key.partition("[")[0]
+    kind = next((field.type for field in getattr(info, "fields", ()) if field.name == name), None)
+    if "[" in key and isinstance(kind, inspect.VarTupleType):
+        kind = kind.item_type
     values = kind.values if isinstance(kind, inspect.LiteralType) else ()
     return " or ".join(f'"{value}"' for value in values) or "another value"
 

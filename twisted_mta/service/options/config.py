@@ -39,13 +39,13 @@ from twisted_mta.service.options.quantities import (
 )
 from twisted_mta.service.options.reception import Bans, Rates, Reception, check_bans
 from twisted_mta.service.options.relay import Login, MtaSts, Relay, TlsReports, check_relay
+from twisted_mta.service.options.roles import BOTH, Role
 from twisted_mta.service.options.submission import Submission, check_submission
 from twisted_mta.service.options.tls import Tls, check_tls
 from twisted_mta.service.options.trust import Trust, check_trust
 from twisted_mta.service.options.web import Web, check_web
 
 Count = Annotated[int, Meta(ge=1)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,11 +136,13 @@ class Demo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. `hostname` is the name this server greets with and stands for in Received fields."""
+    """The whole file. `hostname` is the name this server greets with and stands for in Received fields;
+    `roles`: what this process does of it all."""
 
     hostname: Domain
     data_dir: str
     domains: Annotated[tuple[Domain, ...], Meta(min_length=1)]
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1)] = BOTH
     postmaster: MailAddress | None = None
     listen: Listen = Listen()
     tls: Tls = Tls()
@@ -182,8 +184,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(one.network for one in (*self.relay.allow_networks, *self.smtp.xclient))
 
 
-def load(path: Path) -> Config:
-    """Read, decode and validate; every path in the result is absolute. Raises ConfigError."""
+def load(path: Path, role: Role | None = None) -> Config:
+    """Read, decode and validate; every path in the result is absolute. `role`: instead of the file's `roles`.
+    Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
         table = tomllib.loads(text)
@@ -206,7 +209,7 @@ def load(path: Path) -> Config:
             check(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return config
+    return config if role is None else msgspec.structs.replace(config, roles=(role,))
 
 
 def decode(table: dict[str, object]) -> Config:
@@ -334,11 +337,12 @@ def _listen(config: Config) -> None:
     check_web(config.web, services)
     check_metrics(config.metrics, services, config.proxy.services)
     taken: dict[str, str] = {}
-    for name, addresses in services.items():
+    listed = {f"listen.{name}": addresses for name, addresses in services.items()}
+    for key, addresses in (*listed.items(), ("metrics.access", config.metrics.access)):
         for address in addresses:
             if address in taken:
-                raise ConfigError(f"listen.{name}: {address} is taken by listen.{taken[address]} already")
-            taken[address] = name
+                raise ConfigError(f"{key}: {address} is taken by {taken[address]} already")
+            taken[address] = key
 
 
 def _queue(config: Config) -> None:

@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.directory.passwords import BadPassword, prepare
+from twisted_mta.directory.weak_password import refuse_weak
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.checks.outward import outbound
@@ -43,7 +45,13 @@ _SUBMISSION = 587  # RFC 6409 §3.1
 _PATIENCE = 5.0  # seconds for a question to the DNS
 _NO_HOST = ("localhost", "localdomain", "local", "internal", "lan", "home", "invalid")
 _INDENT = 11  # where the text of a finding begins
-_MARKS = {"ok": "ok       ", "warning": "note     ", "wrong": "trouble  ", "unknown": "unknown  "}
+_MARKS = {
+    "ok": "ok       ",
+    "warning": "note     ",
+    "wrong": "trouble  ",
+    "unknown": "unknown  ",
+    "skipped": "note     ",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +97,16 @@ def decide(found: Found, interview: Interview, options: argparse.Namespace) -> D
     before, domain = found.before, found.address.address.domain
     look = _Look(options)
     print(f"A mail server for {domain}. Nothing is written before you have agreed to it.\n")
-    hostname = interview.ask("hostname", "The name of this server", _hostname(before, domain), _host)
+    name = before.hostname if before is not None else _hostname(domain, look)
+    hostname = interview.ask("hostname", "The name of this server", name, _host)
     near = surroundings.taken_ports(PORTS) if before is None else []
     look.tell(near)
     young = look.at_domain(domain, hostname)
     addresses = _addresses(interview, look, hostname, options.public_address)
     in_trouble = look.at_addresses(addresses, hostname)
     smarthost, user, secret = _smarthost(interview, before, in_trouble)
-    acme, authorities = _authority(interview, before)
-    password = "" if found.has_account else _password(interview)
+    acme, authorities = _authority(interview, before, options)
+    password = "" if found.has_account else _password(interview, str(found.address))
     server_user, create_user = _user(interview)
     plan = replace(
         _plan(found),
@@ -164,6 +173,17 @@ class _Look:
         self.tell(findings)
         return findings[0].state == "ok"
 
+    def names(self) -> list[str]:
+        """Those of our public addresses (PTR)."""
+        own = [address for address in surroundings.own_addresses() if surroundings.is_public(address)]
+        if self._options.offline or not own:
+            return []
+
+        async def look(resolver: IResolver, _: Any) -> list[str]:
+            return [name for address in own for name in await surroundings.all_names_of(address, resolver)]
+
+        return [name for name in map(_named, self._ask(look)) if name]
+
     def addresses_of(self, hostname: str) -> tuple[str, ...]:
         """The public ones."""
         if self._options.offline:
@@ -201,15 +221,22 @@ def _calling(hostname: str, port: int) -> Config:
     return Config(Domain(hostname), "", (Domain(hostname),), relay=Relay(port=port))
 
 
-def _hostname(before: Config | None, domain: str) -> str:
-    if before is not None:
-        return before.hostname
-    name = socket.getfqdn().rstrip(".").lower()
+def _hostname(domain: str, look: _Look) -> str:
+    """The one that is known already: in the domain, by the machine or by the names of its addresses; else
+    another one by which the machine goes; else the usual one."""
+    own = _named(socket.getfqdn())
+    inside = [name for name in (own, *look.names()) if name.endswith(f".{domain}")]
+    return next(iter(inside), own or f"mail.{domain}")
+
+
+def _named(text: str) -> str:
+    """The name of a host that others may know, or ""."""
+    name = text.rstrip(".").lower()
     last = name.rpartition(".")[2]
     with suppress(ValueError):
         if "." in name and last not in _NO_HOST and not name.endswith(".arpa"):
             return Domain.read(name)
-    return f"mail.{domain}"
+    return ""
 
 
 def _host(text: str) -> str:
@@ -293,23 +320,26 @@ def _hop(text: str) -> str:
     return hop
 
 
-def _authority(interview: Interview, before: Config | None) -> tuple[str, str]:
+def _authority(interview: Interview, before: Config | None, options: argparse.Namespace) -> tuple[str, str]:
     """The directory of the authority for certificates, "" for none; whom to believe in for that."""
     acme = before.tls.acme if before is not None else None
-    agreed = acme is not None and acme.agree_tos
+    there = acme.directory if acme is not None else ""
+    directory = interview.option("authority", options.authority or there or LETS_ENCRYPT, str)
+    agreed = acme is not None and acme.agree_tos and directory == there
+    whose, terms = f"by {urlsplit(directory).hostname or directory}", ""
+    if directory == LETS_ENCRYPT:
+        whose, terms = "free, by Let's Encrypt", " https://letsencrypt.org/repository/"
     print()
     chosen = interview.ask(
         "certificate",
-        'Certificate: "acme" (free, by Let\'s Encrypt, needs port 80 from outside), or "self-signed"',
-        "acme" if agreed or before is None else "self-signed",
+        f'Certificate: "acme" ({whose}, needs port 80 from outside), or "self-signed"',
+        "acme" if agreed or before is None or options.authority else "self-signed",
         _certificate,
     )
     if chosen == "self-signed":
         return "", ""
-    directory = acme.directory if acme is not None and acme.directory else LETS_ENCRYPT
-    directory = interview.option("authority", directory, str)
-    terms = "Do you agree to its terms of service? https://letsencrypt.org/repository/"
-    if not agreed and not interview.ask_whether("agree_tos", terms, False):
+    question = f"Do you agree to its terms of service?{terms}"
+    if not agreed and not interview.ask_whether("agree_tos", question, False):
         if not interview.asks:
             raise Unanswered(
                 "agree_tos: read the terms of service of the authority and write agree_tos = true, or "
@@ -317,7 +347,10 @@ def _authority(interview: Interview, before: Config | None) -> tuple[str, str]:
             )
         print("  So the certificate is self-signed, and mail programs warn of it.")
         return "", ""
-    return directory, interview.option("authorities", acme.authorities if acme is not None else "", str)
+    believed = acme.authorities if acme is not None else ""
+    if options.authorities:
+        believed = os.path.abspath(options.authorities)
+    return directory, interview.option("authorities", believed, str)
 
 
 def _certificate(text: str) -> str:
@@ -326,16 +359,14 @@ def _certificate(text: str) -> str:
     return text
 
 
-def _password(interview: Interview) -> str:
-    return interview.ask_secret("password", "\nA password for you (none: one is made and shown)", _good)
+def _password(interview: Interview, address: str) -> str:
+    def good(password: str) -> None:
+        try:
+            refuse_weak(prepare(password), address)
+        except BadPassword as error:
+            raise ValueError(str(error)) from error
 
-
-def _good(password: str) -> None:
-    """Raises ValueError for one that cannot be an account's."""
-    try:
-        prepare(password)
-    except BadPassword as error:
-        raise ValueError(str(error)) from error
+    return interview.ask_secret("password", "\nA password for you (none: one is made and shown)", good)
 
 
 def _user(interview: Interview) -> tuple[str, bool]:

@@ -17,6 +17,7 @@ import msgspec
 
 from twisted_mta.directory.app_passwords import random_text
 from twisted_mta.service import data_dir
+from twisted_mta.service.certificate import kept_certificates, name_for_mail
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.options.config import Config, load
@@ -63,6 +64,7 @@ def write(found: Found, decisions: Decisions) -> Written:
         unit = Unit(found.path.parent / _UNIT, _programs(), found.path, found.data_dir, decisions.user)
         staging.add(_UNIT, unit.text())
         _make_keys(config)
+        _make_certificate_key(config)
         mail = mail_of(config, domain, decisions.addresses, young=decisions.young)
         heading = (f"What the DNS is to have for mail of {domain}; made by `mta quickstart`.",)
         staging.add(f"{domain}.zone", zone_file(records(mail), heading))
@@ -80,15 +82,36 @@ def write(found: Found, decisions: Decisions) -> Written:
 
 def _configuration(found: Found, decisions: Decisions, staging: Staging) -> Config:
     """The one that counts from now on; staged, unless the one that is there says the same already."""
-    plan = decisions.plan
-    if found.before is not None and not decisions.secret and _says(found.before, plan):
-        return found.before
+    plan, before = decisions.plan, found.before
+    if before is not None and not decisions.secret and _says(before, plan):
+        return before
     trial = plan
     if decisions.secret:
         trial = replace(plan, password_file=str(staging.add(PASSWORD_FILE, f"{decisions.secret}\n", 0o600)))
     config = load(staging.add(found.path.name, configuration(trial)))
     staging.add(found.path.name, configuration(plan))
-    return config
+    return config if before is None else _taken_over(before, config)
+
+
+def _taken_over(before: Config, config: Config) -> Config:
+    """The one that is there with what has been decided now: all else in it is somebody's own."""
+    taken = msgspec.structs.replace(
+        before,
+        hostname=config.hostname,
+        domains=tuple(dict.fromkeys((*before.domains, *config.domains))),
+        relay=msgspec.structs.replace(
+            before.relay,
+            smarthost=config.relay.smarthost,
+            smarthost_user=config.relay.smarthost_user,
+            smarthost_password_file=config.relay.smarthost_password_file,
+        ),
+        dmarc_reports=config.dmarc_reports if before.dmarc_reports.receive is None else before.dmarc_reports,
+        tls_reports=config.tls_reports if before.tls_reports.receive is None else before.tls_reports,
+    )
+    if before.tls.acme.directory == config.tls.acme.directory:
+        return taken
+    mta_sts = before.mta_sts if before.mta_sts.mode else config.mta_sts
+    return msgspec.structs.replace(taken, tls=config.tls, mta_sts=mta_sts)
 
 
 def _says(config: Config, plan: Plan) -> bool:
@@ -126,10 +149,24 @@ def _make_keys(config: Config) -> None:
         data_dir.enter(Path(config.data_dir))
         try:
             with closing(Keyring(directory)) as keyring:
+                keyring.adopt(config.domains)  # files that somebody has put there, before any is missing
                 for domain, algorithm in missing(keyring.stored(), config.domains, rules, now):
                     keyring.create(domain, algorithm, now)
         except sqlite3.Error as error:
             raise Refused(f"{directory}: {error}; no file was written") from error
+
+
+def _make_certificate_key(config: Config) -> None:
+    """That of the certificate that is yet to come, so that the DNS can have its TLSA record from the first
+    day (RFC 7671 §8.1)."""
+    acme, kept = config.tls.acme, kept_certificates(config)
+    if not acme.directory or not acme.keep_key:
+        return
+    name = name_for_mail(config)
+    with _rights_kept():
+        data_dir.enter(Path(config.data_dir))
+        if kept.pair(name) is None and kept.waiting_key(name) is None:
+            kept.key_for(name, acme.key, keep=True)
 
 
 def _account(config: Config, found: Found, decisions: Decisions) -> tuple[str, tuple[str, ...]]:

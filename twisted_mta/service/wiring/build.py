@@ -1,4 +1,7 @@
-"""Which part gets which: the one place where everything is made, from the configuration.
+"""Which part gets which: the one place where everything is put together, from the configuration.
+
+There are two sides, that with the queue (`transfer.py`) and that with the mailboxes (`access.py`). In one
+process each is what the other needs; in two, a connection stands for what is missing (`handover.py`).
 
 Nothing is started here. `Parts.in_order` is the order to start in; each part finds those it needs running.
 """
@@ -7,73 +10,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any
 
-from twisted_mta.directory.directory import Directory
-from twisted_mta.directory.snapshot import POSTMASTER
 from twisted_mta.journey.bus import Journey
-from twisted_mta.journey.log import LogReader
-from twisted_mta.journey.store import DATABASE, JourneyStore
-from twisted_mta.message.address import Address
 from twisted_mta.metrics.mail import MailCounts
-from twisted_mta.protocol.imap4.bodystructure import render_structures
-from twisted_mta.queue.mailqueue import MailQueue
-from twisted_mta.queue.schedule import RetrySchedule
-from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.certificate import Certificates
-from twisted_mta.service.commands import quota as quota_commands
-from twisted_mta.service.importing.requests import ImportRequests
-from twisted_mta.service.log_lines import RENDERERS
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.metrics import METRICS
-from twisted_mta.service.reindexing import ReindexRequests
+from twisted_mta.service.options.roles import ACCESS, TRANSFER, services
 from twisted_mta.service.reload import Taker
-from twisted_mta.service.wiring.abuse import AgainstAbuse
+from twisted_mta.service.wiring.access import AccessSide
 from twisted_mta.service.wiring.acme import CertificateUpkeep
-from twisted_mta.service.wiring.address import build_forwarding
-from twisted_mta.service.wiring.directory import build_directory
-from twisted_mta.service.wiring.dkim import Signing
-from twisted_mta.service.wiring.dmarc import build_dmarc
-from twisted_mta.service.wiring.filter import ContentFilters
-from twisted_mta.service.wiring.login import build_means
+from twisted_mta.service.wiring.handover import (
+    GoOn,
+    OnceThere,
+    mailbox_process,
+    mailbox_ways,
+    queue_process,
+    serve_access,
+)
+from twisted_mta.service.wiring.house import House, NamedParts, Part, build_house
 from twisted_mta.service.wiring.metrics import Watch, check_names
 from twisted_mta.service.wiring.reception import WITH_LOGINS, Gate
-from twisted_mta.service.wiring.relay import build_tls, routing
 from twisted_mta.service.wiring.reload import takers
-from twisted_mta.service.wiring.session import Sessions, access_sessions, transfer_sessions
-from twisted_mta.service.wiring.sieve import build_events, build_filters
-from twisted_mta.service.wiring.submission import Submissions
-from twisted_mta.service.wiring.trust import Suffixes, build_judge
+from twisted_mta.service.wiring.session import Sessions
+from twisted_mta.service.wiring.transfer import MailboxWays, QueueDoor, TransferSide
+from twisted_mta.service.wiring.ways import direct
 from twisted_mta.service.wiring.web import WEB_SERVICES, Web
-from twisted_mta.store.store import MessageStore
-from twisted_mta.transfer.mda.delivery import LocalDelivery
-from twisted_mta.transfer.mda.quota_warnings import WarningEvents
-from twisted_mta.transfer.mda.without_binary import WithoutBinary
-from twisted_mta.transfer.mta.active import ActiveLimits
-from twisted_mta.transfer.mta.bounce import Bounces
-from twisted_mta.transfer.mta.dispatch import Dispatcher
-from twisted_mta.transfer.mta.relay.limits import RelayLimits, StageTimeouts
-from twisted_mta.transfer.mta.relay.relay import Relay
-from twisted_mta.transfer.mta.report_intake import ReportIntake
-from twisted_mta.trust.bimi import BimiCheck
 from twisted_mta.trust.check import Check
 from twisted_mta.web.listener import WebListener
 from twisted_mta.wire.listener import Listener
 
+__all__ = ["Part", "Parts", "build"]
+
 IMPLICIT_TLS = frozenset(("submissions", "imaps", "pop3s"))
-CONNECTIONS_KEPT = 100  # to other servers, while there is nothing to send
-LONGEST_REST = 300.0  # seconds that a host which cannot be reached is left alone
-
-
-class Part(Protocol):
-    """What is started and stopped."""
-
-    async def start(self) -> None:
-        """Be of use from now on."""
-
-    async def stop(self) -> None:
-        """Finish what is under way and let go of everything."""
 
 
 @dataclass
@@ -83,238 +53,150 @@ class Parts:
     configuration."""
 
     journey: Journey
-    in_order: list[tuple[str, Part]] = field(default_factory=list)
+    in_order: NamedParts = field(default_factory=list)
     listeners: dict[str, Listener | WebListener] = field(default_factory=dict)
-    when_open: list[tuple[str, Part]] = field(default_factory=list)
+    when_open: NamedParts = field(default_factory=list)
     takers: list[Taker] = field(default_factory=list)
 
 
-class _Told(TypedDict):
-    """What tells of mail, and when it is: nearly every part has these."""
+@dataclass
+class _Sides:
+    """Those that are in this process, and all parts in the order to start them."""
 
-    journey: Journey
-    reactor: Any
+    transfer: TransferSide | None
+    access: AccessSide | None
+    in_order: NamedParts
+
+    def sessions(self, config: Config, checks: Sequence[Check]) -> Sessions:
+        """By service."""
+        sessions: Sessions = {}
+        if self.transfer is not None:
+            sessions |= self.transfer.sessions(config, checks)
+        if self.access is not None:
+            sessions |= self.access.sessions(config)
+        return sessions
 
 
 def build(config: Config, *, reactor: Any, certificates: Certificates, max_connections: int) -> Parts:
-    """All parts of a server; `max_connections` is for each service. Raises ConfigError for a password file
-    that cannot be read."""
-    data = Path(config.data_dir)
-    journey = Journey()
-    journey.add_reader(LogReader(render=RENDERERS[config.log.format]))
-    kept = JourneyStore(data / DATABASE, reactor=reactor, keep=config.journey.keep)
-    if config.journey.keep:
-        journey.add_reader(kept)
-    directory = build_directory(config, reactor=reactor)
-    resolver = DnsResolver(config.dns.nameservers, reactor=reactor, trusted=config.dns.trusted)
-    gate = Gate(config, journey=journey, reactor=reactor)
-    store = _store(config, directory, reactor)
-    queue = MailQueue(data / "queue", reactor=reactor)
-    told: _Told = {"journey": journey, "reactor": reactor}
-
-    signing = Signing(config, queue=queue, is_ours=directory.is_local, resolver=resolver, reactor=reactor)
-    tls = build_tls(config, resolver=resolver, queue=signing.own, **told)
-    dmarc = build_dmarc(config, resolver=resolver, queue=queue, intake=signing.own, **told)
-    forwarding = build_forwarding(
-        config, directory=directory, queue=queue, signing=signing, store=store, **told
-    )
-    returns = forwarding.returns
-    around: dict[str, Any] = {"data": data, "store": store, "signing": signing, **told}
-    filters = build_filters(config, directory=directory, returns=returns, **around)
-    content_filters = ContentFilters(config, resolver=resolver, reactor=reactor)
-    abuse = AgainstAbuse(
-        config,
-        resolver=gate.resolver,
-        directory=directory,
-        store=store,
-        known_sender=lambda address: submissions.anybody_knows(address),
-        **told,
-    )
-    local = LocalDelivery(
-        directory=directory,
-        store=store,
-        filters=filters,
-        lists=forwarding.lists,
-        returns=returns,
-        warnings=forwarding.warnings,
-        personal=abuse.personal,
-        **told,
-    )
-    submissions = Submissions(
-        config,
-        local=ReportIntake(local, [*tls.expected, *dmarc.expected]),
-        directory=directory,
-        store=store,
-        queue=queue,
-        intake=signing.own,
-        returns=returns,
-        **told,
-    )
-    ways = routing(config, resolver)
-    relay = Relay(
-        hostname=config.hostname,
-        routing=ways,
-        tls=tls.policy,
-        limits=_relay_limits(config),
-        mx_port=config.relay.port,
-        rewrite=returns.forward if returns else None,
-        seal=signing.seal,
-        renew=signing.renew,
-        **told,
-    )
-    dispatcher = Dispatcher(
-        queue,
-        directory=directory,
-        local=WithoutBinary(submissions.deliverer, queue.in_thread),
-        remote=relay,
-        bounces=_bounces(config, queue, signing),
-        journey=journey,
-        clock=reactor,
-        schedule=RetrySchedule(config.queue.retry, config.queue.lifetime, config.queue.delay_warning),
-        limits=_active_limits(config),
-        next_hop=ways.next_hop,
-    )
-    events = abuse.events(WarningEvents(forwarding.warnings, build_events(config, filters, **around)))
-
-    def sessions(config: Config, checks: Sequence[Check]) -> Sessions:
-        judge = build_judge(
+    """All parts of a process with the roles of the configuration; `max_connections` is for each service.
+    Raises ConfigError for a password file that cannot be read."""
+    house = build_house(config, reactor=reactor)
+    if TRANSFER not in config.roles:
+        sides = _access_alone(house)
+    elif ACCESS not in config.roles:
+        sides = _transfer_alone(house)
+    else:
+        sides = _both(house)
+    transfer, gate = sides.transfer, house.gate
+    web = None
+    if transfer is not None:
+        web = Web(
             config,
-            resolver=gate.resolver,
-            reactor=reactor,
-            any_recipient=abuse.any_recipient,
-            recipient=abuse.recipient,
-            content=[*abuse.content, *checks, BimiCheck(gate.resolver)],
-            hear=dmarc.hear,
-            keep=abuse.keep,
-        )
-        means = build_means(config, bans=gate.bans, directory=directory, resolver=resolver, reactor=reactor)
-        common: dict[str, Any] = {"directory": directory, "store": store, "means": means, **told}
-        transfer = transfer_sessions(
-            config,
-            queue=queue,
-            signing=signing,
+            is_ours=house.directory.is_local,
             gate=gate,
-            judge=judge,
-            returns=returns,
-            submissions=submissions,
-            **common,
+            reactor=reactor,
+            challenges=certificates.challenges,
+            signing=lambda: certificates.shown.pairs if certificates.shown is not None else (),
         )
-        return transfer | access_sessions(config, submitter=submissions.outbox, events=events, **common)
-
-    in_order: list[tuple[str, Part]] = [
-        *([("journey", kept)] if config.journey.keep else []),
-        ("directory", directory),
-        ("resolver", resolver),
-        *gate.parts,
-        ("filters", content_filters),
-        ("public suffixes", Suffixes()),
-        ("store", store),
-        ("reindexing", ReindexRequests(data, store, reactor=reactor)),
-        ("imports", ImportRequests(data, store, reactor=reactor)),
-        *signing.parts,
-        ("queue", queue),
-        *tls.parts,
-        *dmarc.parts,
-        ("relay", relay),
-        *submissions.parts,
-        *abuse.parts,
-        ("dispatcher", dispatcher),
-    ]
-    web = Web(
-        config,
-        is_ours=directory.is_local,
-        gate=gate,
-        reactor=reactor,
-        challenges=certificates.challenges,
-        signing=lambda: certificates.shown.pairs if certificates.shown is not None else (),
-    )
     listeners = _listeners(
         config,
-        sessions(config, content_filters.checks),
+        sides.sessions(config, transfer.content_filters.checks if transfer is not None else ()),
         gate=gate,
         web=web,
         reactor=reactor,
         certificates=certificates,
         max_connections=max_connections,
     )
-    if config.listen.metrics:
+    if METRICS in services(config):
         mail = MailCounts(check_names(config))
-        journey.add_reader(mail)
+        house.journey.add_reader(mail)
         listeners[METRICS] = Watch(
             config,
             mail=mail,
-            queue=queue,
-            store=store,
-            directory=directory,
-            dispatcher=dispatcher,
+            queue=transfer.queue if transfer is not None else None,
+            store=sides.access.store if sides.access is not None else None,
+            directory=house.directory,
+            dispatcher=transfer.dispatcher if transfer is not None else None,
             certificates=certificates,
             load=gate.load,
             listeners=listeners,
             reactor=reactor,
         ).listener()
-    upkeep = CertificateUpkeep(config, certificates, resolver=resolver, reactor=reactor)
+    upkeep = CertificateUpkeep(
+        config, certificates, resolver=house.resolver, reactor=reactor, gets=transfer is not None
+    )
     return Parts(
-        journey,
-        in_order,
+        house.journey,
+        sides.in_order,
         listeners,
         [("certificates", upkeep)],
         takers(
             config,
             certificates=certificates,
             upkeep=upkeep,
-            content_filters=content_filters,
-            directory=directory,
+            directory=house.directory,
             gate=gate,
             listeners=listeners,
-            resolver=resolver,
-            routing=ways,
-            sessions=sessions,
-            signing=signing,
+            resolver=house.resolver,
+            sessions=sides.sessions,
+            transfer=transfer,
             web=web,
             reactor=reactor,
         ),
     )
 
 
-def _store(config: Config, directory: Directory, reactor: Any) -> MessageStore:
-    return MessageStore(
-        Path(config.data_dir) / "mail",
-        reactor=reactor,
-        hostname=config.hostname,
-        render=render_structures,
-        limits_of=lambda account: quota_commands.limits(config, directory.quota(account)),
-        renew_limits=directory.refresh,
-        server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
-        keep_deleted=config.mailboxes.keep_deleted,
-    )
+def _both(house: House) -> _Sides:
+    door = QueueDoor(house)
+    access = AccessSide(house, direct(door.queue, door.signing))
+    store = access.store
+    mailboxes = MailboxWays(access.deliverer, store.is_full, access.own_junk.keep, store)
+    transfer = TransferSide(house, door, mailboxes)
+    in_order: NamedParts = [
+        *house.first,
+        *transfer.first,
+        *access.first,
+        *transfer.parts,
+        ("allowances", house.counting),
+        ("outbox", access.outbox),
+        *house.senders.parts,
+        *access.behind,
+        ("dispatcher", transfer.dispatcher),
+    ]
+    return _Sides(transfer, access, in_order)
 
 
-def _bounces(config: Config, queue: MailQueue, signing: Signing) -> Bounces:
-    return Bounces(
-        queue,
-        hostname=config.hostname,
-        postmaster=Address(POSTMASTER, config.domains[0]),
-        confidential=[alias.address for alias in config.reports.confidential_aliases],
-        sign=signing.sign,
-    )
+def _access_alone(house: House) -> _Sides:
+    process, ways = queue_process(house)
+    access = AccessSide(house, ways)
+    serve_access(process, access)
+    in_order: NamedParts = [
+        *house.first,
+        *access.first,
+        ("allowances", house.counting),
+        *house.senders.parts,
+        *access.behind,
+        ("way to the queue", process),
+        ("outbox", OnceThere(process, access.outbox)),
+    ]
+    return _Sides(None, access, in_order)
 
 
-def _active_limits(config: Config) -> ActiveLimits:
-    return ActiveLimits(
-        remote=config.queue.deliveries,
-        per_domain=config.queue.deliveries_per_domain,
-        rest=min(LONGEST_REST, config.queue.retry[0]),
-    )
-
-
-def _relay_limits(config: Config) -> RelayLimits:
-    idle = config.queue.connection_idle
-    return RelayLimits(
-        timeouts=StageTimeouts(idle=idle or 1.0),
-        per_destination=config.queue.deliveries_per_domain,
-        messages=config.queue.connection_messages,
-        kept=CONNECTIONS_KEPT if idle else 0,
-    )
+def _transfer_alone(house: House) -> _Sides:
+    door = QueueDoor(house)
+    process, mailboxes = mailbox_process(house, door)
+    transfer = TransferSide(house, door, mailbox_ways(house, mailboxes))
+    GoOn(process, mailboxes, transfer.dispatcher, reactor=house.reactor)
+    in_order: NamedParts = [
+        *house.first,
+        *transfer.first,
+        *transfer.parts,
+        ("allowances", house.counting),
+        *house.senders.parts,
+        ("way to the mailboxes", process),
+        ("dispatcher", transfer.dispatcher),
+    ]
+    return _Sides(transfer, None, in_order)
 
 
 def _listeners(
@@ -322,7 +204,7 @@ def _listeners(
     sessions: Sessions,
     *,
     gate: Gate,
-    web: Web,
+    web: Web | None,
     reactor: Any,
     certificates: Certificates,
     max_connections: int,
@@ -331,10 +213,11 @@ def _listeners(
     # Other servers are not asked for certificates: many would show theirs, and some would give up.
     shown = certificates.shown
     tls_context, for_logins = (shown.context, shown.asking) if shown is not None else (None, None)
-    for name in config.listen.services():
+    for name in services(config):
         if name == METRICS:
             continue  # it needs the others
         if name in WEB_SERVICES:
+            assert web is not None
             listeners[name] = web.listener(name, tls_context=tls_context, max_connections=max_connections)
             continue
         make, overload = sessions[name]

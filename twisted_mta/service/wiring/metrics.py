@@ -16,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from twisted_mta.directory.directory import Directory
@@ -66,7 +67,7 @@ class _Sample:
     """What was found at `when`, by the clock that only goes forward."""
 
     when: float
-    queue: QueueFigures
+    queue: QueueFigures | None
     disk: _Disk
 
 
@@ -77,7 +78,8 @@ def check_names(config: Config) -> set[str]:
 
 
 class Watch:
-    """What the pages say. `listeners` by the name of their service."""
+    """What the pages say. `listeners` by the name of their service. What is in another process of the server
+    is None, and that one's to tell of."""
 
     log = Logger(namespace="twisted_mta.metrics")
 
@@ -86,10 +88,10 @@ class Watch:
         config: Config,
         *,
         mail: MailCounts,
-        queue: MailQueue,
-        store: MessageStore,
+        queue: MailQueue | None,
+        store: MessageStore | None,
         directory: Directory,
-        dispatcher: Dispatcher,
+        dispatcher: Dispatcher | None,
         certificates: Certificates,
         load: Load,
         listeners: Mapping[str, Listener | WebListener],
@@ -129,16 +131,14 @@ class Watch:
 
     async def metrics(self) -> Answer:
         """Everything that is counted."""
-        writable = not await self._queue_trouble()
+        families = [*self._sessions(), *self._mail.families()]
+        if self._queue is not None:
+            writable = not await self._queue_trouble(self._queue)
+            families.append(
+                gauge("mta_queue_writable", "1: mail can be taken in; 0: /health says why not.", writable)
+            )
         await self._look()
-        families = [
-            *self._sessions(),
-            *self._mail.families(),
-            gauge("mta_queue_writable", "1: mail can be taken in; 0: /health says why not.", writable),
-            *self._waiting(),
-            *self._house(),
-            *process.families(),
-        ]
+        families += [*self._waiting(), *self._house(), *process.families()]
         return Answer(exposition(families), media_type=CONTENT_TYPE)
 
     async def health(self) -> Answer:
@@ -154,14 +154,13 @@ class Watch:
 
     async def _troubles(self) -> list[str]:
         """Sentences; none: all is well. That there is an answer says that the reactor turns."""
-        found = [
-            await self._queue_trouble(),
-            await self._bounded("the directory of accounts", self._directory_trouble()),
-        ]
+        found = [await self._bounded("the directory of accounts", self._directory_trouble())]
+        if self._queue is not None:
+            found.insert(0, await self._queue_trouble(self._queue))
         return [trouble for trouble in found if trouble]
 
-    async def _queue_trouble(self) -> str:
-        return await self._bounded("the queue", self._queue.trouble())
+    async def _queue_trouble(self, queue: MailQueue) -> str:
+        return await self._bounded("the queue", queue.trouble())
 
     async def _directory_trouble(self) -> str:
         await self._directory.refresh()
@@ -205,6 +204,8 @@ class Watch:
         ]
 
     def _waiting(self) -> list[Family]:
+        if self._queue is None or self._dispatcher is None:
+            return []
         found = [
             histogram("mta_queue_commit_seconds", "Transactions of the queue.", self._queue.commits),
             counter(
@@ -214,7 +215,7 @@ class Watch:
         local, remote = self._dispatcher.running
         running: dict[Labels, int | float] = {(("to", "mailbox"),): local, (("to", "host"),): remote}
         found.append(gauge("mta_deliveries_running", "Attempts under way.", running))
-        if self._sample is not None:
+        if self._sample is not None and self._sample.queue is not None:
             figures = self._sample.queue
             recipients: dict[Labels, int | float] = {
                 (("state", state), ("age", age)): count for (state, age), count in figures.recipients.items()
@@ -230,10 +231,12 @@ class Watch:
             gauge("mta_info", "The version that runs.", {(("version", _version()),): 1}),
             gauge("mta_reactor_lag_seconds", "How far behind the reactor is now.", self._load.lag),
             histogram("mta_reactor_lags_seconds", "The same, four times a second.", self._load.lags),
-            gauge("mta_store_waiting", "Work on mailboxes that waits for a thread.", self._store.waiting),
         ]
-        if (took := self._store.took) is not None:
-            found.append(histogram("mta_store_work_seconds", "Work on mailboxes, in threads.", took))
+        if self._store is not None:
+            waiting = self._store.waiting
+            found.append(gauge("mta_store_waiting", "Work on mailboxes that waits for a thread.", waiting))
+            if (took := self._store.took) is not None:
+                found.append(histogram("mta_store_work_seconds", "Work on mailboxes, in threads.", took))
         if self._sample is not None:
             disk = self._sample.disk
             found += [
@@ -264,7 +267,10 @@ class Watch:
         self._sampling = True
         try:
             asked = gatherResults(
-                [_coroutine(self._queue.figures()), self._queue.in_thread(_disk, self._data)],
+                [
+                    _coroutine(self._queue.figures()) if self._queue is not None else succeed(None),
+                    deferToThreadPool(self._reactor, self._reactor.getThreadPool(), _disk, self._data),
+                ],
                 consumeErrors=True,
             )
             queue, disk = await asked.addTimeout(PATIENCE, self._reactor)

@@ -16,13 +16,12 @@ from twisted_mta.service.options.config import Config
 from twisted_mta.service.own_policy import own_policy
 from twisted_mta.service.reload import Taker
 from twisted_mta.service.wiring.acme import CertificateUpkeep
-from twisted_mta.service.wiring.dkim import Signing
 from twisted_mta.service.wiring.filter import ContentFilters
 from twisted_mta.service.wiring.reception import Gate
 from twisted_mta.service.wiring.relay import routing as new_routing
 from twisted_mta.service.wiring.session import Sessions
+from twisted_mta.service.wiring.transfer import TransferSide
 from twisted_mta.service.wiring.web import Web
-from twisted_mta.transfer.mta.routing import Routing
 from twisted_mta.trust.check import Check
 from twisted_mta.wire.listener import Listener
 
@@ -47,18 +46,17 @@ def takers(
     *,
     certificates: Certificates,
     upkeep: CertificateUpkeep,
-    content_filters: ContentFilters,
     directory: Directory,
     gate: Gate,
     listeners: Mapping[str, Any],
     resolver: IResolver,
-    routing: Routing,
     sessions: Callable[[Config, Sequence[Check]], Sessions],
-    signing: Signing,
-    web: Web,
+    transfer: TransferSide | None,
+    web: Web | None,
     reactor: Any,
 ) -> list[Taker]:
-    """In the order in which they follow."""
+    """In the order in which they follow. What belongs to the side with the queue, when that is in another
+    process, is followed by doing nothing."""
 
     def show(after: Config) -> Change | None:
         show_them, get_them = certificates.prepare(after), upkeep.prepare(after)
@@ -72,10 +70,14 @@ def takers(
         return change
 
     def route(after: Config) -> Change:
-        other = new_routing(after, resolver)
+        if transfer is None:
+            return lambda: None
+        routing, other = transfer.routing, new_routing(after, resolver)
         return lambda: routing.follow(other)
 
     def policy(after: Config) -> Change | None:
+        if web is None:
+            return lambda: None
         return None if own_policy(after) is None else lambda: web.show_policy(after)
 
     def serve(after: Config) -> Change | None:
@@ -84,7 +86,8 @@ def takers(
 
         def change() -> None:
             directory.serve(after.domains)
-            signing.domains[:] = after.domains
+            if transfer is not None:
+                transfer.signing.domains[:] = after.domains
             gate.follow(after)
 
         return change
@@ -95,7 +98,8 @@ def takers(
 
         def change() -> None:
             gate.follow(after)
-            content_filters.follow(filters)
+            if transfer is not None:
+                transfer.content_filters.follow(filters)
             for name, listener in listeners.items():
                 if isinstance(listener, Listener):
                     listener.follow(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from twisted_mta.service.options.config import Config
 from twisted_mta.service.wiring.dkim import Signing
 from twisted_mta.service.wiring.proxy import with_manners
 from twisted_mta.service.wiring.reception import Gate
-from twisted_mta.service.wiring.submission import Submissions, submission_limits
+from twisted_mta.service.wiring.submission import submission_limits
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.lmtp import Lmtp
 from twisted_mta.transfer.mda.srs import ReversePaths
@@ -33,6 +33,7 @@ from twisted_mta.transfer.mta.reception import Reception, ReceptionPolicy
 from twisted_mta.transfer.mtqp.session import OVERLOAD as MTQP_OVERLOAD
 from twisted_mta.transfer.mtqp.session import MtqpSession
 from twisted_mta.transfer.policy import TransferPolicy
+from twisted_mta.transfer.recipient import IsFull
 from twisted_mta.transfer.recoding import Recoding
 from twisted_mta.transfer.screening.screening import UNSCREENED, Screening
 from twisted_mta.transfer.session import OVERLOAD as SMTP_OVERLOAD
@@ -69,16 +70,17 @@ def transfer_sessions(
     directory: Directory,
     queue: MailQueue,
     signing: Signing,
-    store: MessageStore,
+    is_full: IsFull,
     journey: Journey,
     reactor: Any,
     gate: Gate,
     judge: Judge,
     means: LoginMeans,
     returns: ReversePaths | None,
-    submissions: Submissions,
+    submitting: Mapping[str, Any],
 ) -> Sessions:
-    """Those that take mail in, and the one that tells what became of it."""
+    """Those that take mail in, and the one that tells what became of it. `submitting`: options of those for
+    submission."""
 
     def sessions(
         kind: Callable[..., TransferSession[Any]],
@@ -94,7 +96,7 @@ def transfer_sessions(
             journey=journey,
             reactor=reactor,
             policy=policy,
-            is_full=store.is_full,
+            is_full=is_full,
             returns=returns,
             screening=screening,
             recoding=recoding,
@@ -103,8 +105,8 @@ def transfer_sessions(
 
     recoding = Recoding(queue.in_thread)
     journey_file = Path(config.data_dir) / DATABASE
-    submission = _submission(config, means)
-    submit = sessions(Submission, submission, gate.screening("submission"), **submissions.options)
+    submission = _submission(config, means, fetches=submitting["contents"] is not None)
+    submit = sessions(Submission, submission, gate.screening("submission"), **submitting)
     receive = sessions(
         Reception, _reception(config), gate.screening("smtp"), judge=judge, relaying=signing.relaying
     )
@@ -196,7 +198,8 @@ def _lmtp(config: Config) -> TransferPolicy:
     return TransferPolicy(**_common(config), extensions=_FOR_LMTP)
 
 
-def _submission(config: Config, means: LoginMeans) -> SubmissionPolicy:
+def _submission(config: Config, means: LoginMeans, *, fetches: bool) -> SubmissionPolicy:
+    """fetches: content may come from a mailbox (BURL)."""
     return SubmissionPolicy(
         hostname=config.hostname,
         postmaster_domain=config.domains[0],
@@ -204,7 +207,7 @@ def _submission(config: Config, means: LoginMeans) -> SubmissionPolicy:
         allow_cleartext=config.auth.allow_cleartext,
         means=means,
         receiving=config.limits.receiving,
-        extensions=_offered(config) | _FOR_SUBMISSION,
+        extensions=_offered(config) | (_FOR_SUBMISSION if fetches else _FOR_SUBMISSION - {Extension.BURL}),
     )
 
 

@@ -10,7 +10,7 @@ from twisted_mta.interfaces import IDirectory
 from twisted_mta.journey.bus import Journey
 from twisted_mta.service.commands.sending import ALLOWANCES
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.wiring.dkim import Signing
+from twisted_mta.service.wiring.ways import QueueWays
 from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.sieve.answers import Answers
@@ -31,7 +31,7 @@ def build_filters(
     data: Path,
     directory: IDirectory,
     store: MessageStore,
-    signing: Signing,
+    ways: QueueWays,
     journey: Journey,
     reactor: Any,
     returns: ReversePaths | None,
@@ -45,15 +45,15 @@ def build_filters(
     }
     return Filters(
         store,
-        answers=Answers(signing.own, **common),
+        answers=Answers(ways.own, **common),
         hostname=config.hostname,
         journey=journey,
         reactor=reactor,
-        notifying=Notifying(signing.own, **common),
+        notifying=Notifying(ways.own, **common),
         common=Scripts(data),
         verdicts=Verdicts(service=config.hostname),
         separators="".join(config.addresses.separators),
-        onward=Onward(signing.onward, journey=journey, returns=returns),
+        onward=Onward(ways.onward, journey=journey, returns=returns),
         troubles=Troubles(store, hostname=config.hostname, reactor=reactor),
         acquaintance=partial(stored_acquaintance, data / ALLOWANCES),
     )
@@ -65,7 +65,7 @@ def build_events(
     *,
     data: Path,
     store: MessageStore,
-    signing: Signing,
+    ways: QueueWays,
     journey: Journey,
     reactor: Any,
 ) -> ImapEvents:
@@ -76,7 +76,7 @@ def build_events(
         carrying_out=CarryingOut(
             store,
             filters=filters,
-            onward=Onward(signing.onward, journey=journey),
+            onward=Onward(ways.onward, journey=journey),
             journey=journey,
             seconds=reactor.seconds,
         ),

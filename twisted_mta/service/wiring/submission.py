@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted_mta.directory.directory import Directory
 from twisted_mta.directory.snapshot import POSTMASTER
-from twisted_mta.interfaces import IDeliverer, IIntake
+from twisted_mta.interfaces import IDeliverer
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.protocol.smtp.extensions import SmtpLimits
-from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.service.commands.sending import ALLOWANCES, keeps_copy, sending_limits
-from twisted_mta.service.in_queue import is_queued
 from twisted_mta.service.options.config import Config
+from twisted_mta.service.wiring.ways import QueueWays
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.msa.allowances import Allowances
 from twisted_mta.transfer.msa.burl import MailboxContents
@@ -35,10 +32,31 @@ def submission_limits(config: Config) -> SmtpLimits:
     )
 
 
-class Submissions:
-    """`local`: who delivers what is not for Sent; `deliverer` stands in front of it. `intake`: where what is
-    sent goes. `options` are for the sessions, `outbox` for those who read their mail. `anybody_knows` tells
-    whether an account has written to an address before. `parts` are started when queue and store are."""
+def build_allowances(config: Config, *, directory: Directory, reactor: Any) -> Allowances:
+    """What accounts may send is counted here, whichever way it goes, in either process of the server."""
+    return Allowances(
+        Path(config.data_dir) / ALLOWANCES,
+        reactor=reactor,
+        limits_of=lambda account: sending_limits(config, directory.quota(account)),
+        renew_limits=directory.refresh,
+    )
+
+
+def session_options(
+    config: Config, *, directory: Directory, counting: Allowances, store: MessageStore | None, reactor: Any
+) -> dict[str, Any]:
+    """For sessions of submission. store: what BURL fetches from; None: mailboxes are not here."""
+    return {
+        "counting": counting,
+        "keeps_copy": lambda account: keeps_copy(config, directory.quota(account)),
+        "contents": MailboxContents(store, reactor) if store is not None else None,
+    }
+
+
+class Sending:
+    """What accounts send, on the side of their mailboxes. `local`: who delivers what is not for Sent;
+    `deliverer` stands in front of it. `outbox` is for those who read their mail, and started when queue,
+    store and allowances are."""
 
     def __init__(
         self,
@@ -47,30 +65,17 @@ class Submissions:
         local: IDeliverer,
         directory: Directory,
         store: MessageStore,
-        queue: MailQueue,
-        intake: IIntake,
+        ways: QueueWays,
+        counting: Allowances,
         returns: Returns | None,
         journey: Journey,
         reactor: Any,
     ) -> None:
-        data = Path(config.data_dir)
-        counting = Allowances(
-            data / ALLOWANCES,
-            reactor=reactor,
-            limits_of=lambda account: sending_limits(config, directory.quota(account)),
-            renew_limits=directory.refresh,
-        )
-        self.anybody_knows = counting.anybody_knows
         self.deliverer = SentCopies(
             local, store=store, journey=journey, reactor=reactor, outbox=config.submission.outbox
         )
-        self.options: dict[str, Any] = {
-            "counting": counting,
-            "keeps_copy": _keeps_copy(config, directory),
-            "contents": MailboxContents(store, reactor),
-        }
         self.outbox = Outbox(
-            data / OUTBOX,
+            Path(config.data_dir) / OUTBOX,
             policy=OutboxPolicy(
                 outbox=config.submission.outbox,
                 hostname=config.hostname,
@@ -79,9 +84,9 @@ class Submissions:
             ),
             store=store,
             directory=directory,
-            intake=intake,
-            in_queue=partial(is_queued, queue),
-            has_recipient=queue.has_recipient,
+            intake=ways.own,
+            in_queue=ways.is_queued,
+            has_recipient=ways.has_recipient,
             counting=counting,
             sent=self.deliverer,
             is_full=store.is_full,
@@ -89,11 +94,3 @@ class Submissions:
             journey=journey,
             reactor=reactor,
         )
-        self.parts: tuple[tuple[str, Allowances | Outbox], ...] = (
-            ("allowances", counting),
-            ("outbox", self.outbox),
-        )
-
-
-def _keeps_copy(config: Config, directory: Directory) -> Callable[[str], bool]:
-    return lambda account: keeps_copy(config, directory.quota(account))

@@ -12,7 +12,6 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _MOST_NAMES = 100
@@ -55,9 +54,7 @@ class Staging:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for leftover in (self._temporary, *([self._tree[0]] if self._tree else [])):
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -62,6 +62,15 @@ async def addresses_of(name: str, resolver: IResolver) -> tuple[str, ...]:
     return tuple(filter(is_public, found.records if found is not None else ()))
 
 
+async def all_names_of(address: str, resolver: IResolver) -> tuple[str, ...]:
+    """As far as the DNS tells (PTR). Does not raise."""
+    try:
+        found = await resolver.ptr(address)
+    except ResolutionError:
+        return ()
+    return found.records if found is not None else ()
+
+
 async def names_of(address: str, hostname: str, resolver: IResolver) -> Finding:
     """Whether the address has one name, which is ours (PTR). Does not raise."""
     subject = f"name of {address}"

@@ -20,6 +20,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
+from twisted_mta.durable import sync
 from twisted_mta.store.exchange.inventory import mailbox_directories
 from twisted_mta.store.exchange.mail_source import Incoming, chunks, open_file
 from twisted_mta.store.flags import INFO, is_keyword, tail_elsewhere
@@ -33,7 +34,6 @@ from twisted_mta.store.maildir import (
     Place,
     TmpFile,
     sizes,
-    sync_directory,
 )
 from twisted_mta.store.names import directory_of
 from twisted_mta.store.quota import Room
@@ -99,7 +99,7 @@ class Importer:
             directory = directory_of(mailbox)
             self.made.append(mailbox)
             Maildir(f"{self._root}/{directory}").make(folder=True)
-            sync_directory(self._root)
+            sync(self._root)
         return Maildir(f"{self._root}/{directory}" if directory else self._root)
 
     def _bring(self, message: Incoming, target: _Target) -> None:
@@ -214,8 +214,8 @@ class _Target:
                 os.rename(tmp, path)
                 self.new += 1
             if complete:
-                sync_directory(f"{self.maildir.path}/{NEW}")
-                sync_directory(f"{self.maildir.path}/{CUR}")
+                sync(f"{self.maildir.path}/{NEW}")
+                sync(f"{self.maildir.path}/{CUR}")
             came = [(arrival.message, arrival.name) for arrival in arrivals[: len(complete)]]
             if came or recognised:
                 self._kept(recognised + came)

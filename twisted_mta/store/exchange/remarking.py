@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
+from twisted_mta.durable import sync
 from twisted_mta.store.flags import is_keyword, tail_bits, tail_with_bits
 from twisted_mta.store.keyword_file import letters_of, read_keywords
-from twisted_mta.store.maildir import CUR, Maildir, Place, sync_directory
+from twisted_mta.store.maildir import CUR, Maildir, Place
 
 
 class Remarker:
@@ -53,4 +54,4 @@ class Remarker:
     def finish(self) -> None:
         """Make it durable."""
         if self._changed:
-            sync_directory(f"{self._maildir.path}/{CUR}")
+            sync(f"{self._maildir.path}/{CUR}")

@@ -12,10 +12,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 from twisted_mta.message.overview import Overview
-from twisted_mta.store.index.rows import rows_of_uids
+from twisted_mta.store.index.rows import ROWS, rows_of_uids
 from twisted_mta.store.knowledge import Knowledge
 
 _COLUMNS = 3 + len(Overview._fields)
@@ -54,15 +55,20 @@ class Emails:
         new = sorted(held - self._among(wanted, "SELECT id FROM emails WHERE 1", "id"))
         threads = self._join([(email, known[email].overview) for email in new])
         self._db.executemany(_ADD, [(email, threads[email], *_columns(known[email])) for email in new])
-        self._put_structures((email, known[email].structures) for email in new)
+        self._put_structures([(email, known[email].structures) for email in new])
 
     def keep_structures(self, structures: Mapping[int, bytes]) -> None:
         """Keep structures alone, of emails that are still there."""
         held = self._among(list(structures), "SELECT email FROM messages WHERE 1", "email")
-        self._put_structures((email, structures[email]) for email in sorted(held))
+        self._put_structures([(email, structures[email]) for email in sorted(held)])
 
-    def _put_structures(self, structures: Iterable[tuple[int, bytes]]) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO structures VALUES (?, ?)", structures)
+    def _put_structures(self, structures: Sequence[tuple[int, bytes]]) -> None:
+        for start in range(0, len(structures), ROWS):
+            some = structures[start : start + ROWS]
+            rows = ", ".join(["(?, ?)"] * len(some))
+            self._db.execute(
+                f"INSERT OR REPLACE INTO structures VALUES {rows}", list(chain.from_iterable(some))
+            )
 
     def renew(self, known: Mapping[int, Knowledge]) -> None:
         """Put what was learned in the place of what was kept before; the threads stay."""

@@ -22,12 +22,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from twisted_mta.database import SchemaTooNew, keep_before_upgrade, too_new
+from twisted_mta.database import SchemaTooNew, keep_before_upgrade, too_new, transaction
 from twisted_mta.store.index.annotations import AnnotationRows
 from twisted_mta.store.index.behind import BehindRows
 from twisted_mta.store.index.emails import Emails
 from twisted_mta.store.index.keys import AccessKeyRows
-from twisted_mta.store.index.rows import MailboxRow, Marked, Message, connect, rows_of_uids
+from twisted_mta.store.index.rows import ROWS, MailboxRow, Marked, Message, connect, rows_of_uids
 from twisted_mta.store.index.schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
@@ -35,7 +35,6 @@ LEAP = 1_000_000  # more steps, and more emails, than ever wait for a checkpoint
 TOMBSTONES = 10_000  # ranges of expunged UIDs that a mailbox remembers
 MOST_VANISHED = 100_000  # UIDs that are told of them at once
 _TOMBSTONES_MORE = 1000  # that come together before the oldest are forgotten
-_ROWS = 64  # in one INSERT: with each call SQLite gives up the interpreter, and getting it back costs more
 
 _MAILBOX = (
     "SELECT id, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, object_id,"
@@ -91,15 +90,11 @@ class Index:
         if durable:
             self._db.execute("PRAGMA synchronous = FULL")
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._db):
                 yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self.generation += 1
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        except BaseException:
+            self.generation += 1
+            raise
         finally:
             if durable:
                 self._normal()
@@ -357,8 +352,8 @@ class Index:
     def add(self, mailbox: int, messages: Sequence[Message]) -> None:
         """New messages, with UIDs from `take_uids`."""
         row = f"({mailbox}, {', '.join('?' * len(Message._fields))})"
-        for start in range(0, len(messages), _ROWS):
-            some = messages[start : start + _ROWS]
+        for start in range(0, len(messages), ROWS):
+            some = messages[start : start + ROWS]
             rows = ", ".join([row] * len(some))
             self._db.execute(f"INSERT INTO messages VALUES {rows}", list(chain.from_iterable(some)))
 

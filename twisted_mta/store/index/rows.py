@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+ROWS = 64  # in one INSERT: with each call SQLite gives up the interpreter, and getting it back costs more
 _MANY = 500  # UIDs in one statement
 _SPARSE = 3  # from this many numbers for each UID on they are looked up one by one
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

@@ -25,6 +25,7 @@ it is missing; the account itself may think otherwise (`trust/check.py`, Persona
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -181,7 +182,9 @@ class LocalDelivery:
     ) -> Outcome:
         try:
             junk = await self._why_junk(message, copy.account)
-            decided = await self._without_circle(copy, await self._decide(message, copy, junk))
+            decided = await self._decide(message, copy, junk)
+            if decided.redirects:
+                decided = await self._without_circle(copy, decided)
             if decided.refusal:
                 return Outcome(Action.FAILED, "5.7.1", decided.refusal)
             head = f"Return-Path: <{message.reverse_path or ''}>\r\nDelivered-To: {copy.delivered_to}\r\n"
@@ -223,6 +226,10 @@ class LocalDelivery:
         for check in self._personal:
             try:
                 verdict = await check.judge(account, message)
+            except (OSError, sqlite3.Error) as error:
+                said = {"queue_id": message.queue_id, "name": check.name, "error": str(error)}
+                self.log.error("{queue_id}: {name} cannot be asked: {error}", **said)
+                continue
             except Exception:
                 self.log.failure("{queue_id}: {name} failed", queue_id=message.queue_id, name=check.name)
                 continue
@@ -234,7 +241,7 @@ class LocalDelivery:
 
     async def _decide(self, message: QueuedMessage, copy: _Copy, junk: str) -> Decision:
         default = JUNK if junk else KEEP
-        if self._filters is None:
+        if self._filters is None or not self._filters.has_script(copy.account):
             return default
         envelope = SieveEnvelope(str(message.reverse_path or ""), str(copy.address), message.account)
         return await self._filters.decide(

@@ -82,7 +82,7 @@ class ReversePaths:
         further = _OF_OTHERS.match(rewritten[2]) if rewritten and rewritten[1] == "1" else None
         if further:
             return await self._made("SRS1", f"{further[1]}={further[2]}", reverse_path)
-        if rewritten and rewritten[1] == "0":
+        if rewritten and rewritten[1] == "0" and rewritten[2]:
             mark = reverse_path.local[4]
             return await self._made("SRS1", f"{reverse_path.domain}={mark}{rewritten[2]}", reverse_path)
         return await self._made("SRS0", self._first(reverse_path), reverse_path)

@@ -89,7 +89,7 @@ def _marked(envelope: Envelope, mark: str) -> Envelope:
 
 def _mark(message: QueuedMessage, recipient: QueuedRecipient) -> re.Match[str] | None:
     path = recipient.forward_path
-    if not message.account or path != Address(_LOCAL, message.account.rpartition("@")[2]):
+    if path != Address(_LOCAL, message.account.rpartition("@")[2]):
         return None
     return _MARK.match(recipient.orcpt)
 
@@ -111,11 +111,15 @@ class SentCopies:
         self._outbox = outbox
         self._copies: OrderedDict[str, dict[bytes, _Copy]] = OrderedDict()  # by account and Message-ID
 
-    async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
+    async def deliver(
+        self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]
+    ) -> Sequence[Outcome]:
         """See IDeliverer."""
+        if not message.account:
+            return await self._local.deliver(message, recipients)
         marks = [_mark(message, recipient) for recipient in recipients]
         if not any(marks):
-            return list(await self._local.deliver(message, recipients))
+            return await self._local.deliver(message, recipients)
         others = [each for each, mark in zip(recipients, marks, strict=True) if mark is None]
         outcomes = iter(await self._local.deliver(message, others) if others else ())
         return [

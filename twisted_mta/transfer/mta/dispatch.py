@@ -10,6 +10,7 @@ A deliverer that raises is an accident of ours: the recipients are tried again l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -29,6 +30,7 @@ from twisted_mta.transfer.mta.backlog import Backlog, NextHopOf
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.conclusion import Conclusions
 from twisted_mta.transfer.mta.destination import Lesson, Work
+from twisted_mta.wire.drive import drive
 
 _NOTICED_WITHIN = 10.0  # seconds from a change by hand until its notice
 STOPPING = 10.0  # seconds that attempts under way are given when the server stops
@@ -97,6 +99,14 @@ class Dispatcher:
     def running(self) -> tuple[int, int]:
         """Attempts under way: to mailboxes here, and to other servers."""
         return self._active.local.running, self._active.remote.running
+
+    async def retry(self, diagnostic: str) -> int:
+        """Try now what was delayed for that reason; how many recipients they are. Raises sqlite3.Error,
+        MailError."""
+        began = self._clock.seconds()
+        if found := await self._queue.retry(diagnostic):
+            self._backlog.expect(began)
+        return found
 
     def _tell_idle(self) -> None:
         idle, self._idle = self._idle, None
@@ -169,7 +179,7 @@ class Dispatcher:
         self._proceeding = True
         try:
             while not self._stopping and (work := self._active.next(self._clock.seconds())) is not None:
-                Deferred.fromCoroutine(self._attempt(work)).addErrback(self._abandon, work)
+                drive(self._attempt(work), partial(self._abandon, work))
         finally:
             self._proceeding = False
 
@@ -200,7 +210,7 @@ class Dispatcher:
             self._backlog.expect(self._noticed - _NOTICED_WITHIN)  # it may be returned, or have another route
         self._go_on()
 
-    def _abandon(self, failure: Failure, work: Work) -> None:
+    def _abandon(self, work: Work, failure: Failure) -> None:
         if not self._stopping:
             self.log.failure(
                 "{queue_id}: the outcome of an attempt was lost",

@@ -77,8 +77,8 @@ class Lane:
 
     def next(self, now: float) -> Work | None:
         """What is to be attempted now; None: nothing, or enough is under way."""
-        if self.running >= self.at_once:
-            return None
+        if self.running >= self.at_once or not (self._line or self.trial.line or self.extra.line):
+            return None  # as each time when all that waited has been taken
         while (destination := self._next_destination()) is not None:
             if not destination.waiting or destination.running >= destination.attempts_at_once(now):
                 continue  # stands in line again when an attempt ends, or more comes
@@ -105,8 +105,6 @@ class Lane:
 
     def _next_destination(self) -> Destination | None:
         """Takes it out of its line: the first of all that do not wait at a gate that is shut."""
-        if not (self._line or self.trial.line or self.extra.line):
-            return None  # as each time when all that waited has been taken
         first: Line = []
         for line in (self._line, *(gate.line for gate in (self.trial, self.extra) if gate.open)):
             while line and not _stands(*line[0], line):

@@ -28,11 +28,6 @@ class Counts(NamedTuple):
     good: int = 0
 
 
-def token_probability(seen: Counts, learned: Counts) -> float:
-    """That a message with this token is junk; `learned`: all messages."""
-    return _token_probability(seen, learned, _strength(learned))
-
-
 def _strength(learned: Counts) -> float:
     return STRENGTH + CAUTION / max(1, min(learned))
 
@@ -48,7 +43,7 @@ def _token_probability(seen: Counts, learned: Counts, strength: float) -> float:
 
 
 def probability(seen: Iterable[Counts], learned: Counts) -> float:
-    """That a message with tokens that were seen so often is junk: 0 to 1."""
+    """That a message with tokens that were seen so often is junk: 0 to 1; `learned`: all messages."""
     strength = _strength(learned)
     single = [_token_probability(counts, learned, strength) for counts in seen]
     telling = sorted((each for each in single if abs(each - 0.5) >= LEAST), key=lambda each: -abs(each - 0.5))

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from twisted_mta.database import Database
+from twisted_mta.durable import sync
 from twisted_mta.trust.dkim.key import MAX_RSA, MIN_RSA, KeyRecord
 from twisted_mta.trust.dkim.sign import PrivateKey, SigningKey
 
@@ -199,10 +200,8 @@ class Keyring(Database):
             file.flush()
             os.fsync(file.fileno())
         for directory in (path.parent, self.directory):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
             with suppress(OSError):
-                os.fsync(descriptor)
-            os.close(descriptor)
+                sync(directory)
 
 
 def read_private(path: Path) -> PrivateKey:

@@ -80,12 +80,6 @@ class ClamAv(DaemonCheck):
         return Verdict("reject", error, f"virus: {name}", [self.finding("fail", virus=name)])
 
 
-async def version(conversation: Conversation) -> str:
-    """What the daemon says of itself and its signatures. Raises Unavailable."""
-    await conversation.write(b"zVERSION\0")
-    return one_line(await _answer(conversation))
-
-
 async def _answer(conversation: Conversation) -> bytes:
     answer = b""
     while data := await conversation.read():

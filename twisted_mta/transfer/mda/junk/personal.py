@@ -19,6 +19,7 @@ from twisted_mta.message.content import CHUNK, Content
 from twisted_mta.message.headers import header_end
 from twisted_mta.message.outcome import QueuedMessage
 from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.glances import Glances
 from twisted_mta.trust.abuse.checks import authors
 from twisted_mta.trust.abuse.proven import is_disowned, verified_authors, verified_domains
 from twisted_mta.trust.abuse.reputation import FILE, NEEDED, Opinion, Reputation
@@ -58,12 +59,13 @@ class OwnOpinion:
         self._service = service
         self._reactor = reactor
         self._rules = rules
+        self._taught = Glances(lambda account: _has_taught(store.home(account)))
 
     async def judge(self, account: str, message: QueuedMessage) -> Verdict:
         """See PersonalCheck. Raises OSError, sqlite3.Error."""
         if message.account:  # a colleague, who has logged in
             return _NOTHING
-        taught = self._rules is not None and self._has_taught(self._store.home(account))
+        taught = self._rules is not None and self._taught.at(account)
         if not (taught or self._lists.names(account)):
             return _NOTHING
         pool = self._reactor.getThreadPool()
@@ -76,10 +78,6 @@ class OwnOpinion:
         pool, home = self._reactor.getThreadPool(), self._store.home(account)
         opinion: Opinion | None = await deferToThreadPool(self._reactor, pool, self._opinion, home, content)
         return opinion.probability if opinion is not None else None
-
-    def _has_taught(self, home: Path) -> bool:
-        """Whether anything has been learned. One stat."""
-        return os.path.exists(f"{home}/{FILE}")
 
     # In the thread
 
@@ -106,7 +104,7 @@ class OwnOpinion:
         return Sender(known, verified_domains(header, self._service), disowned=disowned)
 
     def _opinion(self, home: Path, content: Content) -> Opinion | None:
-        if self._rules is None or not self._has_taught(home):
+        if self._rules is None or not _has_taught(home):
             return None
         data = beginning(content)
         end = header_end(data)
@@ -115,6 +113,11 @@ class OwnOpinion:
         return Reputation(home).opinion(
             tokens(data, verified), verified_authors(header, verified), needed=self._rules.needed
         )
+
+
+def _has_taught(home: Path) -> bool:
+    """Whether anything has been learned. One stat."""
+    return os.path.exists(f"{home}/{FILE}")
 
 
 def beginning(content: Content) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,11 +95,9 @@ class Rejects:
     async def keep(self, message: Incoming, why: str) -> None:
         """Put a message by that is about to be refused; see `Judge`. Raises OSError."""
         content = message.content
-        if content is None or "virus" in why.lower():
-            return
-        if self._lists.word(SERVER, sender_of(message))[0] == "deny":
-            return
-        if await self._in_thread(content.__len__) > self._rules.octets:
+        if content is None or not await is_worth_keeping(
+            message, why, lists=self._lists, octets=self._rules.octets, in_thread=self._in_thread
+        ):
             return
         if message.parameters.body != "BINARYMIME":
             await self._put_all(message, content, why)
@@ -196,3 +194,20 @@ class Rejects:
 
     def _failed(self, failure: Failure) -> None:
         self.log.error("refused mail cannot be looked through: {error}", error=failure.getErrorMessage())
+
+
+async def is_worth_keeping(
+    message: Incoming,
+    why: str,
+    *,
+    lists: SenderLists,
+    octets: int,
+    in_thread: Callable[..., Awaitable[int]],
+) -> bool:
+    """Whether somebody might want to have what is refused for that reason. Raises OSError."""
+    content = message.content
+    if content is None or "virus" in why.lower():
+        return False
+    if lists.word(SERVER, sender_of(message))[0] == "deny":
+        return False
+    return await in_thread(content.__len__) <= octets

@@ -26,6 +26,7 @@ from twisted_mta.sieve.script import Result, Script
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import ScriptError, Scripts, Stamp
 from twisted_mta.store.store import MessageStore
+from twisted_mta.transfer.mda.glances import Glances
 from twisted_mta.transfer.mda.sieve.annotated import CAPABILITIES, Lookup, nothing, read_annotations
 from twisted_mta.transfer.mda.sieve.answers import Answers
 from twisted_mta.transfer.mda.sieve.decision import JUNK, KEEP, Decision, decision
@@ -81,6 +82,11 @@ class Filters:
         self._acquaintance = acquaintance
         self._compiled: OrderedDict[str, tuple[Stamp, Script | None]] = OrderedDict()
         self._octets = 0  # of the texts of those
+        self._stamps = Glances(lambda account: Scripts(store.home(account)).stamp())
+
+    def has_script(self, account: str) -> bool:
+        """Whether the account has one in use."""
+        return self._stamps.at(account) is not None
 
     async def decide(
         self,
@@ -94,7 +100,7 @@ class Filters:
         """For one copy of a message; never raises for what a script does. default: KEEP or JUNK, for what its
         owner does not decide."""
         home = self._store.home(account)
-        stamp = Scripts(home).stamp()
+        stamp = self._stamps.at(account)
         if stamp is None:
             return default
         script = await self._script(account, home, stamp, queue_id)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from binascii import b2a_qp
 from dataclasses import dataclass
 
 from twisted_mta.message.address import Address
+from twisted_mta.message.body_encoding import quoted_text
 from twisted_mta.message.date import format_date
 from twisted_mta.message.encoded_word import decode, encode
 from twisted_mta.message.headers import fields, first_value
@@ -52,7 +52,7 @@ class Notice:
             b"Content-Type: text/plain; charset=utf-8",
             b"Content-Transfer-Encoding: quoted-printable",
         ]
-        body = b2a_qp(self._text().encode(), istext=True).replace(b"\n", b"\r\n")
+        body = quoted_text(self._text().encode())
         return b"\r\n".join(lines) + b"\r\n\r\n" + body + b"\r\n"
 
     def _way(self) -> list[bytes]:

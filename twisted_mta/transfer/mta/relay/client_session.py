@@ -50,9 +50,9 @@ Encoding = Callable[[Iterable[bytes]], Iterator[bytes]]
 @implementer(IHandshakeListener)
 class ClientSession(Protocol):
     """hostname: our name in EHLO. host: the server. timeouts: seconds, by stage. seconds: the clock, since
-    the epoch. on_end: called once, when the connection is gone.
+    the epoch. steady: one that nobody sets; None: the same. on_end: called once, when the connection is gone.
 
-    deadline: when `expire` is due, by the clock. messages: transactions begun so far.
+    deadline: when `expire` is due, by the steady clock. messages: transactions begun so far.
     tls_version: "TLSv1.3" and the like, "" in the clear.
     """
 
@@ -65,6 +65,7 @@ class ClientSession(Protocol):
         *,
         timeouts: Mapping[Stage, float],
         seconds: Callable[[], float],
+        steady: Callable[[], float] | None = None,
         on_end: Callable[[ClientSession], None],
     ) -> None:
         self.engine = ClientEngine(hostname, lmtp=host.lmtp)
@@ -74,6 +75,7 @@ class ClientSession(Protocol):
         self.tls_version = ""
         self._timeouts = timeouts
         self._seconds = seconds
+        self._steady = steady or seconds
         self._on_end = on_end
         self._outflow = Outflow()
         self._waiting: Deferred[Event] | None = None
@@ -335,7 +337,7 @@ class ClientSession(Protocol):
         return Stage.HANDSHAKE if self._shaking is not None else self.engine.waiting_for
 
     def _await(self, stage: Stage) -> None:
-        self.deadline = self._seconds() + self._timeouts[stage]
+        self.deadline = self._steady() + self._timeouts[stage]
 
     def _flush(self) -> None:
         output = self.engine.take_output()

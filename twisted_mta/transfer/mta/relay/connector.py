@@ -26,6 +26,7 @@ from twisted_mta.transfer.mta.routing import Credentials, Host, Proxy, Route
 from twisted_mta.transfer.mta.tls.demand import TlsDemand
 from twisted_mta.transfer.mta.tls.level import TlsLevel
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
+from twisted_mta.wire.steady import steady_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Connector:
     ) -> None:
         self._reactor = reactor
         self._seconds = IReactorTime(reactor).seconds
+        self._steady = steady_seconds(IReactorTime(reactor))
         self._hostname = hostname
         self._tls = tls
         self._journey = journey
@@ -138,7 +140,7 @@ class Connector:
 
     def sweep(self) -> None:
         """End what has made no progress until its deadline."""
-        now = self._seconds()
+        now = self._steady()
         for session in [session for session in self._purposes if session.deadline <= now]:
             session.expire()
 
@@ -177,6 +179,7 @@ class Connector:
             purpose.host,
             timeouts=self._timeouts,
             seconds=self._seconds,
+            steady=self._steady,
             on_end=self._gone,
         )
         await dial.connect(

@@ -1,20 +1,17 @@
-"""The aggregate reports of others, read with distrust: XML as in RFC 7489, appendix C, and as in its
-successor.
+"""The aggregate reports of others: XML as in RFC 7489, appendix C, and as in its successor.
 
-The document is read in one pass, and of its elements only those that are known are kept. A document type, and
-with it every entity of its own, is refused: no report needs one. Depth, length of texts and number of records
-are bounded. What others write otherwise than the RFC says is read as it was meant, as far as it is clear:
-names with any namespace, words in any case, a missing count, several reasons.
+The document is read in one pass, and of its elements only those that are known are kept. The number of
+records is bounded, too. What others write otherwise than the RFC says is read as it was meant, as far as it
+is clear: names with any namespace, words in any case, a missing count, several reasons.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from typing import Any
-from xml.parsers import expat
 
 from twisted_mta.message.attached_report import LARGEST, NotAReport, printable
+from twisted_mta.message.distrusted_xml import Elements, NotXml, read
 from twisted_mta.trust.dmarc.reports.aggregate import (
     DISPOSITIONS,
     OVERRIDES,
@@ -36,8 +33,6 @@ _KNOWN = frozenset((
     "reason", "type", "comment", "identifiers", "header_from", "envelope_from",
     "auth_results", "selector", "scope", "result",
 ))  # fmt: skip
-_PIECE = 16 * 1024  # octets that are parsed at a time, while nothing else can run
-_LONGEST_TAG = 64 * 1024  # octets
 _LATEST = 2**40  # seconds since the epoch
 _MOST_MESSAGES = 2**40
 
@@ -49,73 +44,42 @@ def read_report(document: bytes) -> AggregateReport:
     if len(document) > LARGEST:
         raise NotAReport("it is too large")
     reading = _Reading()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = _refuse
-    parser.EntityDeclHandler = _refuse
-    parser.StartElementHandler = reading.start
-    parser.EndElementHandler = reading.end
-    parser.CharacterDataHandler = reading.text
     try:
-        for start in range(0, len(document), _PIECE):
-            parser.Parse(document[start : start + _PIECE], False)
-            if start - parser.CurrentByteIndex > _LONGEST_TAG:
-                raise NotAReport("it has a tag that is too long")
-        parser.Parse(b"", True)
-    except NotAReport:
-        raise
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter: its encoding
-        raise NotAReport("it is not XML that can be read") from error
+        read(document, reading)
+    except NotXml as error:
+        raise NotAReport(str(error)) from error
     try:
         return _report(reading)
     except ValueError as error:
         raise NotAReport(f"it is not of the form in RFC 7489: {error}") from error
 
 
-def _refuse(*_: object) -> None:
-    raise NotAReport("it brings a document type or entities of its own")
-
-
-class _Reading:
+class _Reading(Elements):
     """Collects. `root` has what stands in front of the records; `rows` the records."""
 
     def __init__(self) -> None:
+        super().__init__("feedback", most_depth=_MOST_DEPTH, longest_text=_LONGEST_TEXT)
         self.root: Texts = {}
         self.rows: list[tuple[Observation, int]] = []
-        self._names: list[str] = []
         self._open: list[Texts] = []
-        self._text = ""
 
-    def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        name = name.rpartition(":")[2]
-        if len(self._names) >= _MOST_DEPTH:
-            raise NotAReport("it is nested too deeply")
-        if not self._names and name != "feedback":
-            raise NotAReport("it is another kind of XML")
-        if len(self._names) == 1 and name == "record" and len(self.rows) >= MOST_RECORDS:
-            raise NotAReport(f"it has more than {MOST_RECORDS} records")
-        self._names.append(name)
+    def began(self, name: str) -> None:
+        if len(self.names) == 2 and name == "record" and len(self.rows) >= MOST_RECORDS:
+            raise NotXml(f"it has more than {MOST_RECORDS} records")
         self._open.append({})
-        self._text = ""
 
-    def text(self, data: str) -> None:
-        if len(self._text) < _LONGEST_TEXT:
-            self._text += data[: _LONGEST_TEXT - len(self._text)]
-
-    def end(self, _: str) -> None:
-        name, inner = self._names.pop(), self._open.pop()
-        if not self._names:
+    def ended(self, name: str, text: str) -> None:
+        inner = self._open.pop()
+        if not self.names:
             self.root = inner
-        elif len(self._names) == 1 and name == "record":
+        elif len(self.names) == 1 and name == "record":
             row = _row(inner)
             if row is not None:
                 self.rows.append(row)
-        else:
-            if name in _KNOWN:
-                kept = self._open[-1].setdefault(name, [])
-                if len(kept) < _MOST_OF_A_KIND:
-                    kept.append(inner or printable(self._text.strip()))
-        self._text = ""
+        elif name in _KNOWN:
+            kept = self._open[-1].setdefault(name, [])
+            if len(kept) < _MOST_OF_A_KIND:
+                kept.append(inner or printable(text))
 
 
 def _report(reading: _Reading) -> AggregateReport:
