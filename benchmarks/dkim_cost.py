@@ -1,25 +1,24 @@
 """What signing and verifying cost: processor time for one message, and for a large one.
 
-    python benchmarks/dkim_cost.py [--size 4096] [--rounds 300]
-
-One message of that size, RSA-2048 and Ed25519, with a header as mail programs write it; in milliseconds of
-processor time, the best of five runs. The DNS answers at once. "as it comes in" is what the server does: the
-body is hashed on its way into the queue, and the header when it is complete. "large" is a body of 10 MiB in
-pieces of 64 KiB: the whole of it, and the longest that one piece keeps the reactor.
+One message of 4 KiB (`--size` octets), RSA-2048 and Ed25519, with a header as mail programs write it. The DNS
+answers at once. "As it comes in" is what the server does: the body is hashed on its way into the queue, and
+the header when it is complete. "Large" is a body of 10 MiB in pieces of 64 KiB: the whole of it, and the
+longest that one piece keeps the reactor.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from twisted.internet.defer import Deferred
 
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
 from twisted_mta.interfaces import Found
 from twisted_mta.message.headers import header_end
 from twisted_mta.trust.arc.sealer import Sealer
@@ -51,6 +50,7 @@ HEADER = b"".join(
 )
 LINE = b"The quick brown fox jumps over the lazy dog, again and again.\r\n"
 PIECE = 64 * 1024
+TITLE = "DKIM and ARC: signing, verifying, sealing, ours alone"
 
 
 class Resolver:
@@ -64,15 +64,16 @@ class Resolver:
         return self._texts.get(name)
 
 
-def best(work: Callable[[], object], rounds: int) -> float:
-    """Milliseconds for one, of the best of five runs."""
+def cost(work: Callable[[], object], rounds: int) -> Figure:
+    """Milliseconds of processor time for one, in five runs."""
     runs = []
     for _ in range(5):
         start = time.process_time()
         for _ in range(rounds):
             work()
-        runs.append(time.process_time() - start)
-    return min(runs) / rounds * 1000
+        spent = (time.process_time() - start) / rounds * 1000
+        runs.append(Measured(spent, spent))
+    return Figure.of(runs)
 
 
 def now(work: Any) -> Any:
@@ -90,18 +91,14 @@ def hashed(body: bytes) -> bytes:
     return body_hash.digest()
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--rounds", type=int, default=300)
-    options = parser.parse_args()
+def results(plan: Plan) -> Iterator[Row]:
+    """A row for each thing done with each kind of key, then the large bodies."""
+    size, rounds = plan.sized(4096, 4096), plan.pick(300, 30)
     private: dict[str, Any] = {
         "RSA-2048": rsa.generate_private_key(65537, 2048),
         "Ed25519": ed25519.Ed25519PrivateKey.generate(),
     }
-    body = (LINE * (options.size // len(LINE) + 1))[: options.size - len(HEADER) - 2] + b"\r\n"
-    print(f"{len(HEADER) + len(body)} octets, {options.rounds} rounds; ms of processor time")
+    body = (LINE * (size // len(LINE) + 1))[: size - len(HEADER) - 2] + b"\r\n"
     for names in (["RSA-2048"], ["Ed25519"], ["RSA-2048", "Ed25519"]):
         stored = [
             StoredKey("a.test", name.lower(), algorithm_of(key), public_text(key), ACTIVE, 0.0, 0.0)
@@ -135,13 +132,9 @@ def main() -> None:
             validation.feed(chained[there:])
             assert now(validation.result(resolver)).result == "pass"
 
-        figures = {
-            "sign": best(sign, options.rounds),
-            "verify": best(verify, options.rounds),
-            "seal": best(seal, options.rounds),
-            "validate": best(validate, options.rounds),
-        }
-        print(f"  {' + '.join(names):20}" + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        of = " + ".join(names)
+        for name, work in (("sign", sign), ("verify", verify), ("seal", seal), ("validate", validate)):
+            yield Row("dkim_cost", f"{name}, {of}", "ms", False, cost(work, rounds))
     octets = random.Random(1).randbytes(57)
     encoded = (base64.b64encode(octets) + b"\r\n") * (10 * 2**20 // 78)
     for name, large in (("base64", encoded), ("text", LINE * (10 * 2**20 // len(LINE)))):
@@ -153,8 +146,15 @@ def main() -> None:
             body_hash.feed(large[at : at + PIECE])
             longest = max(longest, time.process_time() - before)
         whole = time.process_time() - start
-        print(f"  large, {name:8} {whole * 1000:.0f} for 10 MiB, the longest piece {longest * 1000:.2f}")
+        yield _large(f"10 MiB of {name}", whole)
+        yield _large(f"10 MiB of {name}: the longest piece", longest)
+
+
+def _large(name: str, seconds: float) -> Row:
+    return Row("dkim_cost", name, "ms", False, Figure.of([Measured(seconds * 1000, seconds * 1000)]))
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("dkim_cost")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from servers import PASSWORD, USER
+from benchmarks.servers import PASSWORD, USER
 
 
 class Client:

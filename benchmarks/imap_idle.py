@@ -1,44 +1,44 @@
 """What sessions cost that do nothing: many clients, logged in, with a mailbox selected, in IDLE.
 
-Told are the memory of the server for each of them, as resident and as proportional set size, what it holds in
-all (acceptance 36: less than 250 MB for 10,000), and how long a new client then takes to log in and select.
-Sessions share a few accounts, as the devices of one user do. Needs as many file descriptors as there are
-sessions, here and in the server (ulimit -n).
+Told are the memory of the server for each of them and in all (acceptance 36: less than 250 MB for 10,000),
+pages that processes share counted once, and how long a new client then takes to log in and select. Sessions
+share a few accounts, as the devices of one user do. `--size` is the largest number of sessions. Needs as many
+file descriptors as there are sessions, here and in the server (ulimit -n).
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import resource
 import socket
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from statistics import median
+from typing import NamedTuple
 
-from imap_client import Client
-from imap_operations import make_maildir
-from servers import PASSWORD, Dovecot, Mta, Server, user
+from benchmarks.imap_client import Client
+from benchmarks.maildirs import office
+from benchmarks.plan import Kind, Plan, rows
+from benchmarks.readers import readers
+from benchmarks.results import OURS, Curve, Figure, Measured, Row
+from benchmarks.servers import PASSWORD, MailServer, cpu_seconds, memory, user, wait_until_idle
 
+TITLE = "Many sessions that do nothing, in IDLE: memory, and a new login beside them (Dovecot)"
 AT_ONCE = 200  # sessions that are begun together
 AT_FIRST = 4  # the same while no password has been checked yet: more from one address would be sent away
-SETTLE = 2.0  # seconds from the last session to the look at the memory
-SPARE = 200  # descriptors for everything else
+HIBERNATING = "Dovecot, hibernating"
+MOST_PROCESSES = 1000  # sessions of a Dovecot that has a process for each: about a gigabyte
+USERS = 20
+SETTLE = 60.0  # most seconds until a server rests
 
 
-def memory(server: Server) -> tuple[int, int]:
-    """Octets: (resident, proportional) of all its processes."""
-    resident = proportional = 0
-    for pid in server.pids():
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
-        resident += sizes["Rss"] * 1024
-        proportional += sizes["Pss"] * 1024
-    return resident, proportional
+class Idle(NamedTuple):
+    """With so many sessions: KiB for each, MiB in all, milliseconds until a new client has selected, and the
+    milliseconds of processor time that beginning a session took."""
+
+    each: float
+    whole: float
+    login: float
+    begin: float
 
 
 def read_until(connection: socket.socket, wanted: bytes) -> None:
@@ -51,7 +51,7 @@ def read_until(connection: socket.socket, wanted: bytes) -> None:
         received += piece
 
 
-def begin(server: Server, count: int, users: int, at_once: int = AT_ONCE) -> list[socket.socket]:
+def begin(server: MailServer, count: int, at_once: int = AT_ONCE) -> list[socket.socket]:
     """That many sessions, in IDLE."""
     sessions = []
     for start in range(0, count, at_once):
@@ -66,13 +66,13 @@ def begin(server: Server, count: int, users: int, at_once: int = AT_ONCE) -> lis
         ):
             for number, each in enumerate(some, start):
                 read_until(each, wanted)
-                each.sendall(line.format(user=user(number % users), password=PASSWORD).encode())
+                each.sendall(line.format(user=user(number % USERS), password=PASSWORD).encode())
         for each in some:
             read_until(each, b"+ ")
     return sessions
 
 
-def new_login(server: Server) -> float:
+def new_login(server: MailServer) -> float:
     """Seconds from the connection until a mailbox is selected."""
     start = time.perf_counter()
     client = Client(server.port)
@@ -82,58 +82,79 @@ def new_login(server: Server) -> float:
     return seconds
 
 
-def main() -> None:
-    """Make the mail, start the server, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sessions", type=int, nargs="*", default=[1000, 10_000])
-    parser.add_argument("--messages", type=int, default=1000, help="in each mailbox")
-    parser.add_argument("--users", type=int, default=20)
-    parser.add_argument("--dovecot", action="store_true", help="measure Dovecot in our place")
-    options = parser.parse_args()
-    wanted = max(options.sessions) + SPARE
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(wanted, 1024), most), most))
-    with tempfile.TemporaryDirectory(prefix="bench.") as directory:
-        base = Path(directory)
-        base.chmod(0o755)
-        maildir = make_maildir(base / "Maildir", options.messages)
-        server: Server = (Dovecot if options.dovecot else Mta)(base / "server", maildir, options.users)
-        try:
-            compare(server, options.sessions, options.users)
-        finally:
-            server.stop()
-
-
-def compare(server: Server, counts: list[int], users: int) -> None:
-    """The whole table; the server begins anew for each line."""
-    print(
-        f"{server.name:12} {'sessions':>8} {'KiB each':>9} {'(PSS)':>7} {'MiB in all':>11} {'s to begin':>11}"
-        f" {'ms a login':>11}"
-    )
-    gc.disable()
-    for count in counts:
-        server.restart()
-        for session in begin(server, 2 * users, users, AT_FIRST):  # what is computed and loaded once
-            session.close()
-        new_login(server)
-        time.sleep(SETTLE)
-        before = memory(server)
-        start = time.perf_counter()
-        sessions = begin(server, count, users)
-        took = time.perf_counter() - start
-        time.sleep(SETTLE)
-        resident, proportional = (
-            (now - then) / count / 1024 for now, then in zip(memory(server), before, strict=True)
-        )
-        login = median(new_login(server) for _ in range(5)) * 1000
-        whole = memory(server)[0] / 2**20
-        print(
-            f"{'':12} {count:8} {resident:9.1f} {proportional:7.1f} {whole:11.1f} {took:11.1f} {login:11.1f}",
-            flush=True,
-        )
+def measure(server: MailServer, counts: Sequence[int]) -> Iterator[tuple[int, Idle]]:
+    """With more and more of them, until there are as many as the last of `counts`."""
+    for session in begin(server, 2 * USERS, AT_FIRST):  # what is computed and loaded once
+        session.close()
+    new_login(server)
+    wait_until_idle(server, SETTLE)
+    before = memory(server).proportional
+    sessions: list[socket.socket] = []
+    try:
+        for count in counts:
+            more, cpu = count - len(sessions), cpu_seconds(server)
+            sessions += begin(server, more)
+            cpu = (cpu_seconds(server) - cpu) / more * 1000
+            wait_until_idle(server, SETTLE)
+            held = memory(server).proportional
+            login = median(new_login(server) for _ in range(5)) * 1000
+            yield count, Idle((held - before) / count / 2**10, held / 2**20, login, cpu)
+    finally:
         for session in sessions:
             session.close()
 
 
+def results(plan: Plan) -> Iterator[Row | Curve]:
+    """Three rows for each of the larger numbers, and two curves."""
+    most = plan.sized(10_000, 300)
+    counts = [count for count in (10, 100, 1000, 10_000) if count < most] + [most]
+    found: dict[str, dict[int, Idle]] = {}
+    maildir = office(plan.directory() / "Maildir", plan.pick(1000, 200))
+    gc.disable()
+    with readers(
+        plan, maildir, users=USERS, also=plan.pick({HIBERNATING: {"hibernating": True}}, {})
+    ) as there:
+        missing = dict(there.missing)
+        for name, server in there.servers.items():
+            found[name] = {}
+            few = name not in (OURS, HIBERNATING)
+            try:
+                found[name] |= measure(
+                    server, [count for count in counts if not few or count <= MOST_PROCESSES]
+                )
+            except (RuntimeError, OSError) as error:
+                missing[name] = str(error)[:100]
+    gc.enable()
+    for count in (count for count in counts if count >= min(most, 1000)):
+        figures = {name: idle[count] for name, idle in found.items() if count in idle}
+        absent = {name: f"not measured with {count:,} processes" for name in found if name not in figures}
+        yield from _rows(count, figures, absent | missing)
+    for name, unit, which in (
+        ("Memory with sessions in IDLE", "MiB in all", "whole"),
+        ("A new login and SELECT beside sessions in IDLE", "ms", "login"),
+    ):
+        lines = {
+            server: [(float(count), getattr(each, which)) for count, each in idle.items()]
+            for server, idle in found.items()
+        }
+        yield Curve("imap_idle", name, "sessions", unit, lines)
+
+
+def _rows(count: int, found: dict[str, Idle], missing: dict[str, str]) -> Iterator[Row]:
+    for name, unit, which in (
+        ("memory of one", "KiB", "each"),
+        ("memory in all", "MiB", "whole"),
+        ("a new login and SELECT", "ms", "login"),
+    ):
+        kind = Kind("imap_idle", f"{count:,} in IDLE: {name}", unit, more_is_better=False)
+        figures = {
+            server: Figure.of([Measured(getattr(idle, which), idle.begin if which == "each" else None)])
+            for server, idle in found.items()
+        }
+        yield from rows(kind, figures.pop(OURS, None), figures, missing)
+
+
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("imap_idle")

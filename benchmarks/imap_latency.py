@@ -1,27 +1,30 @@
 """What one session's work costs another: how long a NOOP takes while somebody else works on a large mailbox.
 
 One client works, over and over; another one, logged in as another user, says NOOP all the while and measures
-each answer. Told are the median, the 99th percentile and the longest in milliseconds, how many there were,
-and how often the work was done meanwhile. The second client is a process of its own, so that what is measured
-is the server and not the interpreter of this program. The line `nothing` tells what the machine itself adds.
+each answer. Told are the median, the 99th percentile and the longest. The second client is a process of its
+own, so that what is measured is the server and not the interpreter of this program. The rows "nothing" tell
+what the machine itself adds. `--size` is the number of messages.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import NamedTuple
 
-from imap_client import Client
-from imap_operations import MANY, make_maildir
-from messages import Correspondence
-from servers import Dovecot, Mta, Server, user
+from benchmarks.imap_client import Client
+from benchmarks.imap_operations import MANY
+from benchmarks.maildirs import office
+from benchmarks.messages import Correspondence
+from benchmarks.plan import Kind, Plan, rows
+from benchmarks.readers import readers
+from benchmarks.results import OURS, Figure, Measured, Row
+from benchmarks.servers import MailServer, user
+
+TITLE = "What the work of one IMAP session costs another (Dovecot)"
 
 
 class Work(NamedTuple):
@@ -70,7 +73,7 @@ def say_noop(port: int, name: str, end: Connection) -> None:
     client.close()
 
 
-def measure(server: Server, work: Callable[[], int]) -> tuple[list[float], int]:
+def measure(server: MailServer, work: Callable[[], int]) -> tuple[list[float], int]:
     """The seconds of every NOOP, ascending, while `work` is done, and what it returned."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=say_noop, args=(server.port, user(1), theirs))
@@ -95,43 +98,46 @@ def repeat(client: Client, commands: tuple[str, ...], seconds: float) -> int:
     return times
 
 
-def main() -> None:
-    """Make the mail, start the server, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("messages", type=int, nargs="?", default=20_000)
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each kind of work")
-    parser.add_argument("--dovecot", action="store_true", help="measure Dovecot in our place")
-    parser.add_argument("--only", default="", help="the work whose name has this in it")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench.") as directory:
-        base = Path(directory)
-        base.chmod(0o755)
-        maildir = make_maildir(base / "Maildir", options.messages)
-        server: Server = (Dovecot if options.dovecot else Mta)(base / "server", maildir, 2)
-        try:
-            report(server, [work for work in WORK if options.only in work.name], options.seconds)
-        finally:
-            server.stop()
+def results(plan: Plan) -> Iterator[Row]:
+    """Three rows for each work."""
+    messages, seconds = plan.sized(20_000, 2_000), plan.pick(3.0, 0.5)
+    with readers(plan, office(plan.directory() / "Maildir", messages), users=2) as there:
+        for work in WORK:
+            if not plan.wants(work.name):
+                continue
+            found: dict[str, list[float]] = {}
+            missing = dict(there.missing)
+            for name, server in there.servers.items():
+                try:
+                    found[name] = noops(server, work, seconds)
+                except RuntimeError as error:
+                    missing[name] = str(error)[:100]
+            for which, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+                kind = Kind("imap_latency", f"{which} of NOOP beside {work.name}", "ms", more_is_better=False)
+                figures = {name: Figure.of([Measured(_at(times, part))]) for name, times in found.items()}
+                yield from rows(kind, figures.pop(OURS, None), figures, missing)
 
 
-def report(server: Server, works: list[Work], seconds: float) -> None:
-    """The whole table."""
-    print(f"{server.name:40} {'p50':>8} {'p99':>8} {'max':>8} {'NOOPs':>7} {'times':>7}")
-    for work in works:
-        if work.cold:
-            server.forget()
-        other = Client(server.port, user(1))
-        other.command("SELECT INBOX")
-        client = Client(server.port)
-        if not work.selects:
-            client.command("SELECT INBOX")
-        answers, times = measure(server, partial(repeat, client, work.commands, 0 if work.cold else seconds))
-        client.close()
-        other.close()
-        figures = answers[len(answers) // 2], answers[len(answers) * 99 // 100], answers[-1]
-        cells = " ".join(f"{each * 1000:8.2f}" for each in figures)
-        print(f"{work.name:40} {cells} {len(answers):7} {times:7}", flush=True)
+def noops(server: MailServer, work: Work, seconds: float) -> list[float]:
+    """The milliseconds of each NOOP while the work is done, ascending."""
+    if work.cold:
+        server.forget()
+    other = Client(server.port, user(1))
+    other.command("SELECT INBOX")
+    client = Client(server.port)
+    if not work.selects:
+        client.command("SELECT INBOX")
+    answers, _ = measure(server, partial(repeat, client, work.commands, 0 if work.cold else seconds))
+    client.close()
+    other.close()
+    return [each * 1000 for each in answers]
+
+
+def _at(ascending: list[float], part: float) -> float:
+    return ascending[min(int(len(ascending) * part), len(ascending) - 1)]
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("imap_latency")

@@ -1,43 +1,26 @@
-"""Single operations on a large mailbox, side by side with Dovecot, or with ourselves and another mailbox.
+"""Single operations on a large mailbox: the time until the tagged answer.
 
-Both servers have a copy of the same Maildir. Each operation runs in turn on one and on the other, so that
-noise of the machine meets both; told are the medians of the time until the tagged answer and of the processor
-time. Needs Dovecot (apt-get install dovecot-imapd) and root, to run it as another user.
-
-With `--beside 20000` there are two of our servers, and the second has a mailbox of that size: the last column
-is how cost grows. Operations on a fixed number of messages (COPY 1,000; 2,000 bodies) should stay near 1.
+An operation that takes little is repeated within a round until a quarter of a second has passed. `--size` is
+the number of messages.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from collections.abc import Iterator
+from functools import partial
 
-from imap_client import Client
-from messages import Correspondence
-from servers import Dovecot, Mta, Server, cpu_seconds, wait_until_idle
+from benchmarks.imap_client import Client
+from benchmarks.maildirs import office
+from benchmarks.messages import Correspondence
+from benchmarks.plan import Kind, Plan, Run, compare
+from benchmarks.readers import readers
+from benchmarks.results import Measured, Row
+from benchmarks.servers import MailServer, cpu_seconds, timed, wait_until_idle
 
+TITLE = "Single operations in a mailbox of 20,000 messages (Dovecot)"
 MANY = "1:*"
-
-
-def make_maildir(directory: Path, count: int) -> Path:
-    """A Maildir with that many messages, all seen, and an empty folder."""
-    for name in ("cur", "new", "tmp", ".Copies/cur", ".Copies/new", ".Copies/tmp"):
-        (directory / name).mkdir(parents=True)
-    (directory / ".Copies/maildirfolder").touch()
-    for number, message in enumerate(Correspondence().messages(count), 1):
-        file = directory / f"cur/{1_700_000_000 + number}.M{number}.bench:2,{'' if number % 10 else 'S'}"
-        file.write_bytes(message.replace(b"\r\n", b"\n"))
-        os.utime(file, (1_700_000_000 + number, 1_700_000_000 + number))
-    return directory
-
-
-Run = Callable[[Server], tuple[float, float]]
+ENOUGH, MOST = 0.25, 50  # seconds of one round, and repetitions in it
 Operation = tuple[str, str, str]  # name, what restores the state (a command, or ""), the command
 
 OPERATIONS: list[Operation] = [
@@ -58,105 +41,99 @@ OPERATIONS: list[Operation] = [
 ]
 
 
-def measure(servers: list[Server], run: Run, rounds: int) -> list[tuple[float, float]]:
-    """(median seconds, median processor seconds) for each server, in turns."""
-    walls: list[list[float]] = [[] for _ in servers]
-    cpus: list[list[float]] = [[] for _ in servers]
-    for _ in range(rounds):
-        for number, server in enumerate(servers):
-            wall, cpu = run(server)
-            walls[number].append(wall)
-            cpus[number].append(cpu)
-    return [(median(wall), median(cpu)) for wall, cpu in zip(walls, cpus, strict=True)]
+def results(plan: Plan) -> Iterator[Row]:
+    """A row for each operation."""
+    messages = plan.sized(20_000, 2_000)
+    maildir = office(plan.directory() / "Maildir", messages)
+    with readers(plan, maildir) as there:
+        rounds = plan.turns(5, 2)
+        for name, once in (
+            ("SELECT, nothing known", _cold_select),
+            ("ENVELOPE BODYSTRUCTURE, cold", _cold_fetch),
+        ):
+            if plan.wants(name):
+                cold: dict[str, Run] = {n: partial(once, server) for n, server in there.servers.items()}
+                yield from compare(_kind(name, messages), cold, min(rounds, 3), there.missing)
+        for server in there.servers.values():
+            settle(server)
+        if plan.wants("SELECT after a restart"):
+            again: dict[str, Run] = {
+                n: partial(_after_restart, server) for n, server in there.servers.items()
+            }
+            yield from compare(
+                _kind("SELECT after a restart", messages), again, min(rounds, 3), there.missing
+            )
+        clients = {name: selected(server) for name, server in there.servers.items()}
+        for operation in OPERATIONS:
+            if plan.wants(operation[0]):
+                runs: dict[str, Run] = {
+                    name: partial(repeated, server, clients[name], operation)
+                    for name, server in there.servers.items()
+                }
+                yield from compare(_kind(operation[0], messages), runs, rounds, there.missing)
 
 
-def timed(server: Server, work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds and processor seconds of the server."""
-    cpu, start = cpu_seconds(server), time.perf_counter()
-    work()
-    return time.perf_counter() - start, cpu_seconds(server) - cpu
+def _kind(name: str, messages: int) -> Kind:
+    return Kind("imap_operations", f"{name} of {messages:,}", "ms", more_is_better=False)
 
 
-def report(name: str, servers: list[Server], results: list[tuple[float, float]]) -> None:
-    """One line of the table."""
-    cells = [f"{wall * 1000:9.1f} {cpu * 1000:7.0f}" for wall, cpu in results]
-    ratio = f"{results[0][0] / results[1][0]:7.2f}" if len(results) > 1 else ""
-    print(f"{name:40} {' | '.join(cells)} | {ratio}", flush=True)
+def selected(server: MailServer) -> Client:
+    """A client in the INBOX."""
+    client = Client(server.port)
+    client.command("SELECT INBOX")
+    return client
 
 
-def main() -> None:
-    """Make the mail, start the servers, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("messages", type=int, nargs="?", default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--alone", action="store_true", help="without Dovecot")
-    parser.add_argument("--beside", type=int, default=0, help="ourselves with so many, in place of Dovecot")
-    parser.add_argument("--settle", type=float, default=120.0, help="most seconds for the indexer")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench.") as directory:
-        base = Path(directory)
-        base.chmod(0o755)
-        maildir = make_maildir(base / "Maildir", options.messages)
-        servers: list[Server] = [Mta(base / "mta", maildir)]
-        if options.beside:
-            servers[0].name = f"{options.messages} messages"
-            servers.append(Mta(base / "beside", make_maildir(base / "Maildir.beside", options.beside)))
-            servers[1].name = f"{options.beside} messages"
-        elif not options.alone:
-            servers.append(Dovecot(base / "dovecot", maildir))
-        try:
-            compare(servers, options.rounds, options.settle)
-        finally:
-            for server in servers:
-                server.stop()
+def settle(server: MailServer) -> None:
+    """Until what is computed once has been computed."""
+    client = selected(server)
+    client.command("SORT (SUBJECT) UTF-8 ALL")
+    client.close()
+    wait_until_idle(server)
 
 
-def compare(servers: list[Server], rounds: int, settle: float) -> None:
-    """The whole table: milliseconds until the answer, of processor time, our share of theirs."""
-    print(f"{'':40} " + " | ".join(f"{server.name:>17}" for server in servers) + " |   ratio")
-    clients: dict[str, Client] = {}
+def repeated(server: MailServer, client: Client, operation: Operation) -> Measured:
+    """One round of it; what restores the state is not counted."""
+    _, before, line = operation
+    clock = cpu = 0.0
+    times = 0
+    while times < 1 or (clock < ENOUGH and times < MOST):
+        if before:
+            client.command(before)
+        begun, start = cpu_seconds(server), time.perf_counter()
+        client.command(line)
+        clock += time.perf_counter() - start
+        cpu += cpu_seconds(server) - begun
+        times += 1
+    return Measured(clock / times * 1000, cpu / times * 1000)
 
-    def connect(server: Server) -> Client:
-        clients[server.name] = Client(server.port)
-        return clients[server.name]
 
-    def cold_select(server: Server) -> tuple[float, float]:
-        server.forget()
-        client = connect(server)
-        return timed(server, lambda: client.command("SELECT INBOX"))
+def _cold_select(server: MailServer) -> Measured:
+    server.forget()
+    return _select(server)
 
-    def after_restart(server: Server) -> tuple[float, float]:
-        server.restart()
-        client = connect(server)
-        return timed(server, lambda: client.command("SELECT INBOX"))
 
-    def cold_structures(server: Server) -> tuple[float, float]:
-        server.forget()
-        client = connect(server)
-        client.command("SELECT INBOX")
-        return timed(server, lambda: client.command(f"FETCH {MANY} (ENVELOPE BODYSTRUCTURE)"))
+def _after_restart(server: MailServer) -> Measured:
+    server.restart()
+    return _select(server)
 
-    few = min(rounds, 3)
-    report("SELECT, nothing known", servers, measure(servers, cold_select, few))
-    report("FETCH (ENVELOPE BODYSTRUCTURE), cold", servers, measure(servers, cold_structures, few))
-    for server in servers:
-        clients[server.name].command("SORT (SUBJECT) UTF-8 ALL")
-    for server in servers:
-        wait_until_idle(server, settle)
-    report("SELECT after a restart", servers, measure(servers, after_restart, few))
-    for name, before, line in OPERATIONS:
 
-        def operation(server: Server, before: str = before, line: str = line) -> tuple[float, float]:
-            client = clients[server.name]
-            if before:
-                client.command(before)
-            return timed(server, lambda: client.command(line))
+def _select(server: MailServer) -> Measured:
+    client = Client(server.port)
+    found = timed(server, lambda: client.command("SELECT INBOX"))
+    client.close()
+    return found
 
-        try:
-            report(name, servers, measure(servers, operation, rounds))
-        except RuntimeError as error:
-            print(f"{name:40} {error}")
+
+def _cold_fetch(server: MailServer) -> Measured:
+    server.forget()
+    client = selected(server)
+    found = timed(server, lambda: client.command(f"FETCH {MANY} (ENVELOPE BODYSTRUCTURE)"))
+    client.close()
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("imap_operations")

@@ -1,29 +1,33 @@
 """Does a login tell by its time whether a name exists? PLAIN and SCRAM with wrong passwords over a real
-socket, known and unknown names in turn; the medians and their ratio.
-
-    python benchmarks/login_timing.py [ATTEMPTS]      (of each kind; 1,000)
+socket, known and unknown names in turn: a row for each, whose "peer" is the unknown name, so the ratio should
+be 1.
 
 The server is a process of its own with the delay for failures off, so that what is left is the cost of the
-check.
+check. `--size` is the number of attempts of each kind.
 """
 
 from __future__ import annotations
 
 import base64
 import socket
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from benchmarks import ROOT
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
+
+TITLE = "Whether the time of a failed login tells if a name exists, ours alone"
 KNOWN, UNKNOWN = "alice@a.test", "nobod@a.test"
 
 
 def serve(directory: Path) -> None:
     """Until it is killed. Prints the port."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
     from twisted.internet.defer import Deferred
 
     from twisted_mta.access.pop3.session import Pop3Session, Pop3Settings
@@ -33,6 +37,7 @@ def serve(directory: Path) -> None:
     from twisted_mta.wire.listener import Listener
     from twisted_mta.wire.login import LoginLimits
 
+    reactor: Any = installed
     house = Directory(directory / "directory.sqlite", ["a.test"], reactor=reactor, scram="always")
     store = MessageStore(directory / "mail", reactor=reactor, hostname="mx.a.test")
     settings = Pop3Settings(
@@ -81,41 +86,38 @@ class Client:
         return time.perf_counter() - began
 
 
-def main() -> None:
-    """Measure and print."""
-    attempts = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        from twisted_mta.directory.administration import Administration
-        from twisted_mta.directory.database import DirectoryDatabase
+def results(plan: Plan) -> Iterator[Row]:
+    """A row for each mechanism."""
+    from twisted_mta.directory.administration import Administration
+    from twisted_mta.directory.database import DirectoryDatabase
 
-        Administration(DirectoryDatabase(directory / "directory.sqlite"), ["a.test"]).add_account(
-            KNOWN, "correct horse battery"
-        )
-        server = subprocess.Popen(
-            [sys.executable, __file__, "--serve", place], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert server.stdout is not None
-            client = Client(int(server.stdout.readline()))
-            for name in ("scram", "plain"):
-                times: dict[str, list[float]] = {KNOWN: [], UNKNOWN: []}
-                for number in range(attempts):
-                    for login in (KNOWN, UNKNOWN) if number % 2 else (UNKNOWN, KNOWN):
-                        times[login].append(getattr(client, name)(login))
-                known, unknown = (statistics.median(times[login]) for login in (KNOWN, UNKNOWN))
-                print(
-                    f"{name:6} known {known * 1000:8.3f} ms   unknown {unknown * 1000:8.3f} ms   "
-                    f"ratio {known / unknown:.3f}",
-                    flush=True,
-                )
-        finally:
-            server.kill()
-            server.wait()
+    attempts = plan.sized(1000, 20)
+    directory = plan.directory()
+    database = DirectoryDatabase(directory / "directory.sqlite")
+    Administration(database, ["a.test"]).add_account(KNOWN, "correct horse battery")
+    command = [sys.executable, "-m", "benchmarks.login_timing", "--serve", str(directory)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert server.stdout is not None
+        client = Client(int(server.stdout.readline()))
+        for name, attempt in (("SCRAM-SHA-256", client.scram), ("PLAIN", client.plain)):
+            times: dict[str, list[Measured]] = {KNOWN: [], UNKNOWN: []}
+            for number in range(attempts):
+                for login in (KNOWN, UNKNOWN) if number % 2 else (UNKNOWN, KNOWN):
+                    times[login].append(Measured(attempt(login) * 1000))
+            known, unknown = Figure.of(times[KNOWN]), Figure.of(times[UNKNOWN])
+            yield Row(
+                "login_timing", f"{name}, a wrong password", "ms", False, known, "an unknown name", unknown
+            )
+    finally:
+        server.kill()
+        server.wait()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         serve(Path(sys.argv[2]))
     else:
-        main()
+        from benchmarks.__main__ import alone
+
+        alone("login_timing")

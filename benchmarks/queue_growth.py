@@ -1,181 +1,134 @@
-"""What a long queue costs: its start, a message in, a message out, and memory, beside those of an empty one.
+"""What a long queue costs, 1,000 messages to 1,000,000: its start, a message in, a message out, memory.
 
-One queue grows through the sizes that are asked for. At each, fresh processes work by turns with it and with
-an empty one, so that both meet the same machine: each starts the queue and reads the first page of what is
-due; then 10 senders at once put messages in and 10 deliverers take the oldest out. Told are, for every size,
-the medians of: seconds until the first page was there and the memory then; for a message in and out,
-microseconds of processor time of the whole process and of the clock, each with its ratio to those of the
-empty queue; and the most memory that the process ever had. Messages have 4 KiB and one recipient in one of
-10,000 domains.
-
-    queue_growth.py [--directory DIRECTORY] [--messages 1000] [SIZE …]
+Within one process, without the network: at each size fresh processes work by turns with the long queue and
+with an empty one, so that both meet the same machine (`queue_work.py`). The cost in and out may not be more
+than 1.5 times that of the empty queue. Then over SMTP, nothing being delivered, beside Postfix, which must be
+filled over SMTP, too, and so stops at a smaller size. `--size` is the largest.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import random
-import resource
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
-import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from twisted.internet import reactor, task
-from twisted.internet.defer import Deferred, gatherResults
+from benchmarks import ROOT, smtp_load
+from benchmarks.peers import POSTFIX
+from benchmarks.plan import Kind, Plan, Run, compare
+from benchmarks.postfix import Postfix
+from benchmarks.queue_work import fill
+from benchmarks.results import OURS, Curve, Figure, Measured, Row
+from benchmarks.servers import Server, rate
+from benchmarks.transfer import ALICE, receiver
 
-from twisted_mta.message.address import Address
-from twisted_mta.message.content import Content
-from twisted_mta.message.envelope import Envelope, EnvelopeRecipient
-from twisted_mta.message.outcome import Action, Outcome, QueuedRecipient
-from twisted_mta.queue.database import QueueDatabase
-from twisted_mta.queue.mailqueue import DATABASE, SPOOL, MailQueue
-from twisted_mta.queue.records import DueRecipient, NewMessage, Result, Settlement
-
-DOMAINS, AT_ONCE, TURNS, ROUNDS = 10_000, 10, 5, 5
-HEAD = b"Received: from client.test (client.test [192.0.2.1]) by mx.a.test with ESMTP id X; now\r\n"
-BODY = b"Subject: growth\r\n\r\n" + b"A line of text that is as long as lines of text are.....\r\n" * 70
-CHECKSUM = zlib.crc32(BODY)
-SENDER = Address.parse("ann@a.test")
-DELIVERED = Outcome(Action.RELAYED, "2.0.0", "250 2.0.0 Ok", "mx.b.test")
+TITLE = "Growth of the queue, 1,000 to 1,000,000 messages (Postfix)"
+MOST_OF_POSTFIX = 50_000  # filling it further takes too long
+Told = dict[str, float]  # what queue_work.py says
+Lines = dict[str, list[tuple[float, float]]]
 
 
-def somebody() -> Address:
-    return Address.parse(f"bob@d{random.randrange(DOMAINS)}.test")
+def results(plan: Plan) -> Iterator[Row | Curve]:
+    """Rows and a curve from within, then the same over SMTP."""
+    most = plan.sized(1_000_000, 5_000)
+    sizes = [size for size in (1_000, 10_000, 100_000) if size < most] + [most]
+    messages = plan.pick(1000, 200)  # in a round
+    yield from _within(plan, sizes, messages)
+    yield from _over_smtp(plan, sizes, messages)
 
 
-def fill(directory: Path, count: int) -> None:
-    """Put that many messages into the queue, without waiting for the disk; all of them due."""
-    (directory / SPOOL).mkdir(parents=True, exist_ok=True)
-    database = QueueDatabase(directory / DATABASE)
-    database._execute("PRAGMA synchronous = OFF")
-    number = max(int(1e6 * time.time()) - 10**12, database.highest()[1])
-    for start in range(0, count, 500):
-        batch = []
-        for _ in range(min(500, count - start)):
-            number += 1
-            to = (QueuedRecipient(number, somebody()),)
-            content = Content(HEAD, BODY)
-            batch.append(
-                NewMessage(900 * number, SENDER, number / 1e6, content, len(HEAD + BODY), CHECKSUM, to)
-            )
-        database.commit(batch, [])
-    database.close()
-
-
-def memory() -> int:
-    """Octets of this process that are in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-async def measured(count: int, work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-    """Microseconds of processor time and of the clock for each of `count`."""
-    clock, processor = time.perf_counter(), time.process_time()
-    await work()
-    clock, processor = time.perf_counter() - clock, time.process_time() - processor
-    return processor / count * 1e6, clock / count * 1e6
-
-
-async def put(queue: MailQueue, count: int) -> None:
-    async def one() -> None:
-        for _ in range(count // AT_ONCE):
-            draft = queue.draft()
-            await draft.write(BODY)
-            await draft.commit(Envelope(SENDER, (EnvelopeRecipient(somebody()),)), HEAD)
-
-    await gatherResults([Deferred.fromCoroutine(one()) for _ in range(AT_ONCE)])
-
-
-async def take(queue: MailQueue, count: int) -> None:
-    left = count
-    due: list[DueRecipient] = []
-
-    async def one() -> None:
-        while due:
-            recipient = due.pop()
-            assert await queue.message(recipient.message) is not None
-            result = Result(recipient.queued(), DELIVERED)
-            await queue.settle(Settlement(recipient.message, time.time(), (result,)))
-
-    while left:
-        due += (await queue.due((0.0, 0), time.time(), min(500, left))).recipients
-        left -= len(due)
-        await gatherResults([Deferred.fromCoroutine(one()) for _ in range(AT_ONCE)])
-
-
-async def measure(directory: Path, messages: int) -> dict[str, float]:
-    """At the size that the queue has; it has the same afterwards."""
-    started = time.perf_counter()
-    queue = MailQueue(directory, reactor=reactor)
-    await queue.start()
-    await queue.due((0.0, 0), time.time(), 500)
-    result = {"start": time.perf_counter() - started, "memory": memory() / 2**20}
-    await put(queue, 500)  # the first ones pay for what all the others use
-    await take(queue, 500)
-    turns = []
-    for _ in range(TURNS):
-        into = await measured(messages, lambda: put(queue, messages))
-        turns.append((*into, *await measured(messages, lambda: take(queue, messages))))
-    medians = map(statistics.median, zip(*turns, strict=True))
-    result |= zip(("in CPU", "in clock", "out CPU", "out clock"), medians, strict=True)
-    await queue.stop()
-    result["most"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return result
-
-
-def in_a_process(directory: Path, messages: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--directory", str(directory), "--messages", str(messages), "--here"]
-    told: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return told
-
-
-def main(base: Path, sizes: list[int], messages: int) -> None:
-    print(
-        "    queued    start   memory        in: CPU          clock       out: CPU          clock      most"
-    )
+def _within(plan: Plan, sizes: list[int], messages: int) -> Iterator[Row | Curve]:
+    base = plan.directory()
     there = 0
+    lines: Lines = {"twisted_mta: in": [], "twisted_mta: out": []}
     for size in sizes:
-        fill(base / "grows", size - there)
+        fill(base / "long", size - there)
         there = size
         rounds = [
-            (in_a_process(base / "empty", messages), in_a_process(base / "grows", messages))
-            for _ in range(ROUNDS)
+            (_in_a_process(base / "empty", messages), _in_a_process(base / "long", messages))
+            for _ in range(plan.turns(5, 1))
         ]
-        empty, found = (
-            {key: statistics.median(each[place][key] for each in rounds) for key in rounds[0][0]}
-            for place in (0, 1)
-        )
-        figures = "".join(
-            f" {found[key]:>5.0f} µs (×{found[key] / empty[key]:.2f})"
-            for key in ("in CPU", "in clock", "out CPU", "out clock")
-        )
-        print(
-            f"{size:>10,} {found['start']:>6.3f} s {found['memory']:>4.0f} MiB{figures} "
-            f"{found['most']:>5.0f} MiB",
-            flush=True,
-        )
+
+        yield _row(size, "start until the first page", "s", "start", rounds)
+        yield _row(size, "memory after the start", "MiB", "memory", rounds)
+        for key in ("in", "out"):
+            found = _row(size, f"a message {key}", "ms", key, rounds)
+            yield found
+            assert found.ours is not None and found.ours.cpu is not None
+            lines[f"twisted_mta: {key}"].append((size, found.ours.cpu))
+    yield Curve("queue_growth", "A message into a long queue and out of it", "queued", "processor ms", lines)
+
+
+def _row(size: int, name: str, unit: str, key: str, rounds: list[tuple[Told, Told]]) -> Row:
+    empty, ours = (
+        Figure.of([Measured(each[place][key], each[place].get(f"{key} CPU")) for each in rounds])
+        for place in (0, 1)
+    )
+    remark = f"empty: {empty.value:.3g} {unit}"
+    if ours.cpu and empty.cpu:
+        remark += f", processor ×{ours.cpu / empty.cpu:.2f} of its"
+    return Row("queue_growth", f"queue of {size:,}: {name}", unit, False, ours, remark=remark)
+
+
+def _in_a_process(directory: Path, messages: int) -> Told:
+    program = [sys.executable, str(ROOT / "benchmarks/queue_work.py"), str(directory), str(messages)]
+    told = subprocess.run(program, stdout=subprocess.PIPE, check=True).stdout
+    found: Told = json.loads(told)
+    return found
+
+
+def _over_smtp(plan: Plan, sizes: list[int], messages: int) -> Iterator[Row | Curve]:
+    base = plan.directory()
+    lines: Lines = {}
+    ours = receiver(base / "ours", holds=True)
+    servers: dict[str, Server] = {OURS: ours}
+    absent = plan.absent(POSTFIX)
+    try:
+        if not absent:
+            servers[POSTFIX.name] = Postfix(base / "postfix", holds=True)
+        there = dict.fromkeys(servers, 0)  # how many wait in each queue
+        for size in sizes:
+            ours.stop()
+            fill(base / "ours/data/queue", size - there[OURS])
+            ours.restart()
+            missing = {POSTFIX.name: absent} if absent else {}
+            if size > MOST_OF_POSTFIX and not absent:
+                missing = {POSTFIX.name: f"not measured: filled to {there[POSTFIX.name]:,} only"}
+            elif not absent:
+                smtp_load.send(servers[POSTFIX.name].port, size - there[POSTFIX.name], ALICE)
+            runs: dict[str, Run] = {
+                name: partial(_accepted, server, messages)
+                for name, server in servers.items()
+                if name not in missing
+            }
+            rounds = plan.turns()
+            for name in runs:
+                there[name] = size + rounds * messages
+            kind = Kind("queue_growth", f"queue of {size:,}: intake by SMTP", "messages/s")
+            for row in compare(kind, runs, rounds, missing):
+                yield row
+                for name, figure in ((OURS, row.ours), (row.peer, row.theirs)):
+                    if figure is not None and figure.cpu is not None:
+                        lines.setdefault(name, []).append((size, figure.cpu))
+    finally:
+        for server in servers.values():
+            server.stop()
+    yield Curve(
+        "queue_growth", "A message accepted by SMTP into a long queue", "queued", "processor ms", lines
+    )
+
+
+def _accepted(server: Server, messages: int) -> Measured:
+    def work() -> int:
+        smtp_load.send(server.port, messages, ALICE)
+        return messages
+
+    return rate(server, work)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--messages", type=int, default=1000)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    options = parser.parse_args()
-    if options.here:
+    from benchmarks.__main__ import alone
 
-        async def tell() -> None:
-            print(json.dumps(await measure(options.directory, options.messages)))
-
-        task.react(lambda _: Deferred.fromCoroutine(tell()))
-    with tempfile.TemporaryDirectory() as temporary:
-        main(options.directory or Path(temporary), options.sizes, options.messages)
+    alone("queue_growth")

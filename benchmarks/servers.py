@@ -1,29 +1,24 @@
-"""The two servers that are measured side by side, each over a copy of the same Maildir, on loopback ports."""
+"""What every server that is measured can do, and what its processes have cost so far."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-from process import ServerProcess, free_port  # noqa: E402
+from benchmarks.results import Measured
 
 USER, PASSWORD = "alice@a.test", "secret"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server(Protocol):
-    """What is measured."""
+    """What is measured. `port` is that of the first service it was asked for."""
 
     name: str
     port: int
@@ -34,40 +29,44 @@ class Server(Protocol):
     def restart(self) -> None:
         """Stop and start, with nothing but the disk to remember by."""
 
-    def forget(self) -> None:
-        """Stop, remove everything that was computed from the mail, start."""
-
     def stop(self) -> None:
         """The end."""
 
 
-class Running(Protocol):
-    """What consists of processes."""
+class MailServer(Server, Protocol):
+    """One with mailboxes."""
 
-    def pids(self) -> list[int]:
-        """The processes that work for it now."""
+    def forget(self) -> None:
+        """Stop, remove everything that was computed from the mail, start."""
 
 
-def cpu_seconds(server: Running) -> float:
+def cpu_seconds(server: Server) -> float:
     """Processor time of all its processes so far, and of those they have waited for."""
     total = 0
     for pid in server.pids():
-        try:
+        with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += sum(map(int, fields[11:15]))
+            total += sum(map(int, fields[11:15]))
     return total / TICKS
 
 
-def memory(server: Running) -> int:
-    """Octets that all its processes hold, each page that several of them share counted once."""
-    total = 0
+class Memory(NamedTuple):
+    """Octets of all processes: what each of them has resident, and that with shared pages counted once."""
+
+    resident: int
+    proportional: int
+
+
+def memory(server: Server) -> Memory:
+    """What its processes hold now."""
+    resident = proportional = 0
     for pid in server.pids():
         with suppress(OSError):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
-    return total * 1024
+            sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+            resident += sizes["Rss"] * 1024
+            proportional += sizes["Pss"] * 1024
+    return Memory(resident, proportional)
 
 
 def descendants(pid: int) -> list[int]:
@@ -88,140 +87,43 @@ def descendants(pid: int) -> list[int]:
 
 
 def wait_until_idle(server: Server, limit: float = 120.0) -> None:
-    """Until it has used hardly any processor time for two seconds, or the limit is reached."""
+    """Until it has used hardly any processor time for a second, or the limit is reached."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
         before = cpu_seconds(server)
-        time.sleep(2.0)
-        if cpu_seconds(server) - before < 0.1:
+        time.sleep(1.0)
+        if cpu_seconds(server) - before < 0.05:
             return
 
 
-class Mta:
-    """This project."""
-
-    name = "twisted_mta"
-
-    def __init__(self, directory: Path, maildir: Path, users: int = 1, protocol: str = "imap") -> None:
-        self.port = free_port()
-        self.process = ServerProcess(
-            {
-                "hostname": "mx.a.test",
-                "data_dir": "data",
-                "domains": ["a.test"],
-                "listen": {protocol: [f"127.0.0.1:{self.port}"]},
-                "auth": {"allow_cleartext": True},
-                "limits": {"connections": 20000, "connections_per_host": 20000},
-            },
-            directory,
-        )
-        for number in range(users):
-            self.process.add_account(user(number), PASSWORD)
-            self._home(directory, number).mkdir(parents=True)
-            shutil.copytree(maildir, self._home(directory, number) / "Maildir")
-        self._homes = [self._home(directory, number) for number in range(users)]
-        self.process.start()
-
-    @staticmethod
-    def _home(directory: Path, number: int) -> Path:
-        return directory / "data/mail/a.test" / user(number).partition("@")[0]
-
-    def pids(self) -> list[int]:
-        return [self.process.pid]
-
-    def restart(self) -> None:
-        self.process.terminate()
-        self.process.start()
-
-    def forget(self) -> None:
-        self.process.terminate()
-        for home in self._homes:
-            for file in home.glob("*.sqlite*"):
-                file.unlink()
-        self.process.start()
-
-    def stop(self) -> None:
-        self.process.terminate()
+def timed(server: Server, work: Callable[[], object], times: int = 1) -> Measured:
+    """Milliseconds by the clock and of the server's processor for each of `times`, which `work` does
+    together."""
+    cpu, start = cpu_seconds(server), time.perf_counter()
+    work()
+    clock = time.perf_counter() - start
+    return Measured(clock / times * 1000, (cpu_seconds(server) - cpu) / times * 1000)
 
 
-class Dovecot:
-    """Dovecot as Debian packages it, in its default settings but for what a test on loopback needs."""
+def rate(server: Server, work: Callable[[], int]) -> Measured:
+    """How many a second, and milliseconds of the server's processor for each; `work` returns how many."""
+    cpu, start = cpu_seconds(server), time.perf_counter()
+    count = work()
+    clock = time.perf_counter() - start
+    return Measured(count / clock, (cpu_seconds(server) - cpu) / count * 1000)
 
-    name = "Dovecot"
 
-    def __init__(self, directory: Path, maildir: Path, users: int = 1, protocol: str = "imap") -> None:
-        self.port = free_port()
-        self._directory = directory
-        nobody = pwd.getpwnam("nobody")
-        directory.mkdir(parents=True)
-        for number in range(users):
-            home = directory / "mail" / user(number)
-            home.mkdir(parents=True)
-            shutil.copytree(maildir, home / "Maildir")
-        owner = f"{nobody.pw_uid}:{nobody.pw_gid}"
-        subprocess.run(["chown", "-R", owner, str(directory / "mail")], check=True)
-        self._config = directory / "dovecot.conf"
-        self._config.write_text(
-            f"""
-            base_dir = {directory}/run
-            log_path = {directory}/dovecot.log
-            protocols = {protocol}
-            listen = 127.0.0.1
-            ssl = no
-            disable_plaintext_auth = no
-            mail_location = maildir:~/Maildir
-            first_valid_uid = 1
-            passdb {{
-              driver = static
-              args = password={PASSWORD}
-            }}
-            userdb {{
-              driver = static
-              args = uid={nobody.pw_uid} gid={nobody.pw_gid} home={directory}/mail/%u
-            }}
-            namespace inbox {{
-              inbox = yes
-              separator = /
-            }}
-            mail_max_userip_connections = 10000
-            service {protocol}-login {{
-              inet_listener {protocol} {{
-                port = {self.port}
-              }}
-              inet_listener {protocol}s {{
-                port = 0
-              }}
-            }}
-            """
-        )
-        self._start()
+def answers(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    def _start(self) -> None:
-        self._process = subprocess.Popen(["dovecot", "-F", "-c", str(self._config)])
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise RuntimeError((self._directory / "dovecot.log").read_text())
 
-    def pids(self) -> list[int]:
-        return descendants(self._process.pid)
-
-    def restart(self) -> None:
-        self.stop()
-        self._start()
-
-    def forget(self) -> None:
-        self.stop()
-        for file in (self._directory / "mail").glob("*/Maildir/**/dovecot.index*"):
-            file.unlink()
-        self._start()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+def same_mail(maildir: Path, home: Path) -> None:
+    """A Maildir for one user, of the same files: servers rename them and remove them, nobody writes into
+    them."""
+    home.mkdir(parents=True)
+    shutil.copytree(maildir, home / "Maildir", copy_function=os.link)
 
 
 def user(number: int) -> str:

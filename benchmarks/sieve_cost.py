@@ -1,25 +1,25 @@
 """What a Sieve script costs for each message: 200 lines of the rules that people have.
 
 Measured is processor time of one thread, from a header block to a decision, a new `Mail` each time as at
-delivery; the script is compiled once. No message matches the first rules, most come to the end.
+delivery; the script is compiled once. No message matches the first rules, most come to the end. `--size` is
+the number of lines.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from pathlib import Path
-from statistics import median
+from collections.abc import Iterator
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from messages import Correspondence
-
+from benchmarks.messages import Correspondence
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
 from twisted_mta.message.headers import header_end
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.script import Script
 from twisted_mta.sieve.world import World
+
+TITLE = "A Sieve script of 200 lines, ours alone"
+MESSAGES = 500
 
 
 class Clocked(World):
@@ -56,43 +56,34 @@ def rules(lines: int) -> str:
     return "\n".join(found)
 
 
-def main() -> None:
-    """Compile, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=200)
-    parser.add_argument("--messages", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--profile", action="store_true")
-    options = parser.parse_args()
-    text = rules(options.lines)
-    start = time.thread_time()
-    script = Script(text.encode())
-    compiled = time.thread_time() - start
-    messages = []
-    for data in Correspondence(seed=3).messages(options.messages):
+def results(plan: Plan) -> Iterator[Row]:
+    """Compiling the script, and a message."""
+    text = rules(plan.sized(200, 200))
+    compiled, runs = [], []
+    mail = []
+    for data in Correspondence(seed=3).messages(MESSAGES):
         end = header_end(data)
-        messages.append((data[:end], len(data)))
+        mail.append((data[:end], len(data)))
     envelope, world = SieveEnvelope("eve@far.test", "alice+x@a.test"), Clocked()
-
-    def run() -> None:
-        for header, size in messages:
-            script.run(Mail(header, size, lambda: b""), envelope, world)
-
-    if options.profile:
-        import cProfile
-
-        cProfile.runctx("run()", {"run": run}, {}, sort="tottime")
-        return
-    times = []
-    for _ in range(options.rounds):
+    for _ in range(plan.turns(7, 3)):
         start = time.thread_time()
-        run()
-        times.append((time.thread_time() - start) / len(messages))
-    print(
-        f"{text.count(chr(10)) + 1} lines, compiled in {compiled * 1000:.1f} ms: "
-        f"{median(times) * 1e6:.0f} µs of processor time a message (best {min(times) * 1e6:.0f})"
-    )
+        script = Script(text.encode())
+        compiled.append(_cost(start, 1))
+        start = time.thread_time()
+        for header, size in mail:
+            script.run(Mail(header, size, lambda: b""), envelope, world)
+        runs.append(_cost(start, len(mail)))
+    lines = text.count("\n") + 1
+    yield Row("sieve_cost", f"compiling {lines} lines", "ms", False, Figure.of(compiled))
+    yield Row("sieve_cost", f"a message through {lines} lines", "ms", False, Figure.of(runs))
+
+
+def _cost(start: float, count: int) -> Measured:
+    spent = (time.thread_time() - start) / count * 1000
+    return Measured(spent, spent)
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("sieve_cost")

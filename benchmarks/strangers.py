@@ -1,90 +1,34 @@
-"""A crowd at port 25: `benchmarks/strangers.py [parallel|slow] [--messages 5000] [--sessions 100]
-[--clients 1000] [--seconds 60]`.
+"""A crowd at port 25, and what it costs the others (acceptance 37).
 
-parallel    `smtp-source` (Debian's postfix) with 100 sessions at the same time; every error of its counts
-slow        1,000 clients that send an octet every ten seconds (acceptance item 37);
-            meanwhile others deliver a message each, one after the other: what the slowest of a hundred waits,
-            from connecting to the 250, before the crowd, with it, and when it has gone. With more clients
-            than there are places (2,000) the others are told to come later for ten seconds, but no longer
-
-Seconds of the others are by the clock on the wall and need a quiet machine; those of the processor do not.
+100 sessions at the same time bring messages (`smtp-source` of Debian's postfix); every error of its counts.
+Then 1,000 clients (`--size`) send an octet every ten seconds; meanwhile others deliver a message each, one
+after the other: what they wait, from connecting to the 250, before the crowd, with it, and when it has gone.
+The full form stays with the crowd for 330 seconds: until it has been timed out.
 """
 
 from __future__ import annotations
 
-import argparse
-import resource
 import selectors
-import shutil
 import socket
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from benchmarks.ours import Mta
+from benchmarks.peers import program
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
+from benchmarks.servers import cpu_seconds
 
-from servers import cpu_seconds
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-from process import ServerProcess, free_port  # noqa: E402
-
+TITLE = "A crowd of slow clients at port 25, and what the others wait, ours alone"
+SESSIONS = 100
 INTERVAL = 10.0  # seconds between two octets of a slow client
 ADDRESSES = 10  # that the slow clients come from, so that no limit of one address keeps them out
 COMMANDS = (b"HELO b.test\r\n", b"MAIL FROM:<x@b.test>\r\n", b"RCPT TO:<alice@a.test>\r\n", b"DATA\r\n")
 MESSAGE = b"Subject: hi\r\n\r\nhello\r\n.\r\n"
-
-
-class House:
-    """A server for a.test with one account."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.process = ServerProcess(
-            {
-                "hostname": "mx.a.test",
-                "data_dir": "data",
-                "domains": ["a.test"],
-                "listen": {"smtp": [f"127.0.0.1:{self.port}"]},
-                "dns": {"nameservers": ["127.0.0.1:1"]},
-            },
-            directory,
-        )
-        self.process.add_account("alice@a.test", "secret")
-        self.process.start()
-
-    def pids(self) -> list[int]:
-        """The processes that work for it now."""
-        return [self.process.pid]
-
-    def cpu(self) -> float:
-        """Seconds of the processor so far."""
-        return cpu_seconds(self)
-
-
-def parallel(house: House, *, messages: int, sessions: int) -> bool:
-    """True when there was no error."""
-    source = shutil.which("smtp-source", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert source, "smtp-source is not installed: apt-get install postfix"
-    before, start = house.cpu(), time.monotonic()
-    command = [source, "-s", str(sessions), "-m", str(messages), "-l", "4096", "-f", "x@b.test"]
-    done = subprocess.run(
-        [*command, "-t", "alice@a.test", f"inet:127.0.0.1:{house.port}"], capture_output=True, text=True
-    )
-    seconds, cpu = time.monotonic() - start, house.cpu() - before
-    taken = house.process.log_text().count(": accepted ")
-    errors = len(done.stderr.splitlines()) + (messages - taken)
-    print(
-        f"parallel: {messages} messages in {sessions} sessions: {errors} errors, {messages / seconds:,.0f} "
-        f"a second, {cpu / messages * 1000:.2f} ms of the processor each"
-    )
-    print(done.stderr, end="")
-    return not errors and not done.returncode
 
 
 class Crowd(threading.Thread):
@@ -131,10 +75,8 @@ class Crowd(threading.Thread):
             client.close()
 
     def _drip(self, client: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             client.send(b"E")
-        except OSError:
-            pass
 
     @property
     def present(self) -> int:
@@ -161,68 +103,77 @@ def deliver(port: int) -> float | None:
     return time.monotonic() - start
 
 
-def others(house: House, name: str, seconds: float) -> bool:
-    """Deliver for so long; tell how long it took. True when the 99th percentile is under a second."""
-    before, end = house.cpu(), time.monotonic() + seconds
+def results(plan: Plan) -> Iterator[Row]:
+    """Rows for the parallel sessions, for the others, and for what became of the crowd."""
+    clients, messages, seconds = plan.sized(1000, 200), plan.pick(5000, 500), plan.pick(330.0, 10.0)
+    unlimited = {"limits": {}, "dns": {"nameservers": ["127.0.0.1:1"]}}  # the limits that it comes with
+    mta = Mta(plan.directory() / "ours", ["smtp"], more=unlimited)
+    try:
+        yield from _parallel(mta, messages)
+        yield from _others(mta, "before the crowd", seconds / 4)
+        crowd = Crowd(mta.port, clients)
+        crowd.start()
+        yield from _others(mta, f"beside {clients:,} slow clients", seconds)
+        yield _count("slow clients told that time is up", crowd.timed_out)
+        yield _count("slow clients told that there are too many", crowd.sent_away)
+        yield _count("slow clients still there", crowd.present)
+        crowd.stop()
+        yield from _others(mta, "after the crowd", seconds / 4)
+    finally:
+        mta.stop()
+    yield _count("tracebacks in the log", mta.process.log_text().count("Traceback"))
+
+
+def _parallel(mta: Mta, messages: int) -> Iterator[Row]:
+    name = f"intake in {SESSIONS} sessions"
+    source = program("smtp-source")
+    if source is None:
+        yield Row("strangers", name, "messages/s", True, remark="not measured: needs smtp-source (postfix)")
+        return
+    cpu, start = cpu_seconds(mta), time.monotonic()
+    command = [source, "-s", str(SESSIONS), "-m", str(messages), "-l", "4096", "-f", "x@b.test"]
+    done = subprocess.run(
+        [*command, "-t", "alice@a.test", f"inet:127.0.0.1:{mta.port}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds, cpu = time.monotonic() - start, (cpu_seconds(mta) - cpu) / messages * 1000
+    taken = mta.process.log_text().count(": accepted ")
+    yield Row("strangers", name, "messages/s", True, Figure.of([Measured(messages / seconds, cpu)]))
+    yield _count(f"errors in {SESSIONS} sessions", len(done.stderr.splitlines()) + messages - taken)
+
+
+def _others(mta: Mta, when: str, seconds: float) -> Iterator[Row]:
+    """Deliver for so long."""
+    cpu, end = cpu_seconds(mta), time.monotonic() + seconds
     times: list[float] = []
     refused = 0
     while time.monotonic() < end or len(times) + refused < 100:
-        taken = deliver(house.port)
+        taken = deliver(mta.port)
         if taken is None:
             refused += 1
         else:
-            times.append(taken)
-    slowest = statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("inf")
-    cpu = house.cpu() - before
-    median, slow_ms, longest = (1000 * each for each in (statistics.median(times), slowest, max(times)))
-    print(
-        f"{name:<8} {len(times):6} delivered, {refused} refused; median {median:.1f} ms, 99th percentile "
-        f"{slow_ms:.1f} ms, longest {longest:.0f} ms; {cpu / len(times) * 1000:.2f} ms of the processor each"
-    )
-    return slowest < 1.0 and not refused
+            times.append(taken * 1000)
+    cpu = (cpu_seconds(mta) - cpu) / max(len(times), 1) * 1000
+    if len(times) > 1:
+        slow = statistics.quantiles(times, n=100)[98]
+        for which, value in (
+            ("median", statistics.median(times)),
+            ("99th percentile", slow),
+            ("longest", max(times)),
+        ):
+            yield Row(
+                "strangers", f"a message {when}: {which}", "ms", False, Figure.of([Measured(value, cpu)])
+            )
+    yield _count(f"messages refused {when}", refused)
 
 
-def slow(house: House, *, clients: int, seconds: float) -> bool:
-    """True when the others did not suffer."""
-    fine = others(house, "before", seconds / 4)
-    crowd = Crowd(house.port, clients)
-    crowd.start()
-    present = crowd.present
-    fine &= others(house, "crowd", seconds)
-    print(
-        f"crowd: {present} came; {crowd.timed_out} were told that time is up, {crowd.sent_away} that there "
-        f"are too many; {crowd.present} are there"
-    )
-    crowd.stop()
-    return fine & others(house, "after", seconds / 4)
-
-
-def main() -> int:
-    """The command. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("kind", nargs="?", choices=("parallel", "slow"))
-    parser.add_argument("--messages", type=int, default=5000)
-    parser.add_argument("--sessions", type=int, default=100)
-    parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    options = parser.parse_args()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    fine = True
-    with tempfile.TemporaryDirectory(prefix="strangers-") as directory:
-        house = House(Path(directory))
-        try:
-            if options.kind != "slow":
-                fine &= parallel(house, messages=options.messages, sessions=options.sessions)
-            if options.kind != "parallel":
-                fine &= slow(house, clients=options.clients, seconds=options.seconds)
-        finally:
-            house.process.terminate()
-        fine &= "Traceback" not in house.process.log_text()
-    return 0 if fine else 1
+def _count(name: str, number: int) -> Row:
+    return Row("strangers", name, "", False, Figure.of([Measured(number)]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from benchmarks.__main__ import alone
+
+    alone("strangers")

@@ -1,10 +1,9 @@
-"""The reactor's lag while mail of strangers is judged: `benchmarks/trust_lag.py [--rate 100] [--seconds 20]
-[--size 4096] [--trusted]`.
+"""The reactor's lag while mail of strangers is judged.
 
-Strangers from 200 addresses (by the PROXY protocol) bring messages of 20 domains at a steady rate, each over
-a connection of its own: signed with RSA-2048, with SPF and a DMARC policy, answered by a real DNS server
-(nsd). All checks are on but greylisting, which would take no mail. What is delivered goes to one account.
---trusted: the same from clients that are not judged.
+Strangers from 200 addresses (by the PROXY protocol) bring messages of 20 domains at a steady rate, 100 a
+second (`--size`), each over a connection of its own: signed with RSA-2048, with SPF and a DMARC policy,
+answered by a real DNS server (nsd). All checks are on but greylisting, which would take no mail. What is
+delivered goes to one account. Then the same from clients that are not judged.
 
 late     how much later than asked a timer of 5 ms fires: what anybody may have to wait, and on a busy machine
          also for other programs
@@ -15,31 +14,28 @@ step     the processor time of the reactor's thread for one socket that had some
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
-import os
 import socket
-import statistics
-import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from nameserver import Nameserver
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+from benchmarks import ROOT
+from benchmarks.ours import Mta
+from benchmarks.peers import program
+from benchmarks.plan import Plan
+from benchmarks.results import Figure, Measured, Row
+from benchmarks.servers import cpu_seconds
+from twisted_mta.trust.dkim.canonical import BodyHash
+from twisted_mta.trust.dkim.sign import SigningKey, sign
 
-from nameserver import Nameserver  # noqa: E402
-from process import ServerProcess, free_port  # noqa: E402
-from servers import cpu_seconds  # noqa: E402
-
-from twisted_mta.trust.dkim.canonical import BodyHash  # noqa: E402
-from twisted_mta.trust.dkim.sign import SigningKey, sign  # noqa: E402
-
+TITLE = "The reactor's lag while mail of strangers is judged, ours alone; needs nsd"
+OCTETS = 4096
 DOMAINS, ADDRESSES = 20, 200
 SOA = "$TTL 300\n@ IN SOA ns.d0.test. hostmaster.d0.test. 1 3600 600 86400 300\n@ IN NS ns.d0.test.\n"
 KEY = rsa.generate_private_key(65537, 2048)
@@ -101,75 +97,60 @@ def bring(port: int, number: int, content: bytes) -> float:
     return time.monotonic() - began
 
 
-def percentile(values: list[float], part: float) -> float:
-    return sorted(values)[min(int(len(values) * part), len(values) - 1)] * 1000
+def results(plan: Plan) -> Iterator[Row]:
+    """Rows for judged clients and for trusted ones."""
+    a_second, seconds = plan.sized(100, 30), plan.pick(20, 5)
+    if program("nsd") is None:
+        yield Row("trust_lag", "judging mail of strangers", "ms", False, remark="not measured: needs nsd")
+        return
+    contents = [message(number, OCTETS) for number in range(a_second * seconds)]
+    for who, trusted in (("judged", False), ("trusted", True)):
+        yield from _measured(plan, who, trusted, a_second, contents)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rate", type=int, default=100)
-    parser.add_argument("--seconds", type=int, default=20)
-    parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--trusted", action="store_true")
-    options = parser.parse_args()
-    count = options.rate * options.seconds
-    contents = [message(number, options.size) for number in range(count)]
-    with tempfile.TemporaryDirectory() as name:
-        directory, port = Path(name), free_port()
-        nameserver = Nameserver(zones(), directory)
-        server = ServerProcess(
-            {
-                "hostname": "mx.a.test",
-                "data_dir": "data",
-                "domains": ["a.test"],
-                "listen": {"smtp": [f"127.0.0.1:{port}"]},
-                "dns": {"nameservers": [f"127.0.0.1:{nameserver.port}"]},
-                "proxy": {"networks": ["127.0.0.1"]},
-                "reception": {"greeting_delay": 0},
-                "abuse": {"greylist": {"clients": "off"}},
-                "relay": {"allow_networks": ["192.0.2.0/24"] if options.trusted else []},
-            },
-            directory / "server",
-        )
-        server.add_account("alice@a.test", "secret")
-        file = directory / "lag.json"
-        server.start("env", f"PYTHONPATH={ROOT}:{ROOT / 'benchmarks/lag_meter'}", f"LAG_FILE={file}")
-        try:
-            for number in range(DOMAINS):  # what the first of all meets is another matter
-                bring(port, number, contents[number])
-            began, before = time.time(), cpu_seconds(_Process(server.pid))
-            with ThreadPoolExecutor(50) as clients:
-                waiting = []
-                for number, content in enumerate(contents):
-                    time.sleep(max(began + number / options.rate - time.time(), 0))
-                    waiting.append(clients.submit(bring, port, number, content))
-                took = [each.result() for each in waiting]
-            ended, cpu = time.time(), cpu_seconds(_Process(server.pid)) - before
-        finally:
-            server.terminate()
-            nameserver.stop()
-        measured = json.loads(file.read_text())
-        ticks = [tick for tick in measured["ticks"] if began <= tick[0] <= ended]
-        steps = [step[1] for step in measured["steps"] if began <= step[0] <= ended]
-        log = server.log_text()
-    late, worked = [tick[1] for tick in ticks], [tick[2] for tick in ticks]
-    print(f"{count} messages in {ended - began:.1f} s, load of the machine {os.getloadavg()[0]:.1f}")
-    print(f"passed DMARC: {log.count('dmarc=pass for')}, processor {cpu / count * 1000:.2f} ms a message")
-    print(f"a message took {statistics.median(took) * 1000:.0f} ms, at the most {max(took) * 1000:.0f} ms")
-    for what, values in (("late", late), ("worked", worked), ("step", steps)):
-        parts = ", ".join(f"{part:.1%} {percentile(values, part):.1f}" for part in (0.5, 0.95, 0.99, 0.999))
-        print(f"{what:<7} ms: {parts}, at the most {max(values) * 1000:.1f} ({len(values)} looks)")
-
-
-class _Process:
-    """What `cpu_seconds` wants."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def pids(self) -> list[int]:
-        return [self._pid]
+def _measured(plan: Plan, who: str, trusted: bool, a_second: int, contents: list[bytes]) -> Iterator[Row]:
+    directory = plan.directory()
+    nameserver = Nameserver(zones(), directory)
+    file = directory / "lag.json"
+    more = {
+        "dns": {"nameservers": [f"127.0.0.1:{nameserver.port}"]},
+        "proxy": {"networks": ["127.0.0.1"]},
+        "reception": {"greeting_delay": 0},
+        "abuse": {"greylist": {"clients": "off"}},
+        "relay": {"allow_networks": ["192.0.2.0/24"] if trusted else []},
+    }
+    meter = ("env", f"PYTHONPATH={ROOT}:{ROOT / 'benchmarks/lag_meter'}", f"LAG_FILE={file}")
+    mta = Mta(directory / "ours", ["smtp"], more=more, wrapper=meter)
+    try:
+        for number in range(DOMAINS):  # what the first of all meets is another matter
+            bring(mta.port, number, contents[number])
+        began, cpu = time.time(), cpu_seconds(mta)
+        with ThreadPoolExecutor(50) as clients:
+            waiting = []
+            for number, content in enumerate(contents):
+                time.sleep(max(began + number / a_second - time.time(), 0))
+                waiting.append(clients.submit(bring, mta.port, number, content))
+            took = [each.result() for each in waiting]
+        ended, cpu = time.time(), (cpu_seconds(mta) - cpu) / len(contents) * 1000
+    finally:
+        mta.stop()
+        nameserver.stop()
+    told = json.loads(file.read_text())
+    ticks = [tick for tick in told["ticks"] if began <= tick[0] <= ended]
+    steps = [step[1] for step in told["steps"] if began <= step[0] <= ended]
+    what = f"{who}, {a_second} a second"
+    yield Row(
+        "trust_lag", f"{what}: a message", "ms", False, Figure.of([Measured(t * 1000, cpu) for t in took])
+    )
+    for name, values in (("late", [t[1] for t in ticks]), ("worked", [t[2] for t in ticks]), ("step", steps)):
+        for part in (0.5, 0.99, 1.0):
+            value = sorted(values)[min(int(len(values) * part), len(values) - 1)] * 1000
+            yield Row(
+                "trust_lag", f"{what}: {name}, {part:.0%} at most", "ms", False, Figure.of([Measured(value)])
+            )
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.__main__ import alone
+
+    alone("trust_lag")
