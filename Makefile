@@ -5,9 +5,15 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST = $(BIN)/python -m pytest
+SEVERAL_AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Rooms whose tests start no server of ours and hardly wait for the disk: `make check` measures what these cover.
+ENGINES := message protocol sieve journey resolver directory trust
+# program:package, as tests/install_programs has them.
+PEERS := openssl:openssl postfix:postfix /usr/lib/dovecot/imap:dovecot-imapd /usr/lib/dovecot/pop3:dovecot-pop3d
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak check clean
+.PHONY: help venv demo test bench soak fuzz check coverage clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,19 +25,42 @@ demo: .venv/installed  ## run a server with two domains and two accounts on loop
 
 test: .venv/installed-test  ## install what the tests need, then run them
 	@tests/install_programs
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) $(SEVERAL_AT_ONCE) $(PYTEST_ARGS)
 
-soak: .venv/installed-test  ## the tests of crashes and of many clients at once in full size; takes an hour
+bench: .venv/installed-bench  ## measure beside Postfix, Dovecot and aiosmtpd; takes hours, with QUICK=1 some minutes
+	@tests/install_programs $(PEERS)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--docs --json benchmarks/results/$$(date +%F).json) $(BENCH_ARGS)
+
+soak: .venv/installed-test  ## load, faults and an accounting for MINUTES=60; then the tests of crashes and many clients in full size
+	PYTHONPATH=.:tests $(BIN)/python tests/soak/soak.py --minutes $(or $(MINUTES),60) $(SOAK_ARGS)
 	SOAK=1 $(BIN)/python -m pytest tests/crash tests/access/test_imap_convergence.py \
 		tests/access/test_imap_sync_clients.py $(PYTEST_ARGS)
 
-check: .venv/installed-dev  ## format, lint and types
+fuzz: .venv/installed-fuzz  ## new inputs for every parser, SECONDS=30 for each; ONLY=name,name chooses
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),30) --only '$(ONLY)'
+
+check: .venv/installed-dev  ## format, lint, types, dead code, layers, the table of RFCs, what the tests of the engines cover
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/vulture
+	$(BIN)/python -m pytest --quiet tests/test_layering.py tests/test_documents.py
+	$(call measured,--quiet tests/dialogs $(addprefix tests/,$(ENGINES)),$(ENGINES))
+
+coverage: .venv/installed-dev  ## what all tests cover, in the servers they start too; takes twice as long as the tests
+	@tests/install_programs
+	$(call measured,$(PYTEST_ARGS))
+
+# Every Python that sees the variable measures itself: pytest, its workers, the servers they start.
+define measured
+	$(BIN)/coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(PYTEST) $(SEVERAL_AT_ONCE) $(1)
+	$(BIN)/coverage combine --quiet
+	@$(BIN)/python tests/coverage_by_room.py $(2)
+endef
 
 clean:  ## remove what make and the tests have made; the demo's mail stays
-	rm -rf .venv .hypothesis .mypy_cache .ruff_cache dist build
+	rm -rf .venv .fuzz .hypothesis .mypy_cache .ruff_cache .pytest_cache .coverage* dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -48,6 +77,15 @@ clean:  ## remove what make and the tests have made; the demo's mail stays
 	$(PIP) install --editable '.[test]'
 	@touch $@ .venv/installed
 
+.venv/installed-bench: .venv/bin/python pyproject.toml
+	$(PIP) install --editable '.[bench]'
+	@touch $@ .venv/installed
+
 .venv/installed-dev: .venv/bin/python pyproject.toml
 	$(PIP) install --editable '.[test,dev]'
+	@touch $@ .venv/installed .venv/installed-test
+
+# Where there is no Atheris for this machine the inputs are mutations of the kept ones.
+.venv/installed-fuzz: .venv/bin/python pyproject.toml
+	$(PIP) install --editable '.[test,fuzz]'
 	@touch $@ .venv/installed .venv/installed-test
