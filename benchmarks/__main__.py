@@ -133,11 +133,19 @@ def main(arguments: Sequence[str]) -> None:
         print("\n".join([table.facts(report), "", table.heading(), *map(table.text, report.rows)]))
     else:
         report = _measured(asked)
+        if asked.only and not (report.rows or report.curves):
+            sys.exit(_none_has(asked.only))
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_bytes(report.to_json())
     if asked.docs:
         write_documents(report, ROOT / "docs")
+
+
+def _none_has(text: str) -> int:
+    """The exit code of wrong usage; what rows there are, only the benchmarks know, when they run."""
+    print(f"--only: no row has {text!r} in its name; docs/benchmarks.md shows them all", file=sys.stderr)
+    return 2
 
 
 def _end(number: int, frame: object) -> None:

@@ -32,6 +32,7 @@ class Aiosmtpd:
         deadline = time.monotonic() + 20
         while not answers(self.port):
             if time.monotonic() > deadline or self._process.poll() is not None:
+                self.stop()
                 raise RuntimeError("aiosmtpd did not start")
             time.sleep(0.05)
 

@@ -138,6 +138,7 @@ class Dovecot:
         deadline = time.monotonic() + 20
         while not answers(self.port):
             if time.monotonic() > deadline or self._process.poll() is not None:
+                self.stop()
                 raise RuntimeError(
                     "Dovecot did not start: " + (self._directory / "dovecot.log").read_text()[-500:]
                 )

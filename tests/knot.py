@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import dns.message
@@ -57,14 +57,24 @@ class Knot(DnsServer):
             return [knotd, "-c", str(config)]
 
         super().__init__(prepare, zone=next(iter(zones)), log=self._log, question=0.1)
+        try:
+            for name in zones:  # it answers before it has read all of them
+                self._wait_for(name, lambda _: True)
+        except BaseException:
+            self.stop()
+            raise
 
     def reload(self, zone: str, *, serial: int) -> None:
         """Read the files of the zones again; returns when this one has that serial number."""
         self._process.send_signal(signal.SIGHUP)
+        self._wait_for(zone, lambda found: found == serial)
+
+    def _wait_for(self, zone: str, told: Callable[[int], bool]) -> None:
+        """Until it has a serial number of which that is true."""
         deadline = time.monotonic() + PATIENCE
         asked = dns.message.make_query(zone, "SOA")
         while True:
             answer = dns.query.udp(asked, "127.0.0.1", timeout=PATIENCE, port=self.port)
-            if answer.answer and answer.answer[0][0].serial == serial:
+            if answer.answer and told(answer.answer[0][0].serial):
                 return
             assert time.monotonic() < deadline, self._log.read_text()

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "setup": {"resolver", "trust", *_BASE},
     "web": {"wire", *_BASE},
     "wire": {"journey", "metrics", "protocol", *_DISK, *_BASE},
-    "handover": {"trust", *_BASE},
+    "handover": {"__version__", "trust", *_BASE},
     "transfer": {"wire", "protocol", *_KNOWLEDGE},
     "access": {"wire", "protocol", *_KNOWLEDGE},
     "service": {

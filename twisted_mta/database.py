@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Literal
 from twisted_mta.durable import sync
 
 BUSY = 10.0  # seconds to wait for another process that is writing
+_AGAIN = 0.01  # seconds between two attempts, where SQLite does not wait by itself
 
 # One entry a version, never changed once released: add another.
 Migrations = Sequence[Sequence[str]]
@@ -60,7 +62,7 @@ class Database:
         where a file went that could not be used; without it, that is raised. Raises sqlite3.Error,
         SchemaTooNew."""
         self._migrations = migrations
-        self._pragmas = ("journal_mode = WAL", f"synchronous = {synchronous}", *pragmas)
+        self._pragmas = (f"synchronous = {synchronous}", *pragmas)
         try:
             self._open(path, timeout)
         except sqlite3.DatabaseError as error:
@@ -75,6 +77,7 @@ class Database:
         )
         self._execute = self._connection.execute
         try:
+            _write_ahead(self._connection, timeout)
             for pragma in self._pragmas:
                 self._execute(f"PRAGMA {pragma}").fetchall()
             self._migrate(path)
@@ -110,6 +113,20 @@ class Database:
 
     def _version(self) -> int:
         return int(self._execute("PRAGMA user_version").fetchone()[0])
+
+
+def _write_ahead(connection: sqlite3.Connection, timeout: float) -> None:
+    """WAL mode. Where two processes make the same file SQLite does not wait here, whatever its timeout is.
+    Blocking. Raises sqlite3.Error."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(_AGAIN)
 
 
 def too_new(path: Path, version: int, known: int) -> str:

@@ -153,6 +153,26 @@ def test_one_account_one_mailbox_one_message(server: ServerProcess, tmp_path: Pa
     assert "no account" in refused(server.mta("restore", str(tmp_path / "b"), "--account", "eve@a.test"))
 
 
+def test_empty_mailboxes_come_back_only_where_they_were(server: ServerProcess, tmp_path: Path) -> None:
+    maildir = server.directory / "data/mail/a.test/alice/Maildir"
+    for name in ("cur", "new", "tmp"):
+        (maildir / ".Empty" / name).mkdir(parents=True)
+    backup(server, tmp_path / "b")
+    shutil.rmtree(maildir / ".Empty")
+
+    def restored(*options: str) -> set[str]:
+        before = set(os.listdir(maildir))
+        said(server.mta("restore", str(tmp_path / "b"), "--account", ALICE, *options))
+        return {name for name in set(os.listdir(maildir)) - before if name.startswith(".")}
+
+    (inbox,) = restored()
+    assert inbox.startswith(".Restored ")
+    named = server.mta("restore", str(tmp_path / "b"), "--account", ALICE, "--mailbox", "Empty")
+    assert "there is no mail in Empty" in refused(named)
+    assert not [name for name in os.listdir(maildir) if name.endswith(".Empty")]
+    assert restored("--in-place") == {".Empty"}
+
+
 def test_an_account_that_has_lost_everything(server: ServerProcess, tmp_path: Path) -> None:
     backup(server, tmp_path / "b")
     home = server.directory / "data/mail/a.test/alice"

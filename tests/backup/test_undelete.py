@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,9 +41,9 @@ def server(tmp_path: Path) -> ServerProcess:
 
 
 @contextmanager
-def home_of(server: ServerProcess) -> Iterator[Home]:
+def home_of(server: ServerProcess, clock: Callable[[], float] = time.time) -> Iterator[Home]:
     """Alice's account, as the server has it open."""
-    names = NameSource("mx.a.test", "token", time.time)
+    names = NameSource("mx.a.test", "token", clock)
     home = Home(str(server.directory / "data/mail/a.test/alice"), names, "boot", print)
     home.deleted.keep = 3600.0
     try:
@@ -107,3 +107,23 @@ def test_brought_back_as_it_was(server: ServerProcess) -> None:
     assert "say what" in server.mta("undelete", ALICE).stderr
     assert list((server.directory / "data/mail/a.test/alice/deleted").iterdir()) == []
     said(server.mta("mailbox", "verify", ALICE))
+
+
+def test_messages_of_a_deleted_mailbox_went_with_it(server: ServerProcess) -> None:
+    deleted = time.time() - 3 * 3600
+    with home_of(server, lambda: deleted) as home:
+        hierarchy.create(home, "Old", "")
+        put(home, 1, "Old")  # its file is of now
+        hierarchy.delete(home, "Old")
+        hierarchy.create(home, "Old", "")
+        put(home, 2, "Old")
+        assert home.folder("Old").expunge([1]) == [1]  # and was renamed now, whatever its directory is called
+    rows = json.loads(said(server.mta("undelete", ALICE, "--list", "--json")))
+    times = {row["message_id"]: row["deleted"] for row in rows}
+    assert times["<1@x.test>"] == time.strftime("%Y-%m-%d %H:%M", time.localtime(deleted))
+    assert times["<2@x.test>"] != times["<1@x.test>"]
+    assert said(server.mta("undelete", ALICE, "--list", "--since", "1h")) == (
+        "nothing that was deleted is still there\n"
+    )
+    assert said(server.mta("undelete", ALICE, "--since", "4h")) == "Old: 2 messages brought back\n"
+    assert not list((server.directory / "data/mail/a.test/alice/deleted").iterdir())

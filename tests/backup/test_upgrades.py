@@ -4,11 +4,13 @@ refused, and not touched."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from twisted_mta import database
 from twisted_mta.database import Database, SchemaTooNew, keep_before_upgrade
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.schema import MIGRATIONS as QUEUE
@@ -59,6 +61,29 @@ def test_another_process_was_first(tmp_path: Path) -> None:
     Database(path, TWO).close()
     keep_before_upgrade(path, 1)
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Waiting:
+    """The clock of who waits; what is waited for happens meanwhile."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens = happens
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self._happens()
+
+
+def test_two_processes_may_make_the_same_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as while it changes to WAL: SQLite waits for nobody then
+        monkeypatch.setattr(database, "time", Waiting(lambda: other.execute("ROLLBACK")))
+        made = Database(path, (("CREATE TABLE thing (name TEXT)",),), timeout=0.0)
+        made.close()
+    assert version(path) == 1
 
 
 def test_the_queue_and_the_index_are_kept_too(tmp_path: Path) -> None:

@@ -210,8 +210,10 @@ def main() -> int:
         return CRASHED if findings else 0
     engine = "Atheris" if importlib.util.find_spec("atheris") else "mutations (Atheris is not installed)"
     if not asked.phase:
+        harnesses = "harness" if len(names) == 1 else "harnesses"
+        seconds = "second" if asked.seconds == 1 else "seconds"
         print(
-            f"{len(names)} harnesses, {asked.seconds} seconds each, by {engine}; seed {asked.seed}",
+            f"{len(names)} {harnesses}, {asked.seconds} {seconds} each, by {engine}; seed {asked.seed}",
             flush=True,
         )
     sound = [fuzz(name, asked.seconds, asked.seed) for name in names]

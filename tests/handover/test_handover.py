@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from queue_house import InlineQueue, WallClock, envelope
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from zope.interface import implementer
 
+from twisted_mta.handover import link
 from twisted_mta.handover.counterpart import (
     LONGEST_PATH,
     Counterpart,
@@ -21,13 +24,14 @@ from twisted_mta.handover.counterpart import (
 )
 from twisted_mta.handover.frames import Frame, Kind, encode
 from twisted_mta.handover.link import Away, Link, Served
-from twisted_mta.handover.mailboxes import AWAY, Mailboxes, serve_mailboxes
+from twisted_mta.handover.mailboxes import AWAY, NOT_ASKED, Mailboxes, serve_mailboxes
 from twisted_mta.handover.queue import PIECE, RemoteQueue, serve_queue
 from twisted_mta.interfaces import IDeliverer
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
+from twisted_mta.service.wiring.handover import LOOK_AGAIN, GoOn
 from twisted_mta.trust.check import Incoming
 from twisted_mta.trust.finding import Finding
 
@@ -212,6 +216,22 @@ def test_what_an_ended_connection_leaves_in_doubt_may_have_been_delivered(house:
     assert seen == [("Q2", False), ("Q3", False), ("Q1", True), ("Q3", True), ("Q4", False)]
 
 
+def test_a_delivery_that_goes_on_is_waited_for_by_the_next_one(house: House) -> None:
+    house.wire.connect()
+    house.local.gate = gate = Deferred()
+    house.deliver("Q1")
+    house.wire.cut()  # the process with the queue has been killed; the other one is still at it
+    house.wire.connect()
+    again = house.deliver("Q1")
+    assert [each.recovered for each in house.local.messages] == [False]
+    house.local.gate = None
+    gate.callback(None)
+    house.wire.carry()
+    assert got(again)[0].action is Action.EXPANDED
+    assert [each.recovered for each in house.local.messages] == [False, True]
+    got(house.deliver("Q1"))  # nobody is waited for any more
+
+
 def test_room_is_asked_for_where_there_is_a_limit(house: House) -> None:
     house.wire.connect()
     assert house.done(house.mailboxes.is_full("alice@a.test", 1001)) is True
@@ -225,6 +245,9 @@ def test_who_does_not_answer_has_room(house: House) -> None:
     house.wire.clock.advance(5.0)
     assert got(asked) is False
     house.wire.carry()  # the answer comes too late, and nothing happens
+    assert got(house.mailboxes.is_full("alice@a.test", 1001)) is False  # the next ones do not wait
+    house.wire.clock.advance(NOT_ASKED)
+    assert house.done(house.mailboxes.is_full("alice@a.test", 1001)) is True
 
 
 def test_what_is_refused_is_put_by_with_its_reasons(house: House) -> None:
@@ -306,6 +329,9 @@ def test_a_refusal_arrives_as_it_is(house: House) -> None:
     house.wire.queue_side.serves |= {"refuse": Served(str, refuse)}
     with pytest.raises(MailError, match=r"552 5\.3\.4 too large"):
         house.done(house.wire.mailbox_side.ask("refuse", "too large"))
+    house.wire.queue_side.serves |= {"refuse": Served(str, lambda argument: refuse("\ud800"))}
+    with pytest.raises(MailError, match=r"552 5\.3\.4 \?"):
+        house.done(house.wire.mailbox_side.ask("refuse", ""))
 
 
 def test_while_the_queue_is_away_nothing_is_promised(house: House) -> None:
@@ -353,6 +379,49 @@ def test_questions_may_wait_until_the_queue_is_there(house: House) -> None:
     assert got(asked) is False
 
 
+def test_what_an_ended_connection_is_putting_into_the_queue_is_waited_for(tmp_path: Path) -> None:
+    house = House(tmp_path / "queue")
+    house.wire.connect()
+    draft = house.remote.intake("own").draft()
+    got(draft.write(b"A: b\r\n\r\n"))
+    stalled: list[Deferred[None]] = []
+    add, disk = house.queue._intake.add, Deferred[None]()
+
+    async def slowly(new: Any) -> None:
+        stalled.append(disk)
+        await disk
+        await add(new)
+
+    house.queue._intake.add = slowly
+    begun(draft.commit(envelope("bob@b.test"))).addErrback(lambda failure: failure.trap(Away))
+    house.wire.carry()
+    assert stalled
+    house.wire.cut()  # the process with the mailboxes has been killed
+    house.wire.connect()
+    asked = begun(house.remote.is_queued_at_last(draft.queue_id))
+    house.wire.carry()
+    assert not asked.called
+    disk.callback(None)
+    house.wire.carry()
+    assert got(asked) is True
+
+
+def test_for_a_process_that_hangs_only_so_much_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(link, "MOST_UNANSWERED", 1000)
+    house = House(tmp_path / "queue")
+    house.wire.connect()
+    waiting = [begun(house.wire.queue_side.ask("deliver", b"x" * 600)) for _ in range(2)]
+    with pytest.raises(Away):
+        got(house.wire.queue_side.ask("deliver", b"x"))
+    house.wire.carry()
+    for each in waiting:
+        with pytest.raises(MailError):
+            got(each)
+    assert got(house.deliver("Q1"))[0].action is Action.EXPANDED
+
+
 def test_who_leaves_does_nothing_more_and_ends_what_is_under_way(house: House) -> None:
     house.wire.connect()
     house.local.gate = Deferred()
@@ -368,12 +437,17 @@ def test_who_leaves_does_nothing_more_and_ends_what_is_under_way(house: House) -
 
 
 def test_another_release_is_not_talked_to(house: House) -> None:
-    end = house.wire.queue_side._make()
-    end.makeConnection(Transport())
-    end.dataReceived(encode(Frame(Kind.GREETING, 0, b"twisted_mta handover 99")))
-    assert end.transport.disconnecting
-    end.connectionLost()
-    assert not house.wire.queue_side.is_there
+    with capturedLogs() as told:
+        for _ in range(2):
+            end = house.wire.queue_side._make()
+            end.makeConnection(Transport())
+            end.dataReceived(encode(Frame(Kind.GREETING, 0, b"twisted_mta 99 handover 99")))
+            assert end.transport.disconnecting
+            end.connectionLost()
+            assert not house.wire.queue_side.is_there
+    assert ["another release" in each["why"] for each in told] == [True]  # once, not with each attempt
+    house.wire.connect()
+    assert house.wire.queue_side.is_there
 
 
 @pytest.mark.parametrize(
@@ -407,3 +481,68 @@ def test_a_name_that_no_socket_can_have(tmp_path: Path) -> None:
     QueueProcess(longest, reactor=None)
     with pytest.raises(PathTooLong, match="give data_dir a shorter one"):
         QueueProcess(Path(f"{longest}x"), reactor=None)
+
+
+class Tried:
+    """A dispatcher that is told to go on. `fault`: raised then."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.fault: Exception | None = None
+
+    async def retry(self, diagnostic: str) -> int:
+        assert diagnostic == AWAY.text
+        self.times += 1
+        if self.fault is not None:
+            raise self.fault
+        return 1
+
+
+def test_what_was_put_off_is_tried_as_soon_as_somebody_is_there(tmp_path: Path) -> None:
+    house, tried = House(tmp_path / "queue"), Tried()
+    GoOn(house.wire.queue_side, house.mailboxes, tried, reactor=house.wire.clock)
+    assert got(house.deliver("Q1")) == [AWAY]
+    house.wire.connect()
+    assert tried.times == 1
+    house.wire.clock.advance(LOOK_AGAIN)  # what was being put off at that moment
+    assert tried.times == 2
+    house.wire.clock.advance(LOOK_AGAIN)
+    assert tried.times == 2
+    house.wire.cut()
+    house.wire.connect()  # nothing was put off meanwhile
+    assert tried.times == 2
+
+
+def test_nothing_is_tried_when_this_process_stops(tmp_path: Path) -> None:
+    house, tried = House(tmp_path / "queue"), Tried()
+    GoOn(house.wire.queue_side, house.mailboxes, tried, reactor=house.wire.clock)
+    house.wire.connect()
+    got(house.wire.queue_side._hang_up())
+    house.wire.cut()
+    house.wire.clock.advance(LOOK_AGAIN)  # the queue is not open any more
+    assert tried.times == 1
+
+
+def test_a_queue_that_cannot_be_written_is_tried_again_with_the_next_connection(tmp_path: Path) -> None:
+    house, tried = House(tmp_path / "queue"), Tried()
+    GoOn(house.wire.queue_side, house.mailboxes, tried, reactor=house.wire.clock)
+    house.wire.connect()
+    tried.fault = MailError(451, "4.3.0", "the disk is full")
+    with capturedLogs() as told:
+        house.wire.clock.advance(LOOK_AGAIN)
+    assert told and all("log_failure" not in each for each in told)
+    times = tried.times
+    house.wire.cut()
+    tried.fault = None
+    house.wire.connect()
+    assert tried.times == times + 1
+
+
+def test_what_is_at_the_place_of_the_socket(tmp_path: Path) -> None:
+    process = QueueProcess(tmp_path / "missing" / "handover", reactor=reactor)
+    with pytest.raises(OSError, match="handover"):
+        got(process.start())
+    (tmp_path / "handover").mkdir()
+    process = QueueProcess(tmp_path / "handover", reactor=reactor)
+    with pytest.raises(OSError, match="handover"):
+        got(process.start())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import smtplib
 from collections import Counter
@@ -179,6 +180,7 @@ def test_what_is_put_into_the_outbox_is_sent(pair: Pair) -> None:
 
 def test_mail_waits_for_mailboxes_and_goes_on_as_soon_as_they_are_back(pair: Pair) -> None:
     pair.access.mta("account", "quota", "carol@a.test", "--storage", "1M")
+    pair.arrived("alice", {"before the mailboxes were there"})  # also when this test is run alone
     with ended(pair.access):
         for user in ("alice", "carol"):
             pair.send(f"waited for {user}", to=f"{user}@a.test")
@@ -187,6 +189,12 @@ def test_mail_waits_for_mailboxes_and_goes_on_as_soon_as_they_are_back(pair: Pai
                 pair.transfer.mta("queue", "list").stdout.count("process with the mailboxes does not") == 2
             )
         )
+        done = pair.transfer.mta("reload")
+        assert done.returncode == 0, done.stderr
+        assert (
+            "the process with the role access does not run; it reads all this when it starts" in done.stdout
+        )
+        assert json.loads(pair.transfer.mta("reload", "--json").stdout)["not_running"] == ["access"]
     for user in ("alice", "carol"):
         assert pair.arrived(user, {f"waited for {user}"})[f"waited for {user}"] == 1
 
@@ -234,6 +242,7 @@ def test_both_follow_another_configuration(pair: Pair) -> None:
     done = pair.transfer.mta("reload")
     assert done.returncode == 0, done.stderr
     assert "taken over: pop3.login_delay" in done.stdout
+    assert "does not run" not in done.stdout
     assert "restart: queue.lifetime" in done.stdout
     for process in (pair.transfer, pair.access):
         process.wait_for("reload: taken over: pop3.login_delay")

@@ -324,6 +324,13 @@ def test_every_stage_has_words_and_none_says_what_is_not_known() -> None:
     assert words.sentence(Told(NOON, "unheard-of", {"a": 1})) == "unheard-of a=1"
 
 
+def test_who_was_not_asked_has_said_nothing() -> None:
+    ours = Told(NOON, "relay-failed", {"to": BOB, "reason": "Domain b.test does not exist"})
+    assert words.sentence(ours) == f"refused for {BOB}; reason: Domain b.test does not exist"
+    theirs = Told(NOON, "relay-failed", {"to": BOB, "host": "mx.b.test", "reply": "550 no"})
+    assert words.sentence(theirs) == f"refused for {BOB} by mx.b.test; it said: 550 no"
+
+
 def test_a_thousand_recipients_are_one_line() -> None:
     to = [f"u{number}@b.test" for number in range(1000)]
     said = words.sentence(Told(NOON, "accepted", {"client": "192.0.2.1", "to": to}))

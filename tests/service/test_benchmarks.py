@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from benchmarks import plot, table
+from benchmarks import ROOT, plot, table
 from benchmarks.__main__ import BESIDE_PEERS, IN_DEPTH, benchmark, main
 from benchmarks.documents import file_name, write_documents
 from benchmarks.machine import facts
@@ -172,3 +174,17 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["no_such_benchmark"])
     assert "transfer" in capsys.readouterr().err
+
+
+def test_without_what_only_the_tests_need_and_with_a_row_that_there_is_not():
+    """In a process of its own: it takes other limits and signals."""
+    program = (
+        "import sys; sys.modules.update(pytest=None, hypothesis=None, aiosmtpd=None)\n"
+        "from benchmarks.__main__ import main\n"
+        "main(['--list']); main(['transfer', '--alone', '--only', 'no such row'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "--only: no row has 'no such row' in its name" in done.stderr and "trust_lag " in done.stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twisted_mta.service.data_dir import Lock, create, server, servers, without_server
+from twisted_mta.service.data_dir import Lock, create, require_free, server, servers, without_server
 from twisted_mta.service.options.complaint import ConfigError
 
 
@@ -66,3 +66,18 @@ def test_what_is_done_without_a_server_needs_only_the_role_it_stands_in_for(tmp_
     lock.release()
     assert without_server(tmp_path, lambda: done.append("both"))
     assert done == ["access", "both"]
+
+
+def test_a_look_tells_what_taking_the_lock_would(tmp_path: Path) -> None:
+    require_free(tmp_path / "not there yet")
+    access = Lock.acquire(tmp_path, ("access",))
+    require_free(tmp_path, ("transfer",))
+    for roles in (("access",), ("transfer", "access")):
+        with pytest.raises(ConfigError, match=rf"another server \(process {os.getpid()}\) is using"):
+            require_free(tmp_path, roles)
+    access.release()
+    both = Lock.acquire(tmp_path)
+    with pytest.raises(ConfigError, match="stop it, or give this one a data_dir of its own"):
+        require_free(tmp_path, ("transfer",))
+    both.release()
+    require_free(tmp_path)

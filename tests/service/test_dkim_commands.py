@@ -43,10 +43,10 @@ class Office:
         assert code == 0, err
         return out
 
-    def refused(self, *arguments: str) -> str:
+    def refused(self, *arguments: str, fails: int = 1) -> str:
         code = main(["--config", str(self.directory / "mta.toml"), "dkim", *arguments])
         out, err = self.capsys.readouterr()
-        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert (code, out, err.count("\n")) == (fails, "", 1)
         return err
 
     def ring(self) -> Keyring:
@@ -117,14 +117,31 @@ def test_a_key_that_there_is_already(office: Office) -> None:
     [
         (["create", "c.test"], "c.test is none of ours"),
         (["create", "not a domain"], "'not a domain' is not a domain name such as"),
-        (["create", "a.test", "--selector", "x"], "--selector is the name of one key"),
-        (["create", "a.test", "--algorithm", "rsa", "--selector", "../x"], "--selector: '../x' is no name"),
         (["show", "c.test"], "c.test is none of ours"),
         (["retire", "a.test", "x"], "a.test has no key x"),
     ],
 )
 def test_refusals(office: Office, arguments: list[str], reason: str) -> None:
     assert reason in office.refused(*arguments)
+
+
+def test_wrong_usage(office: Office) -> None:
+    several = office.refused("create", "a.test", "--selector", "x", fails=2)
+    assert "--selector is the name of one key" in several
+    strange = office.refused("create", "a.test", "--algorithm", "rsa", "--selector", "../x", fails=2)
+    assert "--selector: '../x' is no name" in strange
+
+
+def test_no_second_key_waits_beside_the_first_unless_it_is_named(office: Office) -> None:
+    office.mta("create", "a.test", "--algorithm", "rsa")
+    again = office.refused("create", "a.test", "--algorithm", "rsa")
+    assert again.startswith("mta: keys of a.test wait already; publish them (dkim show a.test), or: ")
+    assert office.mta("create", "a.test").count(" IN TXT ") == 1  # the other algorithm's
+    assert office.refused("create", "a.test") == again
+    assert office.refused("rotate", "a.test") == again
+    office.mta("create", "a.test", "--algorithm", "rsa", "--selector", "mine")
+    assert len(json.loads(office.mta("list", "--json"))) == 3
+    assert office.mta("create", "b.test").count(" IN TXT ") == 2
 
 
 def test_without_asking_the_dns(office: Office) -> None:

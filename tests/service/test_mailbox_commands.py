@@ -139,6 +139,14 @@ def test_what_does_not_fit_is_told(server: ServerProcess, mbox: Path) -> None:
     assert done.startswith("INBOX: 1 message imported, 2 were there already\n")
 
 
+def test_one_message_is_not_many(server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"From x@y.test Mon Jan  1 00:00:01 2024\nSubject: one\n\nbody\n")
+    said(server.mta("mailbox", "import", ALICE, "--from", str(tmp_path / "one")))
+    listed = said(server.mta("mailbox", "list", ALICE)).splitlines()
+    assert "        1 message                " in listed[0] and "        0 messages  " in listed[1]
+    assert len({line.index(" octets") for line in listed}) == 1
+
+
 def test_refusals(server: ServerProcess, mbox: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     for arguments, line in (

@@ -27,9 +27,9 @@ def server(tmp_path: Path) -> ServerProcess:
     return ServerProcess(CONFIG, tmp_path)
 
 
-def refused(done: subprocess.CompletedProcess[str]) -> str:
+def refused(done: subprocess.CompletedProcess[str], code: int = 1) -> str:
     """The one line of a refusal."""
-    assert done.returncode == 1, done
+    assert done.returncode == code, done
     assert done.stdout == ""
     assert done.stderr.startswith("mta: ")
     assert done.stderr.count("\n") == 1
@@ -75,7 +75,7 @@ def test_what_an_account_may_keep(tmp_path: Path) -> None:
     }
     assert "no account bob@a.test" in refused(server.mta("account", "quota", "bob@a.test"))
     for wrong in (("--storage", "much"), ("--messages", "2G"), ("--messages=-1",)):
-        refused(server.mta("account", "quota", "alice@a.test", *wrong))
+        refused(server.mta("account", "quota", "alice@a.test", *wrong), 2)
     server.mta("account", "remove", "alice@a.test")
     server.add_account("alice@a.test", "secret")
     assert "no limit (as configured)" in server.mta("account", "quota", "alice@a.test").stdout
@@ -109,6 +109,12 @@ def test_refusals_are_one_line(server: ServerProcess) -> None:
     assert "the account's own name" in refused(weak_again)
     assert server.mta("account", "remove", "x@a.test").returncode == 0
     assert "no terminal" in refused(server.mta("account", "add", "x@a.test"))
+    # Before a password is asked for:
+    assert "c.test is not a domain" in refused(server.mta("account", "add", "x@c.test"))
+    assert "no account x@a.test" in refused(server.mta("account", "password", "x@a.test"))
+    server.mta("account", "add", "x@a.test", "--any-password", "--password-stdin", stdin="secret\n")
+    assert "the account x@a.test exists already" in refused(server.mta("account", "add", "x@a.test"))
+    server.mta("account", "remove", "x@a.test")
     assert "no account" in refused(server.mta("account", "remove", "x@a.test"))
     assert "no message 0XYZ in the queue" in refused(server.mta("queue", "show", "0XYZ"))
     assert "no message" in refused(server.mta("queue", "retry", "../../x"))
@@ -117,6 +123,24 @@ def test_refusals_are_one_line(server: ServerProcess) -> None:
 def test_wrong_usage(server: ServerProcess) -> None:
     for arguments in (("acount",), ("account", "add"), ("queue", "hold"), ("queue", "hold", "x", "--all")):
         assert server.mta(*arguments).returncode == 2
+    for arguments, line in (
+        (("undelete", "x@a.test"), "say what is to be brought back"),
+        (("restore", "backup", "--mailbox", "INBOX"), "--mailbox goes together with --account"),
+        (("verify", "--all"), "--snapshot and --all are about backups"),
+        (("verify", "backup", "--fix"), "--fix is about what the server keeps"),
+        (("trace", "x@a.test", "--since", "xx"), '"2h", "3d" or "2027-01-15 08:00", found \'xx\''),
+        (("trace", "x@a.test", "--since", "2027-13-15"), '"2h", "3d" or "2027-01-15 08:00", found \'2027-13'),
+        (("account", "limits", "x@a.test", "--messages", "many"), "expected a number"),
+        (("bans", "add", "192.0.2.0/24", "--for", "ever"), "--for: expected a duration"),
+        (("dns", "show", "a.test", "--address", "x"), "--address: 'x'"),
+        (
+            ("dns", "publish", "a.test"),
+            "--server: missing; the primary of the zone, unless tls.acme.dns.server",
+        ),
+        (("dns", "publish", "a.test", "--server", "x:y"), "--server: 'x:y' is not a host:port"),
+        (("dns", "publish", "a.test", "--server", "127.0.0.1"), "--key-file: missing"),
+    ):
+        assert line in refused(server.mta(*arguments), 2), arguments
 
 
 def test_an_empty_queue(server: ServerProcess) -> None:

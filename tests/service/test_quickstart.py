@@ -212,7 +212,7 @@ def test_once_more_changes_nothing_and_another_answer_goes_beside(house: House, 
     house.config.write_text(before)
     code, said, _ = house.quickstart("agree_tos = true", *internet.options())
     assert (code, house.files(), house.config.read_text()) == (0, files, before)
-    assert "Made:" not in said and said.count("As it was") == 2
+    assert "Made:" not in said and said.count("As it was") == 3 and f"As it was: {house.config}\n" in said
 
     code, said, _ = house.quickstart('hostname = "young.test"', *internet.options(), address="me@old.test")
     new = house.etc / "mta.toml.new"
@@ -320,13 +320,13 @@ def test_a_wrong_answer_is_a_sentence_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("options", "address", "complaint"),
+    ("options", "address", "complaint", "exit_code"),
     [
-        (["--nameserver", "127.0.0.1:9"], "you@young.test", "no name server answers"),
-        (["--nameserver", "nowhere"], "you@young.test", "--nameserver: "),
-        (["--public-address", "here"], "you@young.test", "--public-address: "),
-        ([], "you", "'you' is not a mail address"),
-        ([], "y+ou@young.test", "an account's name"),
+        (["--nameserver", "127.0.0.1:9"], "you@young.test", "no name server answers", 1),
+        (["--nameserver", "nowhere"], "you@young.test", "--nameserver: ", 2),
+        (["--public-address", "here"], "you@young.test", "--public-address: ", 2),
+        ([], "you", "'you' is not a mail address", 1),
+        ([], "y+ou@young.test", "an account's name", 1),
     ],
 )
 def test_so_is_a_wrong_option_and_a_dead_dns(
@@ -336,11 +336,12 @@ def test_so_is_a_wrong_option_and_a_dead_dns(
     options: list[str],
     address: str,
     complaint: str,
+    exit_code: int,
 ) -> None:
     monkeypatch.setattr(quickstart_decisions, "_PATIENCE", 0.2)
     looks = internet.options() if "--nameserver" not in options else []
     code, _, said = house.quickstart(ANSWERS, *looks, *options, address=address)
-    assert (code, house.files()) == (1, [])
+    assert (code, house.files()) == (exit_code, [])
     assert said.startswith("mta: ") and said.count("\n") == 1 and complaint in said
 
 

@@ -90,3 +90,27 @@ def test_other_threads_may_ask_what_time_it_is(reactor: SelectReactor, clocks: C
     assert call.getTime() == clocks.wall + DAY + 5
     assert reactor.seconds() == clocks.wall
     assert call.getTime() == clocks.wall + 5
+
+
+def test_a_thread_that_has_looked_before_has_no_say(reactor: SelectReactor, clocks: Clocks) -> None:
+    """What is brought forward is so once."""
+    looked, go_on = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: reactor.seconds())
+
+    def wall() -> float:
+        now = clocks.wall
+        if threading.current_thread() is thread:
+            looked.set()
+            go_on.wait(10)
+        return now
+
+    follow_clock(reactor, wall=wall, steady=lambda: clocks.steady)
+    call = reactor.callLater(5, list)
+    thread.start()
+    looked.wait(10)
+    clocks.wall -= DAY
+    reactor.seconds()
+    go_on.set()
+    thread.join()
+    reactor.seconds()
+    assert call.getTime() == clocks.wall + 5

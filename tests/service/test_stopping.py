@@ -52,3 +52,22 @@ def test_the_dispatcher_stops_while_the_sessions_end(tmp_path: Path) -> None:
     assert stopping == ["dispatcher", "queue"]
     queue.gate.callback(None)
     assert stopped.called
+
+
+def test_without_a_dispatcher_everything_waits_for_the_sessions(tmp_path: Path) -> None:
+    clock = Clock()
+    config = Config(hostname=Domain("mx.a.test"), data_dir=str(tmp_path), domains=(Domain("a.test"),))
+    server = MailServer(config, path=tmp_path, reactor=clock, observer=None)
+    stopping: list[str] = []
+    process, outbox = (SlowPart(name, stopping) for name in ("way to the queue", "outbox"))
+    server._parts = Parts(Journey(), listeners={"imap": SlowListener(lambda: None, reactor=clock)})
+    server._started = [("way to the queue", process), ("outbox", outbox)]
+    server._lock = Lock.acquire(tmp_path)
+    stopped = Deferred.fromCoroutine(server._stop())
+    assert stopping == []  # what a session gives to the Outbox goes over before that stops
+    clock.advance(STOPPING)
+    assert stopping == ["outbox"]
+    outbox.gate.callback(None)
+    assert stopping == ["outbox", "way to the queue"]
+    process.gate.callback(None)
+    assert stopped.called

@@ -204,10 +204,8 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_servers_never_share_a_data_directory(demo: tuple[dict[str, Any], ServerProcess]) -> None:
-    _, server = demo
-    second = server.directory / "second.toml"
-    second.write_text(to_toml(config()))
-    done = twistd("mta", "--config", str(second), cwd=server.directory)
+    _, server = demo  # whose ports are taken, too
+    done = twistd("mta", "--config", str(server.config), cwd=server.directory)
     assert done.returncode == 1
     assert re.fullmatch(
         r"\S+ CRITICAL -: data_dir: another server \(process \d+\) is using .*\n", done.stdout

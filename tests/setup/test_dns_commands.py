@@ -136,14 +136,10 @@ def test_what_others_have_put_there_stays_until_told(desk: Desk) -> None:
     ("arguments", "sentence"),
     [
         (["d.test"], "d.test is none of ours"),
-        (["c.test", "--ttl", "0"], "--ttl: a number of seconds"),
-        (["c.test", "--server", "ns.a.test"], "--server: 'ns.a.test'"),
         (["c.test", "--key-file", "nowhere"], "nowhere cannot be read: No such file"),
         (["c.test", "--key-file", "mta.toml"], "no TSIG key"),
         (["c.test", "--key-file", "other.key"], "does not take our key"),
-        (["c.test", "--zone", "x y"], "--zone: 'x y' is not a domain name"),
         (["c.test", "--zone", "test"], "refuses a change"),
-        (["c.test", "--address", "mx"], "--address: 'mx' does not appear to be"),
     ],
 )
 def test_what_cannot_be_published(
@@ -156,8 +152,20 @@ def test_what_cannot_be_published(
     assert not desk.there("c.test.", "MX")
 
 
+def test_wrong_usage(desk: Desk) -> None:
+    for arguments, sentence in (
+        (["--ttl", "0"], "--ttl: a number of seconds"),
+        (["--server", "ns.a.test"], "--server: 'ns.a.test'"),
+        (["--zone", "x y"], "--zone: 'x y' is not a domain name"),
+        (["--address", "mx"], "--address: 'mx' does not appear to be"),
+    ):
+        said = desk.publish("c.test", *arguments, code=2)
+        assert said.startswith(f"mta: {sentence}")
+    assert not desk.there("c.test.", "MX")
+
+
 def test_a_name_server_that_is_not_there(desk: Desk) -> None:
-    said = desk.mta("publish", "a.test", "--server", "127.0.0.1:1", code=1)
+    said = desk.mta("publish", "a.test", "--server", "127.0.0.1:1", code=2)
     assert "--key-file: missing" in said
     assert "--address" in desk.mta("show", "a.test", code=1)  # 127.0.0.1 is nobody's public address
 

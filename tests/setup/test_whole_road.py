@@ -122,7 +122,11 @@ class Internet:
         zones = {**ZONES, "provider.test": f'{ZONES["provider.test"]}s1._domainkey TXT "v=DKIM1; p=" {key}\n'}
         self.knot = Knot(zones, directory)
         self.dns = f"127.0.0.1:{self.knot.port}"
-        self.pebble = Pebble(directory, dns=self.dns, http_port=80)
+        try:
+            self.pebble = Pebble(directory, dns=self.dns, http_port=80)
+        except BaseException:
+            self.knot.stop()
+            raise
         self.bundle = directory / "bundle.pem"
         roots = (authority().own, self.pebble.root())
         self.bundle.write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
@@ -384,6 +388,8 @@ def test_check_is_all_green(signing: ServerProcess) -> None:
         (row["name"], row["kind"], row["state"], row["advice"]) for row in found["domains"]["young.test"]
     }
     states |= {(each["subject"], "", each["state"], each["text"]) for each in found["checks"]}
+    # A list that has not answered in time is but a remark.
+    states = {each for each in states if (each[0].split()[0], each[2]) != ("blacklist", "skipped")}
     assert {state for _, _, state, _ in states} == {"ok"}, states
     assert (done.returncode, found["code"], found["warnings"]) == (0, 0, [])
 
@@ -402,5 +408,5 @@ def test_the_quickstart_once_more_changes_nothing(
     before = machine.files()
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("As it was: ") == 2 and "Made: " not in done.stdout, done.stdout
+    assert done.stdout.count("As it was: ") == 3 and "Made: " not in done.stdout, done.stdout
     assert machine.files() == before and machine.etc / "young.test.zone" in before

@@ -137,7 +137,6 @@ def test_a_refusal_before_there_was_a_message(office: Office) -> None:
         (["0000000000000"], "nothing is known of 0000000000000"),
         (["nobody@b.test"], "nothing is known of nobody@b.test"),
         (["what"], "what is neither a queue id, an address nor a Message-ID"),
-        (["x@b.test", "--since", "yesterday"], "--since: "),
     ],
 )
 def test_what_is_not_known(office: Office, arguments: list[str], words: str) -> None:

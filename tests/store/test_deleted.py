@@ -79,6 +79,20 @@ def test_a_mailbox_deleted_twice_in_an_hour(tmp_path):
     assert there(bench) == {"Old": 2}
 
 
+def test_a_deleted_mailbox_stays_as_it_was(tmp_path):
+    """The letters of keywords mean something else in the next mailbox of its name."""
+    bench = bench_of(tmp_path, 24 * HOUR)
+    for number in (1, 2):
+        hierarchy.create(bench.home, "Old", "")
+        bench.put(number, mailbox="Old")
+        if number == 1:
+            hierarchy.delete(bench.home, "Old")
+    bench.folder("Old").expunge([1])
+    found = sorted(kept(str(bench.path)), key=lambda each: each.gone is None)
+    assert [each.gone for each in found] == [float(int(bench.now)), None]
+    assert [len(Maildir(each.path).list()) for each in found] == [1, 1]
+
+
 def test_on_a_full_disk_what_is_expunged_goes_at_once(tmp_path, monkeypatch):
     bench = bench_of(tmp_path, 24 * HOUR)
     bench.put(1)

@@ -200,6 +200,7 @@ def test_what_can_follow_follows_and_the_rest_is_named(town: SimpleNamespace) ->
     assert json.loads(town.process.mta("reload", "--json").stdout) == {
         "taken": [],
         "restart": ["queue.lifetime"],
+        "not_running": [],
     }
     write(town)
     town.process.mta("reload")

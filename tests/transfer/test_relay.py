@@ -264,7 +264,9 @@ class TestRelay(RelayTestCase):
         await self.between(Script())
         (outcome,) = await self.send("x@nowhere.test")
         assert (outcome.action, outcome.status, outcome.remote_mta) == (FAILED, "5.1.2", "")
-        assert [event["status"] for event in self.told("relay-failed")] == ["5.1.2"]
+        (event,) = self.told("relay-failed")
+        assert (event["status"], "reply" in event) == ("5.1.2", False)  # nobody was asked
+        assert event["reason"] == "Domain nowhere.test does not exist"
 
     async def test_a_route_of_the_configuration(self):
         (server,) = await self.serve(Script())

@@ -16,7 +16,7 @@ from twisted_mta.directory.address_administration import book_of, read_address, 
 from twisted_mta.directory.address_book import SEPARATORS
 from twisted_mta.directory.app_passwords import MOST, SERVICES, AppPassword, generate, hash_of
 from twisted_mta.directory.database import DirectoryDatabase
-from twisted_mta.directory.error import DirectoryError
+from twisted_mta.directory.error import AccountExists, DirectoryError
 from twisted_mta.directory.logins import Logins
 from twisted_mta.directory.passwords import BadPassword, hash_password, prepare
 from twisted_mta.directory.scram_keys import SECRET, derive
@@ -64,25 +64,38 @@ class Administration:
             found.setdefault(address, []).append(target)
         return found
 
-    def add_account(self, text: str, password: str) -> str:
-        """A new account; returns its name."""
+    def name_of_new(self, text: str) -> str:
+        """The name of an account that may be added. Raises AccountExists, too."""
         address = self._local_address(text)
         if not ACCOUNT_LOCAL.match(address.local):
             raise DirectoryError(
                 f"{text}: an account's name has letters, digits and . _ - ' = only, and begins with a "
                 "letter, a digit or _ (what comes after + in an address needs no account of its own)"
             )
-        name, hashed = address.key, self._hash(password)
+        name = address.key
+        if name in self.accounts():
+            raise AccountExists(
+                f"the account {name} exists already; to change its password: account password"
+            )
+        if name in self.aliases():
+            raise DirectoryError(f"{name} is an alias; remove it first: alias remove {name}")
+        self._refuse_list(name)
+        return name
+
+    def add_account(self, text: str, password: str) -> str:
+        """A new account; returns its name."""
+        self.name_of_new(text)  # before the time that a hash takes
+        hashed = self._hash(password)
         with self._database.transaction():
-            if name in self.accounts():
-                raise DirectoryError(
-                    f"the account {name} exists already; to change its password: account password"
-                )
-            if name in self.aliases():
-                raise DirectoryError(f"{name} is an alias; remove it first: alias remove {name}")
-            self._refuse_list(name)
+            name = self.name_of_new(text)
             self._database.add_account(name, hashed)
             self._add_keys(name, "", prepare(password))
+        return name
+
+    def name_of_own(self, text: str) -> str:
+        """The name of an account with a password here."""
+        name = self._key(text)
+        self._require_own(name)
         return name
 
     def set_password(self, text: str, password: str) -> str:

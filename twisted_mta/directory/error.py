@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class DirectoryError(Exception):
     """A sentence that says what is wrong and, where it can, what to do instead."""
+
+
+class AccountExists(DirectoryError):
+    """What is to be made is there."""

@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.logger import Logger
@@ -57,6 +58,7 @@ class Counterpart:
         self._went: list[Callable[[], None]] = []
         self._waiting: list[Deferred[None]] = []
         self._stopped = False
+        self._told = ""  # why it is not talked to; each attempt to connect ends so
 
     @property
     def is_there(self) -> bool:
@@ -97,6 +99,7 @@ class Counterpart:
             self._closed(before, "it has connected anew")
             before.cut("it has connected anew")
         self._link = link
+        self._told = ""
         self.times += 1
         self.log.info("the process with the {name} is there", name=self._name)
         for came in self._came:
@@ -104,6 +107,9 @@ class Counterpart:
         self._tell_waiting()
 
     def _closed(self, link: Link, why: str) -> None:
+        if not link.was_open and why != self._told:
+            self._told = why
+            self.log.error("the process with the {name} is not talked to: {why}", name=self._name, why=why)
         if link is not self._link:
             return
         self._link = None
@@ -142,7 +148,10 @@ class QueueProcess(Counterpart):
         """Be there for it. A socket that is left over is removed: this process has the mailboxes alone.
         Raises OSError."""
         self.path.unlink(missing_ok=True)
-        self._port = self._reactor.listenUNIX(str(self.path), _Listening(self._make), mode=0o600)
+        try:
+            self._port = self._reactor.listenUNIX(str(self.path), _Listening(self._make), mode=0o600)
+        except CannotListenError as error:
+            raise OSError(str(error)) from error
 
     async def stop(self) -> None:
         """No more, and let what is under way end. Idempotent."""

@@ -3,7 +3,7 @@
 A frame is the length of all behind it (4 octets, the highest first), its kind (1 octet), the number of the
 call that it belongs to (4 octets), and a payload:
 
-    GREETING    whom one is talking to: PROTOCOL, the first frame in either direction
+    GREETING    whom one is talking to: PROTOCOL with our release, the first frame in either direction
     CALL        the length of a name (1 octet), the name, and the argument
     ANSWER      what came of a call
     REFUSAL     why nothing came of it: reply code, enhanced status and text of a MailError
@@ -17,7 +17,9 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-PROTOCOL = b"twisted_mta handover 1"
+from twisted_mta import __version__
+
+PROTOCOL = f"twisted_mta {__version__} handover 1".encode()
 LONGEST = 16 * 1024 * 1024  # octets of a frame behind its length
 
 _LENGTH = 4

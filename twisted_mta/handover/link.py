@@ -21,6 +21,8 @@ from twisted.python.failure import Failure
 from twisted_mta.handover.frames import PROTOCOL, BadFrame, Frame, FrameReader, Kind, call, called, encode
 from twisted_mta.message.status import MailError, unexpected
 
+MOST_UNANSWERED = 128 * 1024 * 1024  # octets of calls, for a process that hangs
+
 _AWAY = "4.3.2"
 _Refused = tuple[int, str, str]
 
@@ -61,7 +63,8 @@ _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
 class Link(Protocol):
     """`serves`: what the other side may call, by name. `opened` is told once the other side has greeted,
-    `closed` when the connection is over, unless it has never been open, with the reason in words."""
+    `closed` when the connection is over, with the reason in words; when it has never been open, only if there
+    is one."""
 
     log = Logger(namespace="twisted_mta.handover")
 
@@ -76,9 +79,10 @@ class Link(Protocol):
         self._opened = opened
         self._closed = closed
         self._reader = FrameReader()
-        self._greeted = False
+        self.was_open = False
         self._numbers = 0
-        self._asked: dict[int, tuple[Any, Deferred[Any]]] = {}
+        self._asked: dict[int, tuple[Any, Deferred[Any], int]] = {}  # the last: octets of the frame
+        self._unanswered = 0  # octets
         self._answering = 0
         self._idle: Deferred[None] | None = None
         self._trouble = ""
@@ -88,8 +92,9 @@ class Link(Protocol):
     # Calls of ours
 
     def call(self, name: str, argument: object, answer: Any = None) -> Deferred[Any]:
-        """What the other side answers, a value of the type `answer`. Fails with MailError, such as Away."""
-        if self._over:
+        """What the other side answers, a value of the type `answer`. Fails with MailError, such as Away, also
+        when it has not answered MOST_UNANSWERED."""
+        if self._over or self._unanswered >= MOST_UNANSWERED:
             return self._failed(Away())
         self._numbers = self._numbers % 0xFFFFFFFF + 1
         try:
@@ -98,7 +103,8 @@ class Link(Protocol):
             self.log.error("{name} cannot be asked for: {error}", name=name, error=error)
             return self._failed(unexpected())
         asked: Deferred[Any] = Deferred()
-        self._asked[self._numbers] = (answer, asked)
+        self._asked[self._numbers] = (answer, asked, len(frame))
+        self._unanswered += len(frame)
         assert self.transport is not None
         self.transport.write(frame)
         return asked
@@ -138,18 +144,16 @@ class Link(Protocol):
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._over = True
         asked, self._asked = self._asked, {}
-        if self._greeted:
+        if self.was_open or self._trouble:
             self._closed(self, self._trouble)
-        elif self._trouble:
-            self.log.error("the other process is not talked to: {trouble}", trouble=self._trouble)
-        for _, deferred in asked.values():
+        for _, deferred, _ in asked.values():
             deferred.errback(Away())
 
     def _take(self, frame: Frame) -> None:
-        if not self._greeted:
+        if not self.was_open:
             if frame.kind is not Kind.GREETING or frame.payload != PROTOCOL:
                 raise BadFrame("it is of another release; both processes have to be of the same one")
-            self._greeted = True
+            self.was_open = True
             self._opened(self)
         elif frame.kind is Kind.CALL:
             name, argument = called(frame.payload)
@@ -162,9 +166,10 @@ class Link(Protocol):
             self._take_answer(frame)
 
     def _take_answer(self, frame: Frame) -> None:
-        answer, asked = self._asked.pop(frame.number, (None, None))
+        answer, asked, octets = self._asked.pop(frame.number, (None, None, 0))
         if asked is None:
             raise BadFrame("an answer to nothing")
+        self._unanswered -= octets
         try:
             if frame.kind is Kind.ANSWER:
                 result = _decoder(answer).decode(frame.payload)
@@ -199,4 +204,5 @@ class Link(Protocol):
         except Exception:
             self.log.failure("{name}: what the other process asked for cannot be done", name=name)
             error = unexpected()
-        return encode(Frame(Kind.REFUSAL, number, _encode((error.code, error.status, error.text))))
+        text = error.text.encode("utf-8", "replace").decode()  # no half of a surrogate pair
+        return encode(Frame(Kind.REFUSAL, number, _encode((error.code, error.status, text))))

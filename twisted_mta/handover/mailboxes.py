@@ -30,6 +30,7 @@ from twisted_mta.trust.finding import Finding
 
 AWAY = Outcome(Action.DELAYED, "4.3.2", "The process with the mailboxes does not run at the moment")
 FULL_WITHIN = 5.0  # seconds until a mailbox is taken for one that has room
+NOT_ASKED = 60.0  # seconds that all are taken for such then: no client waits that long for each recipient
 
 Keep = Callable[[Incoming, str], Awaitable[None]]
 IsFull = Callable[[str, int], Awaitable[bool]]
@@ -85,6 +86,7 @@ class Mailboxes:
         self._highest = ""  # queue id of what has been handed over
         self._in_doubt = ""  # up to this one it may have been delivered, and nobody has heard of it
         self.put_off = 0  # recipients, since the server has started, because nobody was there
+        self._is_slow = False  # an answer has not come in time, not long ago
         process.watch(went=self._note_doubt)
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
@@ -106,13 +108,20 @@ class Mailboxes:
 
     async def is_full(self, account: str, octets: int = 0) -> bool:
         """See `MessageStore.is_full`; when nobody answers, there is room."""
-        if not await self._has_limits(account):
+        if self._is_slow or not await self._has_limits(account):
             return False
         asked = Deferred.fromCoroutine(self._process.ask("is full", Room(account, octets), bool))
         try:
             return bool(await asked.addTimeout(FULL_WITHIN, self._reactor))
-        except (MailError, TookTooLong):
+        except TookTooLong:
+            self._is_slow = True
+            self._reactor.callLater(NOT_ASKED, self._ask_again)
             return False
+        except MailError:
+            return False
+
+    def _ask_again(self) -> None:
+        self._is_slow = False
 
     async def keep(self, message: Incoming, why: str) -> None:
         """See `Judge`. Raises MailError."""
@@ -138,10 +147,23 @@ class Mailboxes:
 
 
 def serve_mailboxes(process: Counterpart, *, local: IDeliverer, is_full: IsFull, keep: Keep | None) -> None:
-    """In the process with the mailboxes: what `Mailboxes` asks for is done by these."""
+    """In the process with the mailboxes: what `Mailboxes` asks for is done by these. A delivery that an ended
+    connection has asked for goes on, and who asks for it again waits for its end: what was done is recognised
+    only then."""
+    under_way: dict[int, Deferred[None]] = {}  # by number of the recipient
 
     async def deliver(asked: Delivery) -> object:
-        return list(await local.deliver(asked.message, asked.recipients))
+        numbers = [recipient.number for recipient in asked.recipients]
+        while earlier := under_way.keys() & numbers:
+            await under_way[earlier.pop()]
+        done: Deferred[None] = Deferred()
+        under_way.update(dict.fromkeys(numbers, done))
+        try:
+            return list(await local.deliver(asked.message, asked.recipients))
+        finally:
+            for number in set(numbers):
+                del under_way[number]
+            done.callback(None)
 
     async def full(asked: Room) -> object:
         return await is_full(asked.account, asked.octets)

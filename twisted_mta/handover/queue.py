@@ -203,6 +203,8 @@ class _Drafts:
     def __init__(self, ways: Mapping[str, IIntake]) -> None:
         self._ways = ways
         self._open: dict[str, IDraft] = {}
+        self._committing: set[Deferred[None]] = set()
+        self._left: set[Deferred[None]] = set()  # of these, what an ended connection has asked for
 
     async def write(self, piece: Piece) -> None:
         draft = self._open.get(piece.queue_id)
@@ -221,6 +223,8 @@ class _Drafts:
         draft = self._open.pop(wish.queue_id, None)
         if draft is None:
             draft = self._ways[wish.way].draft(wish.queue_id)
+        done: Deferred[None] = Deferred()
+        self._committing.add(done)
         try:
             if wish.data:
                 await draft.write(wish.data)
@@ -228,6 +232,10 @@ class _Drafts:
         except BaseException:
             draft.abort()
             raise
+        finally:
+            self._committing.discard(done)
+            self._left.discard(done)
+            done.callback(None)
 
     async def abort(self, queue_id: str) -> None:
         draft = self._open.pop(queue_id, None)
@@ -235,9 +243,15 @@ class _Drafts:
             draft.abort()
 
     def abort_all(self) -> None:
+        self._left |= self._committing
         drafts, self._open = self._open, {}
         for draft in drafts.values():
             draft.abort()
+
+    async def settled(self) -> None:
+        """Once it is certain what is in the queue of all that ended connections have asked for."""
+        while self._left:
+            await next(iter(self._left))
 
 
 def serve_queue(
@@ -255,7 +269,16 @@ def serve_queue(
     async def queue_ids(count: int) -> list[str]:
         return [new_id() for _ in range(min(count, STOCK))]
 
+    async def queued(queue_id: str) -> bool:
+        await drafts.settled()
+        return await is_queued(queue_id)
+
+    async def with_envelope(envid: str) -> bool:
+        await drafts.settled()
+        return await has_envelope(envid)
+
     async def recipient(asked: Recipient) -> bool:
+        await drafts.settled()
         return await has_recipient(asked.account, asked.orcpt)
 
     process.serves |= {
@@ -263,8 +286,8 @@ def serve_queue(
         "write": Served(Piece, drafts.write),
         "commit": Served(Commit, drafts.commit),
         "abort": Served(str, drafts.abort),
-        "is queued": Served(str, is_queued),
-        "has envelope": Served(str, has_envelope),
+        "is queued": Served(str, queued),
+        "has envelope": Served(str, with_envelope),
         "has recipient": Served(Recipient, recipient),
     }
     process.watch(went=drafts.abort_all)

@@ -65,6 +65,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         " [{address}]",
         ", over {tls}",
         "; it said: {reply}",
+        "; reason: {reason}",
         ". {cause}",
     ),
     "delayed": (
@@ -73,6 +74,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         " [{address}]",
         ", over {tls}",
         "; reason: {reply}",
+        "; reason: {reason}",
         ". {cause}",
     ),
     "host-failed": ("the server {host}", " [{address}]", " could not be used", " ({at})", ": {reply}"),

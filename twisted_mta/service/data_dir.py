@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -70,6 +71,14 @@ def _holder(path: Path) -> int | None:
         return int(path.read_text("ascii", "replace")[:20].strip() or 0) or None
     except ValueError:
         return None
+
+
+def require_free(path: Path, roles: Sequence[Role] = BOTH) -> None:
+    """Only a look, and not at the lock of another role, which its process may want at this moment. Raises
+    ConfigError when a server, or user, has one of these roles."""
+    with suppress(OSError):  # what cannot be looked at cannot be locked either, and that is told then
+        if any(_is_held(path / name) for name in (LOCK, *(f"{LOCK}.{role}" for role in roles))):
+            raise ConfigError(_taken(path, roles))
 
 
 def require_restored(path: Path) -> None:

@@ -7,12 +7,15 @@ turns this on.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from twisted_mta.directory.app_passwords import random_text
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
+from twisted_mta.directory.error import AccountExists
 from twisted_mta.service.directory_administration import administration
 from twisted_mta.service.options.config import Config
+from twisted_mta.service.options.roles import has_both, services
 
 
 def create_accounts(config: Config) -> dict[str, str]:
@@ -26,7 +29,8 @@ def create_accounts(config: Config) -> dict[str, str]:
         made = {}
         for name in missing:
             password = random_text(4)
-            made[directory.add_account(name, password)] = password
+            with suppress(AccountExists):  # the process in the other role was faster, and tells its password
+                made[directory.add_account(name, password)] = password
         return made
     finally:
         database.close()
@@ -35,8 +39,9 @@ def create_accounts(config: Config) -> dict[str, str]:
 def guide(config: Config, path: Path, passwords: dict[str, str]) -> str:
     """What listens where and the commands that send a first mail and read it back."""
     accounts = config.demo.accounts
-    lines = ["", "twisted_mta is running. It listens on:"]
-    for name, addresses in config.listen.services().items():
+    role = "" if has_both(config.roles) else f", for {config.roles[0]}"
+    lines = ["", f"twisted_mta is running{role}. It listens on:"]
+    for name, addresses in services(config).items():
         lines.append(f"    {name:<12} {', '.join(addresses)}")
     lines += ["", f"Everything it writes is in {_short(Path(config.data_dir))}. Accounts:"]
     lines += [f"    {name}   password: {passwords.get(name, '(as before)')}" for name in accounts]
@@ -51,26 +56,27 @@ def guide(config: Config, path: Path, passwords: dict[str, str]) -> str:
 def _commands(config: Config, passwords: dict[str, str]) -> list[str]:
     first, last = config.demo.accounts[0], config.demo.accounts[-1]
     first_password, last_password = (passwords.get(name, "PASSWORD") for name in (first, last))
-    listen, lines = config.listen, []
-    if listen.submissions:
+    listen, here = config.listen, services(config)
+    lines: list[str] = []
+    if "submissions" in here:
         lines += [
             f"Send a mail from {first} to {last} (curl):",
             "    printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl --insecure -T - \\",
             f"        smtps://{listen.submissions[0]} --user '{first}:{first_password}' \\",
             f"        --mail-from {first} --mail-rcpt {last}",
         ]
-    if listen.submission:
+    if "submission" in here:
         lines += [
             "or with swaks:",
             f"    swaks --server {listen.submission[0]} --tls --auth PLAIN --auth-user {first} \\",
             f"        --auth-password {first_password} --from {first} --to {last}",
         ]
-    if listen.imaps:
+    if "imaps" in here:
         lines += [
             "Read it:",
             f"    curl --insecure --user '{last}:{last_password}' 'imaps://{listen.imaps[0]}/INBOX;MAILINDEX=1'",
         ]
-    if listen.https:
+    if "https" in here:
         lines += ["How mail programs are set up:", f"    https://{listen.https[0]}/"]
     return lines
 

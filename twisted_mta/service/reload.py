@@ -44,12 +44,13 @@ class Taker(NamedTuple):
 
 class Outcome(msgspec.Struct, frozen=True):
     """Of one attempt. `taken`: the keys that count now; `restart`: those that count after a restart. `error`:
-    why all is as it was, or ""."""
+    why all is as it was, or "". `absent`: the roles in which no process runs."""
 
     token: str = ""
     taken: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
     error: str = ""
+    absent: tuple[Role, ...] = ()
 
     def lines(self) -> list[str]:
         """In words."""
@@ -59,6 +60,8 @@ class Outcome(msgspec.Struct, frozen=True):
         found = [f"{taken}; certificates and other files were read again"]
         if self.restart:
             found.append(f"these count after a restart: {', '.join(self.restart)}")
+        for role in self.absent:
+            found.append(f"the process with the role {role} does not run; it reads all this when it starts")
         return found
 
 

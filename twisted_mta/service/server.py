@@ -48,6 +48,7 @@ BACKLOG = 511  # connections the system holds until they are accepted
 SWITCH_INTERVAL = 0.001  # seconds a thread computes while another one waits for the interpreter
 YOUNG = 10_000  # objects that are made, and not freed, between two looks of the collector at the new ones
 STOPPING = 12.0  # seconds for one part to stop; sessions are cut off before
+BESIDE = "dispatcher"  # a part that needs no sessions, and no session needs it: it stops while they end
 READERS = frozenset(("pop3", "pop3s"))  # their sessions may each have the file of a message open
 OTHER_FILES = 100  # descriptors that are not for clients: databases, spool files, mailboxes, other servers
 
@@ -88,6 +89,10 @@ class MailServer(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the ports while we are still root. Raises SystemExit, the sentence is in the log."""
+        try:  # the same server once more has its ports, too, but that is not what is wrong
+            data_dir.require_free(Path(self._config.data_dir), self._config.roles)
+        except ConfigError as error:
+            self._refuse(str(error))
         for name, addresses in services(self._config).items():
             for address in addresses:
                 try:
@@ -216,11 +221,11 @@ class MailServer(Service):
             await self._bounded("listeners", gatherResults(closing, consumeErrors=True), STOPPING)
             farewells = [listener.end_all() for listener in self._parts.listeners.values()]
             ending = [self._bounded("sessions", gatherResults(farewells, consumeErrors=True), STOPPING)]
-            # What was started last, the dispatcher, needs no sessions, and no session needs it.
-            ending += [self._end(name, part) for name, part in self._started[-1:]]
+            ending += [self._end(name, part) for name, part in self._started if name == BESIDE]
             await gatherResults(map(Deferred.fromCoroutine, ending))
-            for name, part in reversed(self._started[:-1]):
-                await self._end(name, part)
+            for name, part in reversed(self._started):
+                if name != BESIDE:
+                    await self._end(name, part)
             self._parts.journey.tell("stopped")
             self._lock.release()
 

@@ -28,10 +28,12 @@ def follow_clock(
     def seconds() -> float:
         nonlocal ahead
         now = wall()
+        if threading.get_ident() != here:
+            return now  # another thread may have looked before the clock was set, and go on only now
         difference = now - steady()
         if difference > ahead:
             ahead = difference
-        elif ahead - difference > NOTICED and threading.get_ident() == here:
+        elif ahead - difference > NOTICED:
             by, ahead = difference - ahead, difference
             for call in reactor.getDelayedCalls():
                 call.delay(by)

@@ -2,9 +2,11 @@
 
     <account>/deleted/<hour>/<directory>/   a Maildir for each mailbox that lost some then (UTC): INBOX, or
                                             the mailbox's directory with its dot
+    <account>/deleted/<hour>.<MMSS>/…       a mailbox that was deleted itself, in that minute and second
 
 That is beside the Maildir, where no mail program looks, and it does not count against the quota. A message
-is renamed into it, with its flags but for the one that says it is deleted; a mailbox goes there as a whole.
+is renamed into it, with its flags but for the one that says it is deleted: its file's change time is that
+moment. A mailbox goes there as a whole, and no message of a later one of its name joins it.
 Hours go again when they are too old, and the oldest first when all of it is more than half of what the
 account may keep. On a disk that is nearly full nothing is kept: what makes room must not wait for room.
 """
@@ -37,17 +39,23 @@ SLICE = 500  # files that are removed in one visit
 LOOK = 600.0  # seconds between two looks for what is too old
 
 _HOUR = 3600.0
-_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d)(?:-\d+)?\Z")
+_HOURLY, _EXACT = "%Y-%m-%dT%H", "%Y-%m-%dT%H.%M%S"
+_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d)(?:\.(\d{4}))?(?:-\d+)?\Z")
 _SIZE = re.compile(r",S=(\d{1,15})\b")
 
 
 class Kept(NamedTuple):
     """A mailbox's share of an hour. hour: its beginning, in seconds since the epoch. mailbox: its canonical
-    name. path: of a Maildir."""
+    name. path: of a Maildir. gone: when the mailbox itself was deleted; None: it was not."""
 
     hour: float
     mailbox: str
     path: str
+    gone: float | None
+
+    def deleted(self, file: str) -> float:
+        """When the message in that file of the Maildir was. Raises OSError."""
+        return os.stat(file).st_ctime if self.gone is None else self.gone
 
 
 class Deleted:
@@ -77,7 +85,7 @@ class Deleted:
                 folder.give_letters(message.keywords.split())
         tail = folder.tail_for(message._replace(flags=flags))
         directory = os.path.basename(folder.maildir.path)
-        place = self._place(directory if directory.startswith(".") else INBOX)
+        place = f"{self.path}/{self._now(_HOURLY)}/{directory if directory.startswith('.') else INBOX}"
         target = f"{place}/{CUR}/{message.name}{tail}"
         try:
             try:
@@ -97,18 +105,19 @@ class Deleted:
         if message.keywords:
             _keep_letters(folder.maildir.path, place)
 
-    def _place(self, directory: str, number: int = 1) -> str:
-        hour = time.strftime("%Y-%m-%dT%H", time.gmtime(self._seconds()))
-        return f"{self.path}/{hour}{f'-{number}' if number > 1 else ''}/{directory}"
+    def _now(self, form: str) -> str:
+        return time.strftime(form, time.gmtime(self._seconds()))
 
     def take_mailbox(self, path: str, directory: str) -> bool:
         """The Maildir at `path`, which was the mailbox of that directory, as a whole. False when it is not to
         be kept, or cannot be."""
         if not self.keep or _is_tight(path):
             return False
-        number = 1
-        while os.path.lexists(place := self._place(directory, number)):
+        moment = f"{self.path}/{self._now(_EXACT)}"
+        place, number = f"{moment}/{directory}", 1
+        while os.path.lexists(place):
             number += 1
+            place = f"{moment}-{number}/{directory}"
         try:
             os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             os.rename(path, place)
@@ -128,31 +137,31 @@ class Deleted:
             return False
         hours = sorted(_hours(self.path))
         left = SLICE
-        for hour, path in hours:
+        for hour, path, _ in hours:
             if hour + _HOUR + self.keep < now:
                 left -= _remove(path, left)
                 if left <= 0:
                     return True
         self._looked = now
-        self._octets = sum(_octets(path) for _, path in hours) if most is not None else 0
-        for _, path in hours:
+        self._octets = sum(_octets(path) for _, path, _ in hours) if most is not None else 0
+        for _, path, _ in hours:
             if most is None or self._octets <= most:
                 break
             left -= _remove(path, left)
             if left <= 0:
                 self._octets = most + 1
                 return True
-            self._octets = sum(_octets(path) for _, path in hours)
+            self._octets = sum(_octets(path) for _, path, _ in hours)
         return False
 
 
 def kept(home: str) -> Iterator[Kept]:
     """What the account at `home` has deleted, the oldest first. Raises OSError."""
-    for hour, path in sorted(_hours(f"{home}/{DIRECTORY}")):
+    for hour, path, gone in sorted(_hours(f"{home}/{DIRECTORY}")):
         for directory in sorted(os.listdir(path)):
             mailbox = INBOX if directory == INBOX else name_of(directory)
             if mailbox is not None and os.path.isdir(f"{path}/{directory}/{CUR}"):
-                yield Kept(hour, mailbox, f"{path}/{directory}")
+                yield Kept(hour, mailbox, f"{path}/{directory}", gone)
 
 
 def brought_back(each: Kept, names: set[str]) -> None:
@@ -186,12 +195,15 @@ def _keep_letters(source: str, place: str) -> None:
         shutil.copy2(f"{source}/{KEYWORDS}", f"{place}/{KEYWORDS}")
 
 
-def _hours(path: str) -> Iterator[tuple[float, str]]:
+def _hours(path: str) -> Iterator[tuple[float, str, float | None]]:
+    """The beginning of each, its directory, and the second in it of which that is."""
     with suppress(FileNotFoundError):
         for entry in os.scandir(path):
             match = _NAME.match(entry.name)
             if match:
-                yield float(timegm(time.strptime(match[1], "%Y-%m-%dT%H"))), entry.path
+                hour = float(timegm(time.strptime(match[1], _HOURLY)))
+                exact = hour + 60 * int(match[2][:2]) + int(match[2][2:]) if match[2] else None
+                yield hour, entry.path, exact
 
 
 def _octets(path: str) -> int:

@@ -101,6 +101,7 @@ def account_list(config: Config, options: argparse.Namespace) -> None:
 def account_add(config: Config, options: argparse.Namespace) -> None:
     """`account add ADDRESS`"""
     with opened_administration(config) as directory:
+        directory.name_of_new(options.address)  # nobody types a password for nothing
         name = directory.add_account(options.address, _new_password(options))
     print(f"account {name} added")
     if (place := _mail_of(config, name)).exists():
@@ -110,6 +111,7 @@ def account_add(config: Config, options: argparse.Namespace) -> None:
 def account_password(config: Config, options: argparse.Namespace) -> None:
     """`account password ADDRESS`"""
     with opened_administration(config) as directory:
+        directory.name_of_own(options.address)
         name = directory.set_password(options.address, _new_password(options))
         kept = directory.app_passwords(name)
     print(f"account {name} has a new password")

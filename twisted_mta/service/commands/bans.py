@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from twisted_mta.message.networks import LOOPBACK, NARROW, Network, address_of, range_of
 from twisted_mta.service.commands.database import opened
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.commands.terminal import printable
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Duration
@@ -75,7 +75,7 @@ def add(config: Config, options: argparse.Namespace) -> None:
     try:
         seconds = Duration.read(options.time) if options.time else math.inf
     except ValueError as error:
-        raise Refused(f"--for: {error}") from error
+        raise Misused(f"--for: {error}") from error
     if any(network.version == own.version and network.overlaps(own) for own in _never_banned(config)):
         raise Refused(
             f"{network} has addresses that are never banned (the loopback, relay.allow_networks, "

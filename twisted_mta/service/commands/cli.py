@@ -16,7 +16,7 @@ from pathlib import Path
 
 from twisted_mta.directory.error import DirectoryError
 from twisted_mta.service.commands.parser import Group
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config, load
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command(config, options)
     except (ConfigError, DirectoryError, Refused) as error:
         print(f"mta: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, Misused) else 1
     except BrokenPipeError:
         sys.stderr.close()  # `mta … | head`: nobody reads on
         return 1

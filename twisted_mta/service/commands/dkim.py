@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands.domain import our_domain
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.dkim import schedule
 from twisted_mta.setup.records import Record
@@ -118,18 +118,27 @@ def create(config: Config, options: argparse.Namespace) -> None:
     selector = _selector(options.selector)
     chosen = [options.algorithm] if options.algorithm else config.dkim.algorithms
     if selector and not options.file and len(chosen) > 1:
-        raise Refused("--selector is the name of one key; say also which: --algorithm rsa or ed25519")
+        raise Misused("--selector is the name of one key; say also which: --algorithm rsa or ed25519")
     with _keyring(config) as keyring:
         try:
             if options.file:
                 made = [keyring.bring(domain, read_private(options.file), now, selector=selector)]
             else:
-                made = [keyring.create(domain, ALGORITHMS[n], now, selector=selector) for n in chosen]
+                # Who names it wants one more; else no second one waits beside the first.
+                waiting = [] if selector else keyring.stored(domain)
+                lacking = [a for a in map(ALGORITHMS.__getitem__, chosen) if not _of(waiting, a, WAITING)]
+                made = [keyring.create(domain, each, now, selector=selector) for each in lacking]
         except FileExistsError as error:
             raise Refused(f"{error}; see: dkim list") from error
         except KeyFileFault as error:
             raise Refused(str(error)) from error
+    if not made:
+        raise Refused(_waiting(domain))
     _say_published(config, made)
+
+
+def _waiting(domain: str) -> str:
+    return f"keys of {domain} wait already; publish them (dkim show {domain}), or: dkim rotate --now"
 
 
 def rotate(config: Config, options: argparse.Namespace) -> None:
@@ -149,7 +158,7 @@ def rotate(config: Config, options: argparse.Namespace) -> None:
         raise Refused(
             f"no key of {domain} waits; make some with: dkim rotate {domain}"
             if options.now
-            else f"keys of {domain} wait already; publish them (dkim show {domain}), or: dkim rotate --now"
+            else _waiting(domain)
         )
     if not options.now:
         _say_published(config, made)
@@ -190,7 +199,7 @@ def _selector(text: str) -> str:
     try:
         return domain_name(text) if text else ""
     except SignatureFault as error:
-        raise Refused(f"--selector: {text!r} is no name for a key, such as 2026q3") from error
+        raise Misused(f"--selector: {text!r} is no name for a key, such as 2026q3") from error
 
 
 def _say_published(config: Config, made: Sequence[StoredKey]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from twisted_mta.certificates.dns_update import DnsUpdateError, DnsUpdates, TsigKey
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.commands.domain import our_domain
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.commands.terminal import printable, show_either
 from twisted_mta.service.commands.zone import (
     add_address_option,
@@ -120,7 +120,7 @@ def publish(config: Config, options: argparse.Namespace) -> None:
     """`dns publish DOMAIN`"""
     domain, server, key = our_domain(config, options.domain), _server(config, options), _key(config, options)
     if not 0 < options.ttl < 2**31:
-        raise Refused("--ttl: a number of seconds, such as 3600")
+        raise Misused("--ttl: a number of seconds, such as 3600")
     enter_data(config)
     zone = _zone(config, domain, options)
     try:
@@ -193,16 +193,22 @@ def _tell(options: argparse.Namespace, changes: Changes, after: list[Row]) -> No
 
 
 def _server(config: Config, options: argparse.Namespace) -> Nameserver:
+    server = options.server or config.tls.acme.dns.server
+    if not server:
+        raise Misused("--server: missing; the primary of the zone, unless tls.acme.dns.server names it")
     try:
-        return Nameserver.read(options.server or config.tls.acme.dns.server)
+        return Nameserver.read(server)
     except ValueError as error:
-        raise Refused(f"--server: {error}") from error
+        raise Misused(f"--server: {error}") from error
 
 
 def _key(config: Config, options: argparse.Namespace) -> TsigKey:
     path = options.key_file or config.tls.acme.dns.key_file
     if not path:
-        raise Refused("--key-file: missing; a file with the TSIG key that may change the zone")
+        raise Misused(
+            "--key-file: missing; a file with the TSIG key that may change the zone, unless "
+            "tls.acme.dns.key_file names it"
+        )
     try:
         return TsigKey.parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -216,6 +222,6 @@ def _zone(config: Config, domain: str, options: argparse.Namespace) -> str:
         if options.zone:
             return Domain.read(options.zone)
     except ValueError as error:
-        raise Refused(f"--zone: {error}") from error
+        raise Misused(f"--zone: {error}") from error
     configured = config.tls.acme.dns.zone
     return configured if configured and is_below(domain, configured) else domain

@@ -66,8 +66,9 @@ def list_mailboxes(config: Config, options: argparse.Namespace) -> None:
         return
     width = max(map(len, found), default=0)
     for name, totals in found.items():
+        unit = "message " if totals.messages == 1 else "messages"
         print(
-            f"{name:<{width}}  {totals.messages:>9,} messages  {totals.octets:>15,} octets"
+            f"{name:<{width}}  {totals.messages:>9,} {unit}  {totals.octets:>15,} octets"
             f"  {totals.unseen:>9,} unseen"
         )
     if not found:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from twisted_mta.message.address import Address
@@ -18,7 +18,7 @@ from twisted_mta.queue.records import StoredRecipient
 from twisted_mta.queue.schema import SchemaTooNew
 from twisted_mta.queue.selection import Selection
 from twisted_mta.service import data_dir
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.commands.terminal import printable
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Domain, NextHop
@@ -71,7 +71,7 @@ def _add_criteria(parser: argparse.ArgumentParser) -> None:
 
 
 def _selection(options: argparse.Namespace) -> Selection:
-    """Raises Refused."""
+    """Raises Misused."""
     sender = options.sender
     if sender == "<>":
         sender = ""
@@ -91,14 +91,14 @@ def _address(text: str) -> str:
     try:
         return str(Address.parse(text, utf8=True))
     except MailError as error:
-        raise Refused(f"{text!r} is not a mail address") from error
+        raise Misused(f"{text!r} is not a mail address") from error
 
 
 def _domain(text: str) -> str:
     try:
         return Domain.read(text)
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise Misused(str(error)) from error
 
 
 @contextmanager
@@ -175,10 +175,12 @@ def stats(config: Config, options: argparse.Namespace) -> None:
 
 
 def _figures(figures: Figures) -> Iterator[str]:
-    counts = figures.recipients
+    waiting, held = (figures.recipients.get(state, 0) for state in ("waiting", "held"))
     yield (
-        f"{figures.messages:,} messages; {counts.get('waiting', 0):,} recipients wait, {figures.due:,} of "
-        f"them are due and {figures.attempted:,} were attempted; {counts.get('held', 0):,} are held"
+        f"{figures.messages:,} {'message' if figures.messages == 1 else 'messages'}; "
+        f"{waiting:,} {'recipient waits' if waiting == 1 else 'recipients wait'}, "
+        f"{figures.due:,} of them {_are(figures.due)} due and {figures.attempted:,} "
+        f"{'was' if figures.attempted == 1 else 'were'} attempted; {held:,} {_are(held)} held"
     )
     if figures.oldest is not None:
         yield f"the oldest message is of {_when(figures.oldest)}"
@@ -191,6 +193,10 @@ def _figures(figures: Figures) -> Iterator[str]:
             f"    {domain.domain:<{width}}  {domain.waiting:>9,} waiting  {domain.held:>9,} held  "
             f"{domain.attempted:>9,} attempted"
         )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def change(config: Config, options: argparse.Namespace) -> None:
@@ -207,6 +213,8 @@ def change(config: Config, options: argparse.Namespace) -> None:
             count = queue.reroute(_next_hop(options.to), *chosen)
         else:
             count = getattr(queue, options.change)(*chosen)
+        if options.change == "retry" and options.id and not count and _is_held(queue, *chosen):
+            raise Refused(f"{options.id} is held; to end that and try it now: queue release {options.id}")
     if options.json:
         print(json.dumps({"recipients": count}))
     elif options.change == "remove" and options.id and not criteria:
@@ -215,11 +223,17 @@ def change(config: Config, options: argparse.Namespace) -> None:
         print(f"{count} {'recipient' if count == 1 else 'recipients'} {options.done}")
 
 
+def _is_held(queue: QueueAdministration, queue_id: str, selection: Selection) -> bool:
+    """Whether any of what was chosen is."""
+    held = replace(selection, state="held")
+    return selection.state != "waiting" and any(each.queue_id == queue_id for each in queue.list(held))
+
+
 def _next_hop(text: str) -> str:
     try:
         return NextHop.read(text) if text else ""
     except ValueError as error:
-        raise Refused(str(error)) from error
+        raise Misused(str(error)) from error
 
 
 def _lines(message: Listing, recipients: Iterable[StoredRecipient]) -> Iterator[str]:

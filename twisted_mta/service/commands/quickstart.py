@@ -120,12 +120,14 @@ def _check_before(before: Config, path: Path, data_dir: Path, options: argparse.
 
 
 def _tell(found: Found, decisions: Decisions, written: Written) -> None:
+    placed = written.placed
+    told = {*placed.written, *placed.kept, *(there for there, _ in placed.beside)}
     print()
-    for path in written.placed.written:
+    for path in placed.written:
         print(f"Written: {path}")
-    for path in written.placed.kept:
+    for path in [*([] if found.path in told else [found.path]), *placed.kept]:
         print(f"As it was: {path}")
-    for path, beside in written.placed.beside:
+    for path, beside in placed.beside:
         print(f"{path} is there already and stays as it is; the new one is {beside}")
     for line in written.done:
         print(line)

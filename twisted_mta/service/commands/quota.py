@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twisted_mta.directory.administration import RESOURCES
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused
 from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Size
@@ -64,9 +64,9 @@ def _change(resource: str, text: str) -> Change:
         number = int(text)
     except ValueError as error:
         expected = 'a size such as "2G"' if resource == "storage" else "a number"
-        raise Refused(f'--{resource}: expected {expected}, "none" or "default", found {text!r}') from error
+        raise Misused(f'--{resource}: expected {expected}, "none" or "default", found {text!r}') from error
     if number < 0:
-        raise Refused(f"--{resource}: less than nothing cannot be kept")
+        raise Misused(f"--{resource}: less than nothing cannot be kept")
     return number
 
 

@@ -35,7 +35,8 @@ def reload(config: Config, options: argparse.Namespace) -> None:
     if outcome.error:
         raise Refused(f"the server refuses it, all stays as it was: {outcome.error}")
     if options.json:
-        print(json.dumps({"taken": outcome.taken, "restart": outcome.restart}))
+        told = {"taken": outcome.taken, "restart": outcome.restart, "not_running": outcome.absent}
+        print(json.dumps(told))
         return
     print("\n".join(outcome.lines()))
 
@@ -48,6 +49,7 @@ def ask_server(config: Config) -> Outcome:
     processes = data_dir.servers(data)
     if not processes:
         raise Refused(f"no server is using {data}; it reads the configuration when it starts")
+    absent = tuple(role for role in config.roles if role not in processes)
     taken: dict[str, None] = {}
     restart: dict[str, None] = {}
     followed = ""
@@ -64,7 +66,8 @@ def ask_server(config: Config) -> Outcome:
                 followed = role
     except (OSError, msgspec.MsgspecError) as error:
         raise Refused(f"the server cannot be asked: {error}") from error
-    return Outcome(taken=tuple(key for key in taken if key not in restart), restart=tuple(restart))
+    now = tuple(key for key in taken if key not in restart)
+    return Outcome(taken=now, restart=tuple(restart), absent=absent)
 
 
 def _ask(data: Path, process: int | None) -> Outcome:

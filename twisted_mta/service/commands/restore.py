@@ -21,7 +21,7 @@ from twisted_mta.backup.snapshots import MAIL, Snapshot, Snapshots
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands.backup import refusing_backup
 from twisted_mta.service.commands.progress import ProgressBar
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.mail_account import MailAccount, one
 from twisted_mta.service.options.config import Config
 from twisted_mta.store.errors import OverQuota, StoreError
@@ -59,7 +59,7 @@ def restore_command(config: Config, options: argparse.Namespace) -> None:
     if not options.account:
         for name in ("mailbox", "message_id", "in_place"):
             if getattr(options, name):
-                raise Refused(f"--{name.replace('_', '-')} goes together with --account ADDRESS")
+                raise Misused(f"--{name.replace('_', '-')} goes together with --account ADDRESS")
         _everything(config, options)
     else:
         _account(config, options)
@@ -178,12 +178,14 @@ def _bring(
                 among = having(kept.maildir(mailbox), options.message_id)
                 if not among:
                     continue
+            source = KeptMailbox(kept, mailbox, among)
+            if not source.size and (options.mailbox or not options.in_place):
+                continue  # of all that is put in place an empty mailbox is a part
             if not os.path.isdir(f"{account.path}/Maildir"):
                 _begin(account, names)
             into = mailbox if options.in_place else _below(snapshot, mailbox)
             with Inventory(account.path) as now:
                 importer = Importer(f"{account.path}/Maildir", Room(account.limits, now.usage()), names)
-            source = KeptMailbox(kept, mailbox, among)
             with ProgressBar(mailbox, source.size, "messages") as bar:
                 try:
                     done = importer.bring(source, into, bar.at)

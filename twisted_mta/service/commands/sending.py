@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.options.config import Config
 from twisted_mta.transfer.msa.allowances import SendingLimits, stored_usage
@@ -95,5 +95,5 @@ def _change(option: str, text: str) -> int | Literal["none", "default"]:
     if text in ("none", "default"):
         return "none" if text == "none" else "default"
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise Refused(f'--{option}: expected a number, "none" or "default", found {text!r}')
+        raise Misused(f'--{option}: expected a number, "none" or "default", found {text!r}')
     return int(text)

@@ -17,7 +17,7 @@ from twisted_mta.journey.story import Story, stories_of, story
 from twisted_mta.journey.words import lines
 from twisted_mta.queue.ids import decode
 from twisted_mta.service import data_dir
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Duration
 
@@ -81,7 +81,9 @@ def _since(text: str) -> float:
             return datetime.fromisoformat(text).timestamp()
         return time.time() - Duration.read(text)
     except ValueError as error:
-        raise Refused(f"--since: {error}") from error
+        raise Misused(
+            f'--since: expected a time such as "2h", "3d" or "2027-01-15 08:00", found {text!r}'
+        ) from error
 
 
 def _plain(told: Story) -> dict[str, Any]:

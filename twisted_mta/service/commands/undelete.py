@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import re
 import secrets
 import time
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from twisted_mta.backup.messages import having
 from twisted_mta.message import encoded_word
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.mail_account import MailAccount, one, refusing
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Duration
@@ -69,7 +69,7 @@ class _Wanted(NamedTuple):
 def undelete(config: Config, options: argparse.Namespace) -> None:
     """`undelete ADDRESS …`"""
     if not (options.list or options.all or options.since or options.mailbox or options.message_id):
-        raise Refused("say what is to be brought back: --since, --mailbox, --message-id or --all; or --list")
+        raise Misused("say what is to be brought back: --since, --mailbox, --message-id or --all; or --list")
     account = one(config, options.address)
     with refusing(account.name):
         wanted = _wanted(account, options)
@@ -90,7 +90,7 @@ def _wanted(account: MailAccount, options: argparse.Namespace) -> list[_Wanted]:
         mailbox = canonical_name(options.mailbox) if options.mailbox else ""
     except StoreError as error:
         raise Refused(error.text) from error
-    since = time.time() - options.since if options.since else 0.0
+    since = math.floor(time.time() - options.since) if options.since else 0
     found = []
     for each in kept(account.path):
         if (mailbox and each.mailbox != mailbox) or each.hour + _HOUR < since:
@@ -100,16 +100,13 @@ def _wanted(account: MailAccount, options: argparse.Namespace) -> list[_Wanted]:
             names = having(maildir, options.message_id)
         else:
             names = {
-                name for name, place in maildir.list().items() if _is_since(maildir.file(name, place), since)
+                name
+                for name, place in maildir.list().items()
+                if not since or each.deleted(maildir.file(name, place)) >= since
             }
         if names:
             found.append(_Wanted(each, names))
     return found
-
-
-def _is_since(path: str, since: float) -> bool:
-    """Deleted after that moment: a file's change time is that of its renaming."""
-    return not since or os.stat(path).st_ctime >= since
 
 
 class _Some(MaildirSource):
@@ -170,7 +167,7 @@ def _rows(wanted: _Wanted) -> list[dict[str, str]]:
             header = _BLANK.split(file.read(_HEADER), maxsplit=1)[0]
         fields = {field.lower(): value for field, value in reversed(_FIELD.findall(header))}
         text = {field: _text(fields.get(field, b"")) for field in (b"from", b"subject", b"message-id")}
-        deleted = time.strftime("%Y-%m-%d %H:%M", time.localtime(os.stat(path).st_ctime))
+        deleted = time.strftime("%Y-%m-%d %H:%M", time.localtime(wanted.kept.deleted(path)))
         rows.append(
             {
                 "deleted": deleted,

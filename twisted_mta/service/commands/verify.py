@@ -29,7 +29,7 @@ from twisted_mta.service import data_dir
 from twisted_mta.service.commands.backup import refusing_backup
 from twisted_mta.service.commands.mailbox import MOMENT
 from twisted_mta.service.commands.progress import ProgressBar
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.mail_account import every, refusing
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.roles import TRANSFER
@@ -68,14 +68,14 @@ def verify_command(config: Config, options: argparse.Namespace) -> None:
     """`verify [DIR]`"""
     if options.directory is None:
         if options.snapshot or options.all:
-            raise Refused("--snapshot and --all are about backups: name the directory where they are")
+            raise Misused("--snapshot and --all are about backups: name the directory where they are")
         data = Path(config.data_dir)
         data_dir.enter(data)
         faults = list(_live(config, data, options.fix))
         _tell(options, str(data), faults)
         return
     if options.fix:
-        raise Refused("--fix is about what the server keeps; a damaged backup is made anew: mta backup")
+        raise Misused("--fix is about what the server keeps; a damaged backup is made anew: mta backup")
     with refusing_backup("verify"):
         snapshots = Snapshots(options.directory)
         names = snapshots.names() if options.all else [options.snapshot]

@@ -12,7 +12,7 @@ from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import DnsResolver, ResolutionError
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands.domain import our_domain
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.zone_facts import public_addresses
 
@@ -51,7 +51,7 @@ async def addresses_of(config: Config, given: list[str], resolver: IResolver) ->
             return tuple(str(ipaddress.ip_address(each)) for each in given)
         found = await public_addresses(config, resolver)
     except ValueError as error:
-        raise Refused(f"--address: {error}") from error
+        raise Misused(f"--address: {error}") from error
     except ResolutionError as error:
         raise Refused(
             f"{error}; without the DNS, say the public address of this server: --address"

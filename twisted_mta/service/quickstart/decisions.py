@@ -23,7 +23,7 @@ from twisted_mta.directory.weak_password import refuse_weak
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import DnsResolver
 from twisted_mta.service.checks.outward import outbound
-from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.refused import Misused
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Domain, IpAddress, MailAddress, Nameserver, NextHop
 from twisted_mta.service.options.relay import Relay
@@ -149,7 +149,7 @@ class _Look:
         try:
             self.nameservers = tuple(Nameserver.read(text) for text in options.nameserver)
         except ValueError as error:
-            raise Refused(f"--nameserver: {error}") from error
+            raise Misused(f"--nameserver: {error}") from error
 
     def tell(self, findings: Sequence[Finding]) -> None:
         """As lines, folded for who reads them at a terminal."""
@@ -251,7 +251,7 @@ def _addresses(interview: Interview, look: _Look, hostname: str, given: Sequence
         try:
             return _public(" ".join(given))
         except ValueError as error:
-            raise Refused(f"--public-address: {error}") from error
+            raise Misused(f"--public-address: {error}") from error
     own = surroundings.own_addresses()
     public = tuple(filter(surroundings.is_public, own))
     if not any("." in address for address in public):  # many have nothing but IPv4

@@ -100,16 +100,21 @@ class GoOn:
     async def _look(self) -> None:
         while self._process.is_there and self._seen != self._mailboxes.put_off:
             seen = self._mailboxes.put_off
-            try:
-                await self._dispatcher.retry(AWAY.text)
-            except (sqlite3.Error, OSError, MailError) as error:
-                self.log.error("what waits for mailboxes is tried again later: {error}", error=error)
+            if not await self._retry():
                 return
             again: Deferred[None] = Deferred()
             self._reactor.callLater(LOOK_AGAIN, again.callback, None)
             await again
+            if self._process.is_there and await self._retry():
+                self._seen = seen
+
+    async def _retry(self) -> bool:
+        try:
             await self._dispatcher.retry(AWAY.text)
-            self._seen = seen
+        except (sqlite3.Error, OSError, MailError) as error:
+            self.log.error("what waits for mailboxes is tried again later: {error}", error=error)
+            return False
+        return True
 
 
 class OnceThere:

@@ -1,9 +1,9 @@
 """What stands between the queue and local delivery for binary mail (RFC 3030 §3): mailboxes keep lines, so
 what is binary in a message gets a transfer encoding first.
 
-Everything behind this sees 8-bit MIME: mailboxes and the copy in Sent, scripts and what they send, lists and
-those who look at reports. Decoded, the octets are those that came. What must not be changed, because it is
-signed or encrypted and binary, cannot be delivered here; its sender is told.
+Everything behind this sees 8-bit MIME: mailboxes and the copy in Sent, scripts and what they send, and lists.
+Who looks at reports stands in front of it. Decoded, the octets are those that came. What must not be changed,
+because it is signed or encrypted and binary, cannot be delivered here; its sender is told.
 """
 
 from __future__ import annotations

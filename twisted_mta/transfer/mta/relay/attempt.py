@@ -110,6 +110,7 @@ class Attempt:
             action = Action.FAILED if verdict.permanent else Action.DELAYED
         host = place.host if place is not None else None
         name = host.name if host is not None else ""
+        quoted = "reply" if place is not None and verdict.code else "reason"  # the host's words, or ours
         passed_on = verdict.accepted and place is not None and place.dsn
         self._settled[recipient.number] = Outcome(
             action, verdict.status, verdict.text, name, passed_on=passed_on
@@ -122,9 +123,9 @@ class Attempt:
             address=host.address if host is not None else "",
             tls=place.tls if place is not None else "",
             status=verdict.status,
-            reply=verdict.text,
             cause=cause(verdict.code, verdict.text),
             tracking=self._tracking(verdict, place),
+            **{quoted: verdict.text},
         )
 
     def _tracking(self, verdict: Verdict, place: Place | None) -> str:
