@@ -28,7 +28,7 @@ from twisted_mta.store.index.rows import Message
 from twisted_mta.store.keyword_file import KEYWORDS
 from twisted_mta.store.maildir import CUR, NEW, Maildir
 from twisted_mta.store.names import INBOX, name_of
-from twisted_mta.store.space import require_space
+from twisted_mta.store.space import is_tight
 
 if TYPE_CHECKING:
     from twisted_mta.store.folder import Folder
@@ -73,7 +73,7 @@ class Deleted:
 
     def discarding(self, folder: Folder) -> Callable[[Message], None]:
         """What takes a message's file out of the folder. It raises OSError."""
-        if not self.keep or _is_tight(folder.maildir.path):
+        if not self.keep or is_tight(folder.maildir.path):
             return lambda message: os.unlink(folder.file(message))
         return lambda message: self._take(folder, message)
 
@@ -111,7 +111,7 @@ class Deleted:
     def take_mailbox(self, path: str, directory: str) -> bool:
         """The Maildir at `path`, which was the mailbox of that directory, as a whole. False when it is not to
         be kept, or cannot be."""
-        if not self.keep or _is_tight(path):
+        if not self.keep or is_tight(path):
             return False
         moment = f"{self.path}/{self._now(_EXACT)}"
         place, number = f"{moment}/{directory}", 1
@@ -175,14 +175,6 @@ def brought_back(each: Kept, names: set[str]) -> None:
         shutil.rmtree(each.path, ignore_errors=True)
         with suppress(OSError):
             os.rmdir(os.path.dirname(each.path))
-
-
-def _is_tight(path: str) -> bool:
-    try:
-        require_space(path, 0)
-    except OSError:
-        return True
-    return False
 
 
 def _keep_letters(source: str, place: str) -> None:

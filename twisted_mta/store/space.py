@@ -21,10 +21,26 @@ def require_space(path: str, octets: int) -> None:
     """Make sure that the reserve stays when `octets` are added to the file system of `path`.
 
     Raises OSError: ENOSPC when it does not."""
-    found = os.statvfs(path)
-    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    size, free = _size_and_free(path)
     if size and free - octets < reserve(size):  # some file systems in user space tell no size
         raise OSError(errno.ENOSPC, "the rest of the disk is kept for removing mail", path)
+
+
+def is_tight(path: str) -> bool:
+    """Whether removed mail has to make room at once. So it is before new mail is refused: else, a little
+    above the reserve, what is removed would be kept and what comes would find no room. So it is, too, when
+    nobody can tell."""
+    try:
+        size, free = _size_and_free(path)
+    except OSError:
+        return True
+    return bool(size) and free < 2 * reserve(size)
+
+
+def _size_and_free(path: str) -> tuple[int, int]:
+    """In octets."""
+    found = os.statvfs(path)
+    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
 
 def reserve(size: int) -> int:
