@@ -15,7 +15,6 @@ from twisted_mta.service.reindexing import ReindexRequests
 from twisted_mta.service.wiring.abuse import OwnJunk
 from twisted_mta.service.wiring.address import build_lists, build_warnings
 from twisted_mta.service.wiring.house import House, NamedParts
-from twisted_mta.service.wiring.login import build_means
 from twisted_mta.service.wiring.session import Sessions, access_sessions
 from twisted_mta.service.wiring.sieve import build_events, build_filters
 from twisted_mta.service.wiring.submission import Sending
@@ -24,6 +23,7 @@ from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
 from twisted_mta.transfer.mda.quota_warnings import WarningEvents
 from twisted_mta.transfer.mda.without_binary import WithoutBinary
+from twisted_mta.wire.login import LoginMeans
 
 
 class AccessSide:
@@ -68,16 +68,9 @@ class AccessSide:
         ]
         self.behind: NamedParts = [*self.own_junk.parts]
 
-    def sessions(self, config: Config) -> Sessions:
-        """With the manners of this configuration."""
+    def sessions(self, config: Config, means: LoginMeans) -> Sessions:
+        """With the manners of this configuration, and what logins rest on in it."""
         house = self._house
-        means = build_means(
-            config,
-            bans=house.gate.bans,
-            directory=house.directory,
-            resolver=house.resolver,
-            reactor=house.reactor,
-        )
         return access_sessions(
             config,
             directory=house.directory,

@@ -30,6 +30,7 @@ from twisted_mta.service.wiring.handover import (
     serve_access,
 )
 from twisted_mta.service.wiring.house import House, NamedParts, Part, build_house
+from twisted_mta.service.wiring.login import build_means
 from twisted_mta.service.wiring.metrics import Watch, check_names
 from twisted_mta.service.wiring.reception import WITH_LOGINS, Gate
 from twisted_mta.service.wiring.reload import takers
@@ -63,17 +64,25 @@ class Parts:
 class _Sides:
     """Those that are in this process, and all parts in the order to start them."""
 
+    house: House
     transfer: TransferSide | None
     access: AccessSide | None
     in_order: NamedParts
 
     def sessions(self, config: Config, checks: Sequence[Check]) -> Sessions:
         """By service."""
-        sessions: Sessions = {}
+        house, sessions = self.house, Sessions()
+        means = build_means(
+            config,
+            bans=house.gate.bans,
+            directory=house.directory,
+            resolver=house.resolver,
+            reactor=house.reactor,
+        )
         if self.transfer is not None:
-            sessions |= self.transfer.sessions(config, checks)
+            sessions |= self.transfer.sessions(config, means, checks)
         if self.access is not None:
-            sessions |= self.access.sessions(config)
+            sessions |= self.access.sessions(config, means)
         return sessions
 
 
@@ -163,7 +172,7 @@ def _both(house: House) -> _Sides:
         *access.behind,
         ("dispatcher", transfer.dispatcher),
     ]
-    return _Sides(transfer, access, in_order)
+    return _Sides(house, transfer, access, in_order)
 
 
 def _access_alone(house: House) -> _Sides:
@@ -179,7 +188,7 @@ def _access_alone(house: House) -> _Sides:
         ("way to the queue", process),
         ("outbox", OnceThere(process, access.outbox)),
     ]
-    return _Sides(None, access, in_order)
+    return _Sides(house, None, access, in_order)
 
 
 def _transfer_alone(house: House) -> _Sides:
@@ -196,7 +205,7 @@ def _transfer_alone(house: House) -> _Sides:
         ("way to the mailboxes", process),
         ("dispatcher", transfer.dispatcher),
     ]
-    return _Sides(transfer, None, in_order)
+    return _Sides(house, transfer, None, in_order)
 
 
 def _listeners(

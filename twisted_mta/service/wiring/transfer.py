@@ -16,7 +16,6 @@ from twisted_mta.service.wiring.dkim import Signing
 from twisted_mta.service.wiring.dmarc import build_dmarc
 from twisted_mta.service.wiring.filter import ContentFilters
 from twisted_mta.service.wiring.house import House, NamedParts
-from twisted_mta.service.wiring.login import build_means
 from twisted_mta.service.wiring.relay import build_tls, routing
 from twisted_mta.service.wiring.session import Sessions, transfer_sessions
 from twisted_mta.service.wiring.submission import session_options
@@ -32,6 +31,7 @@ from twisted_mta.transfer.recipient import IsFull
 from twisted_mta.trust.bimi import BimiCheck
 from twisted_mta.trust.check import Check
 from twisted_mta.trust.judgement import Keep
+from twisted_mta.wire.login import LoginMeans
 
 CONNECTIONS_KEPT = 100  # to other servers, while there is nothing to send
 LONGEST_REST = 300.0  # seconds that a host which cannot be reached is left alone
@@ -115,8 +115,9 @@ class TransferSide:
             ("relay", relay),
         ]
 
-    def sessions(self, config: Config, checks: Sequence[Check]) -> Sessions:
-        """With the manners of this configuration, and these checks of other programs."""
+    def sessions(self, config: Config, means: LoginMeans, checks: Sequence[Check]) -> Sessions:
+        """With the manners of this configuration, what logins rest on in it, and these checks of other
+        programs."""
         house, strangers = self._house, self._strangers
         judge = build_judge(
             config,
@@ -127,13 +128,6 @@ class TransferSide:
             content=[*strangers.content, *checks, BimiCheck(house.gate.resolver)],
             hear=self._dmarc.hear,
             keep=self._mailboxes.keep,
-        )
-        means = build_means(
-            config,
-            bans=house.gate.bans,
-            directory=house.directory,
-            resolver=house.resolver,
-            reactor=house.reactor,
         )
         submitting = session_options(
             house.config,
