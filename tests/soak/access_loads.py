@@ -102,16 +102,20 @@ def everything(port: int, account: str) -> Iterator[Found]:
             yield from imap.read(imap.uids())
 
 
-class Owner(Load):
-    """Of an account: stores, moves, marks and reads; when a mailbox has more than `most`, it removes some."""
-
-    protocol = "imap"
+class Removing(Load):
+    """Takes away what is too much: more than `most` messages."""
 
     def __init__(
         self, gate: Gate, ledger: Ledger, port: int, account: str, rng: random.Random, most: int
     ) -> None:
         super().__init__(gate)
         self.ledger, self.port, self.account, self.rng, self.most = ledger, port, account, rng, most
+
+
+class Owner(Removing):
+    """Of an account: stores, moves, marks and reads; when a mailbox has more than `most`, it removes some."""
+
+    protocol = "imap"
 
     def session(self) -> None:
         with Imap(self.port, self.account) as imap:
@@ -203,16 +207,10 @@ class Watcher(Load):
             imap.ok("LOGOUT")
 
 
-class Collector(Load):
+class Collector(Removing):
     """Fetches over POP3, and leaves at most `most` on the server."""
 
     protocol = "pop3"
-
-    def __init__(
-        self, gate: Gate, ledger: Ledger, port: int, account: str, rng: random.Random, most: int
-    ) -> None:
-        super().__init__(gate)
-        self.ledger, self.port, self.account, self.rng, self.most = ledger, port, account, rng, most
 
     def session(self) -> None:
         with LineClient(self.port) as client:

@@ -12,11 +12,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from itertools import chain
 from typing import Any
 
 from twisted_mta.message.overview import Overview
-from twisted_mta.store.index.rows import ROWS, rows_of_uids
+from twisted_mta.store.index.rows import insert_rows, rows_of_uids
 from twisted_mta.store.knowledge import Knowledge
 
 _COLUMNS = 3 + len(Overview._fields)
@@ -63,12 +62,7 @@ class Emails:
         self._put_structures([(email, structures[email]) for email in sorted(held)])
 
     def _put_structures(self, structures: Sequence[tuple[int, bytes]]) -> None:
-        for start in range(0, len(structures), ROWS):
-            some = structures[start : start + ROWS]
-            rows = ", ".join(["(?, ?)"] * len(some))
-            self._db.execute(
-                f"INSERT OR REPLACE INTO structures VALUES {rows}", list(chain.from_iterable(some))
-            )
+        insert_rows(self._db, "INSERT OR REPLACE INTO structures", "(?, ?)", structures)
 
     def renew(self, known: Mapping[int, Knowledge]) -> None:
         """Put what was learned in the place of what was kept before; the threads stay."""

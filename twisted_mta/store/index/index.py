@@ -18,7 +18,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from twisted_mta.store.index.annotations import AnnotationRows
 from twisted_mta.store.index.behind import BehindRows
 from twisted_mta.store.index.emails import Emails
 from twisted_mta.store.index.keys import AccessKeyRows
-from twisted_mta.store.index.rows import ROWS, MailboxRow, Marked, Message, connect, rows_of_uids
+from twisted_mta.store.index.rows import MailboxRow, Marked, Message, connect, insert_rows, rows_of_uids
 from twisted_mta.store.index.schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
@@ -352,10 +351,7 @@ class Index:
     def add(self, mailbox: int, messages: Sequence[Message]) -> None:
         """New messages, with UIDs from `take_uids`."""
         row = f"({mailbox}, {', '.join('?' * len(Message._fields))})"
-        for start in range(0, len(messages), ROWS):
-            some = messages[start : start + ROWS]
-            rows = ", ".join([row] * len(some))
-            self._db.execute(f"INSERT INTO messages VALUES {rows}", list(chain.from_iterable(some)))
+        insert_rows(self._db, "INSERT INTO messages", row, messages)
 
     def mark(
         self, mailbox: int, marked: Marked, modseq: int, among: tuple[int, str, int] | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
-ROWS = 64  # in one INSERT: with each call SQLite gives up the interpreter, and getting it back costs more
+_ROWS = 64  # in one INSERT: with each call SQLite gives up the interpreter, and getting it back costs more
 _MANY = 500  # UIDs in one statement
 _SPARSE = 3  # from this many numbers for each UID on they are looked up one by one
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -85,6 +86,13 @@ def connect(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     db.execute("PRAGMA cache_size = -512")
     return db
+
+
+def insert_rows(db: sqlite3.Connection, into: str, row: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Many at a time. into: "INSERT INTO …"; row: the values of one, as `(?, ?)`."""
+    for start in range(0, len(rows), _ROWS):
+        some = rows[start : start + _ROWS]
+        db.execute(f"{into} VALUES {', '.join([row] * len(some))}", list(chain.from_iterable(some)))
 
 
 def rows_of_uids(
