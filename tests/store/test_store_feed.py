@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pytest
 from store_case import Bench, ClockedReactor, StoreCase
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -262,6 +263,23 @@ def test_tombstones_are_bounded(tmp_path, monkeypatch):
     assert index.vanished_since(folder.id, before) == list(range(80, 101))
     monkeypatch.setattr(index_module, "MOST_VANISHED", 20)
     assert index.vanished_since(folder.id, before) is None
+
+
+def test_removals_that_were_taken_back_are_not_counted_as_tombstones(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_module, "TOMBSTONES", 5)
+    monkeypatch.setattr(index_module, "_TOMBSTONES_MORE", 2)
+    bench = Bench(tmp_path / "a.test" / "alice")
+    bench.put(*range(1, 21))
+    folder = bench.folder()
+    index = bench.home.index
+    before = index.marks(folder.id)[2]
+    for _ in range(2):
+        with pytest.raises(OSError), index.transaction():
+            index.remove(folder.id, [3, 5, 7], before + 1)
+            raise OSError("Too many open files")
+    folder.expunge([9])
+    folder.expunge([11])
+    assert index.vanished_since(folder.id, before) == [9, 11]
 
 
 def test_after_a_reboot_nobody_knows_what_vanished_before(tmp_path):

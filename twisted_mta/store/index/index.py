@@ -400,10 +400,11 @@ class Index:
 
     def _bury(self, mailbox: int, more: int) -> None:
         """Keep the number of tombstones bounded."""
-        count = self._tombstones.get(mailbox, TOMBSTONES) + more
+        count = self._tombstones.get(mailbox, 0) + more
         if count > TOMBSTONES + _TOMBSTONES_MORE or mailbox not in self._tombstones:
+            # A transaction that was taken back has left the number too high: nothing is forgotten by it.
             (count,) = self._one("SELECT count(*) FROM vanished WHERE mailbox = ?", mailbox)
-        if count > TOMBSTONES:
+        if count > TOMBSTONES + _TOMBSTONES_MORE:
             (complete_after,) = self._one(
                 "SELECT modseq FROM vanished WHERE mailbox = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?",
                 *(mailbox, TOMBSTONES),
