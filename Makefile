@@ -31,10 +31,10 @@ bench: .venv/installed-bench  ## measure beside Postfix, Dovecot and aiosmtpd; t
 	@tests/install_programs $(PEERS)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--docs --json benchmarks/results/$$(date +%F).json) $(BENCH_ARGS)
 
-soak: .venv/installed-test  ## load, faults and an accounting for MINUTES=60; then the tests of crashes and many clients in full size
+soak: .venv/installed-test  ## load, faults and an accounting for MINUTES=60; then the tests of crashes, many clients and an import in full size
 	PYTHONPATH=.:tests $(BIN)/python tests/soak/soak.py --minutes $(or $(MINUTES),60) $(SOAK_ARGS)
 	SOAK=1 $(BIN)/python -m pytest tests/crash tests/access/test_imap_convergence.py \
-		tests/access/test_imap_sync_clients.py $(PYTEST_ARGS)
+		tests/access/test_imap_sync_clients.py tests/service/test_import_servers.py $(PYTEST_ARGS)
 
 fuzz: .venv/installed-fuzz  ## new inputs for every parser, SECONDS=30 for each; ONLY=name,name chooses
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),30) --only '$(ONLY)'

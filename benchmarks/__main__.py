@@ -81,16 +81,23 @@ def measure(names: Sequence[str], plan: Plan) -> Report:
 
 
 def _all(names: Sequence[str], plan: Plan) -> Iterator[Row | Curve]:
-    """What each gives. What fails says so in a row, for an hour's other figures must not be lost; Ctrl-C ends
-    all."""
+    """What each gives, if it was asked for. What fails says so in a row, for an hour's other figures must not
+    be lost; Ctrl-C ends all."""
     for name in names:
         try:
-            yield from benchmark(name).results(plan)
+            for result in benchmark(name).results(plan):
+                if _is_asked_for(result, plan):
+                    yield result
         except KeyboardInterrupt:
             return
         except Exception as error:
             traceback.print_exc()
             yield Row(name, name, "", True, remark=f"failed: {type(error).__name__}")
+
+
+def _is_asked_for(result: Row | Curve, plan: Plan) -> bool:
+    """A row by its name, a curve if any of it was measured."""
+    return plan.wants(result.name) if isinstance(result, Row) else any(result.lines.values())
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -103,7 +110,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--show", type=Path, metavar="FILE", nargs="+", help="figures that were kept, together"
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name has this in it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name has this")
     parser.add_argument("--alone", "--ours", action="store_true", help="without the peers")
     parser.add_argument("--rounds", type=int, metavar="N", help="in place of each one's own number")
     parser.add_argument("--size", "--messages", type=int, metavar="N", help="in place of each one's own size")
@@ -111,7 +118,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     found = parser.parse_args(arguments)
     if unknown := [name for name in found.names if name not in BESIDE_PEERS + IN_DEPTH]:
         parser.error(f"there is no {' '.join(unknown)}; there are {' '.join(BESIDE_PEERS + IN_DEPTH)}")
-    if found.docs and found.names and not found.show:
+    if found.docs and (found.names or found.only) and not found.show:
         parser.error("--docs wants all of them; --show puts figures of several runs together")
     return found
 
@@ -133,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
         print("\n".join([table.facts(report), "", table.heading(), *map(table.text, report.rows)]))
     else:
         report = _measured(asked)
-        if asked.only and not (report.rows or report.curves):
+        if asked.only and not report.rows:
             sys.exit(_none_has(asked.only))
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,11 @@ def results(plan: Plan) -> Iterator[Row | Curve]:
     most, visited = plan.sized(10_000, 300), plan.pick(50, 5)
     lines: dict[str, list[tuple[float, float]]] = {}
     for size in [size for size in plan.pick((10, 100, 1_000), (10,)) if size < most] + [most]:
+        kind = Kind(
+            "accounts_growth", f"login, SELECT, logout: {size:,} accounts", "ms", more_is_better=False
+        )
+        if not plan.wants(kind.name):
+            continue
         names = [user(number * size // visited) for number in range(min(visited, size))]
         with readers(plan, None, users=size, listed=True) as there:
             for server in there.servers.values():
@@ -33,10 +38,7 @@ def results(plan: Plan) -> Iterator[Row | Curve]:
             runs: dict[str, Run] = {
                 n: partial(sessions, server, names) for n, server in there.servers.items()
             }
-            kind = Kind(
-                "accounts_growth", f"login, SELECT, logout: {size:,} accounts", "ms", more_is_better=False
-            )
-            for row in compare(kind, runs, plan.turns(), there.missing):
+            for row in compare(plan, kind, runs, plan.turns(), there.missing):
                 yield row
                 for name, figure in ((OURS, row.ours), (row.peer, row.theirs)):
                     if figure is not None and figure.cpu is not None:

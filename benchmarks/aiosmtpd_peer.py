@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from process import free_port
 
 from benchmarks import ROOT
+from benchmarks.peer_process import PeerProcess
 from benchmarks.peers import AIOSMTPD
-from benchmarks.servers import answers, descendants
 
 
-class Aiosmtpd:
+class Aiosmtpd(PeerProcess):
     """It accepts mail for anybody into one Maildir."""
 
-    name = AIOSMTPD.name
-
     def __init__(self, directory: Path) -> None:
-        self.port = free_port()
         self.maildir = directory / "Maildir/new"
         for name in ("new", "tmp"):
             (directory / "Maildir" / name).mkdir(parents=True)
-        self._start()
-
-    def _start(self) -> None:
-        program = str(ROOT / "benchmarks/aiosmtpd_server.py")
-        self._process = subprocess.Popen([sys.executable, program, str(self.port), str(self.maildir.parent)])
-        deadline = time.monotonic() + 20
-        while not answers(self.port):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self.stop()
-                raise RuntimeError("aiosmtpd did not start")
-            time.sleep(0.05)
-
-    def pids(self) -> list[int]:
-        return descendants(self._process.pid)
-
-    def restart(self) -> None:
-        self.stop()
-        self._start()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        program, port = str(ROOT / "benchmarks/aiosmtpd_server.py"), free_port()
+        command = [sys.executable, program, str(port), str(self.maildir.parent)]
+        super().__init__(AIOSMTPD.name, port, command, directory / "said")

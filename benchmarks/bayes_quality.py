@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.peers import program
 from benchmarks.plan import Plan
 from benchmarks.results import Figure, Measured, Row
 from twisted_mta.trust.abuse.reputation import Lesson, Reputation
@@ -111,6 +112,9 @@ def moved(all_of_them: list[Sample], home: Path) -> Iterator[Row]:
 def results(plan: Plan) -> Iterator[Row]:
     """Three rows for each way of teaching."""
     home = plan.directory()
+    if program("npm") is None:
+        yield Row("bayes_quality", "telling junk from mail", "%", True, remark="not measured: needs npm")
+        return
     began = time.process_time()
     found = list(samples(fetch(home)))
     took = (time.process_time() - began) / len(found) * 1000

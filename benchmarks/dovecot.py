@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import pwd
-import subprocess
-import time
 from pathlib import Path
 
 from process import free_port
 
 from benchmarks.certificate import Certificate
+from benchmarks.peer_process import PeerProcess
 from benchmarks.peers import program
-from benchmarks.servers import PASSWORD, answers, descendants, same_mail, user
+from benchmarks.servers import PASSWORD, same_mail, user
 
 # Its own defaults but for these: room for as many sessions as come, and no limit for one address, as ours
 # has it.
 _CONFIG = """
 base_dir = {directory}/run
 state_dir = {directory}/run
-log_path = {directory}/dovecot.log
+log_path = /dev/stderr
 protocols = {protocol}
 listen = 127.0.0.1
 disable_plaintext_auth = no
@@ -73,7 +72,7 @@ service imap-hibernate {
 """
 
 
-class Dovecot:
+class Dovecot(PeerProcess):
     """`users` each have the mail of `maildir`; with a certificate the port speaks TLS from the first octet.
     `reusing`: its processes serve one connection after the other, which its manual calls the high-performance
     mode. `hibernating`: sessions in IDLE go into one process that all of them share. `listed`: the users
@@ -92,8 +91,7 @@ class Dovecot:
         listed: bool = False,
         name: str = "Dovecot",
     ) -> None:
-        self.name = name
-        self.port = free_port()
+        port = free_port()
         self._directory = directory
         nobody = pwd.getpwnam("nobody")
         for number in range(users if maildir is not None else 0):
@@ -107,8 +105,8 @@ class Dovecot:
             (directory / "users").write_text("".join(lines))
             passwords = f"driver = passwd-file\n  args = {directory}/users"
         tls = "ssl = no" if certificate is None else _TLS.format(chain=certificate.chain, key=certificate.key)
-        self._config = directory / "dovecot.conf"
-        self._config.write_text(
+        config = directory / "dovecot.conf"
+        config.write_text(
             _CONFIG.format(
                 directory=directory,
                 protocol=protocol,
@@ -116,40 +114,16 @@ class Dovecot:
                 passwords=passwords,
                 uid=nobody.pw_uid,
                 gid=nobody.pw_gid,
-                plain_port=0 if certificate else self.port,
-                tls_port=self.port if certificate else 0,
+                plain_port=0 if certificate else port,
+                tls_port=port if certificate else 0,
                 login="service_count = 0\n  process_min_avail = 2" if reusing else "",
                 worker="service_count = 1000" if reusing else "",
                 more=tls + (_HIBERNATION if hibernating else ""),
             )
         )
-        self._start()
-
-    def _start(self) -> None:
         found = program("dovecot")
         assert found is not None
-        before = os.umask(0o022)
-        try:
-            # What it says to the terminal are warnings about limits that are not reached here.
-            command = [found, "-F", "-c", str(self._config)]
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        finally:
-            os.umask(before)
-        deadline = time.monotonic() + 20
-        while not answers(self.port):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                self.stop()
-                raise RuntimeError(
-                    "Dovecot did not start: " + (self._directory / "dovecot.log").read_text()[-500:]
-                )
-            time.sleep(0.05)
-
-    def pids(self) -> list[int]:
-        return descendants(self._process.pid)
-
-    def restart(self) -> None:
-        self.stop()
-        self._start()
+        super().__init__(name, port, [found, "-F", "-c", str(config)], directory / "said")
 
     def forget(self) -> None:
         self.stop()
@@ -157,10 +131,6 @@ class Dovecot:
             if file.name.startswith("dovecot.index"):
                 file.unlink()
         self._start()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
 
 
 def _give(directory: Path, uid: int, gid: int) -> None:

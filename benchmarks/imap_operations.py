@@ -51,26 +51,20 @@ def results(plan: Plan) -> Iterator[Row]:
             ("SELECT, nothing known", _cold_select),
             ("ENVELOPE BODYSTRUCTURE, cold", _cold_fetch),
         ):
-            if plan.wants(name):
-                cold: dict[str, Run] = {n: partial(once, server) for n, server in there.servers.items()}
-                yield from compare(_kind(name, messages), cold, min(rounds, 3), there.missing)
+            cold: dict[str, Run] = {n: partial(once, server) for n, server in there.servers.items()}
+            yield from compare(plan, _kind(name, messages), cold, min(rounds, 3), there.missing)
         for server in there.servers.values():
             settle(server)
-        if plan.wants("SELECT after a restart"):
-            again: dict[str, Run] = {
-                n: partial(_after_restart, server) for n, server in there.servers.items()
-            }
-            yield from compare(
-                _kind("SELECT after a restart", messages), again, min(rounds, 3), there.missing
-            )
+        again: dict[str, Run] = {n: partial(_after_restart, server) for n, server in there.servers.items()}
+        kind = _kind("SELECT after a restart", messages)
+        yield from compare(plan, kind, again, min(rounds, 3), there.missing)
         clients = {name: selected(server) for name, server in there.servers.items()}
         for operation in OPERATIONS:
-            if plan.wants(operation[0]):
-                runs: dict[str, Run] = {
-                    name: partial(repeated, server, clients[name], operation)
-                    for name, server in there.servers.items()
-                }
-                yield from compare(_kind(operation[0], messages), runs, rounds, there.missing)
+            runs: dict[str, Run] = {
+                name: partial(repeated, server, clients[name], operation)
+                for name, server in there.servers.items()
+            }
+            yield from compare(plan, _kind(operation[0], messages), runs, rounds, there.missing)
 
 
 def _kind(name: str, messages: int) -> Kind:

@@ -69,7 +69,7 @@ def results(plan: Plan) -> Iterator[Row]:
             wait_until_idle(server)  # what is computed once has been computed
         runs = {name: partial(run, server, clients, seconds) for name, server in there.servers.items()}
         kind = Kind("imap_sessions", f"the IMAP mix, {clients} clients", "sessions/s")
-        yield from compare(kind, runs, plan.turns(), there.missing)
+        yield from compare(plan, kind, runs, plan.turns(), there.missing)
 
 
 if __name__ == "__main__":

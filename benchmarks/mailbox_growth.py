@@ -69,20 +69,22 @@ def results(plan: Plan) -> Iterator[Row | Curve]:
     lines: dict[str, Lines] = {"visit": {}, "cpu": {}, "first": {}}
     sizes = [size for size in (1_000, 10_000, 50_000) if size < most] + [most]
     for size in sizes:
+        first = Kind("mailbox_growth", f"SELECT, nothing known of {size:,}", "ms", more_is_better=False)
+        warm = Kind("mailbox_growth", f"a visit to a mailbox of {size:,}", "ms", more_is_better=False)
+        if not (plan.wants(first.name) or plan.wants(warm.name)):
+            continue
         with readers(plan, office(plan.directory() / "Maildir", size)) as there:
             once: dict[str, Run] = {
                 name: partial(first_visit, server) for name, server in there.servers.items()
             }
-            kind = Kind("mailbox_growth", f"SELECT, nothing known of {size:,}", "ms", more_is_better=False)
-            for row in compare(kind, once, 1, there.missing):
+            for row in compare(plan, first, once, 1, there.missing):
                 yield row
                 _add(lines["first"], size, row, cpu=False)
             for server in there.servers.values():
                 settle(server)
                 visits(server)
             runs: dict[str, Run] = {name: partial(visits, server) for name, server in there.servers.items()}
-            kind = Kind("mailbox_growth", f"a visit to a mailbox of {size:,}", "ms", more_is_better=False)
-            for row in compare(kind, runs, plan.turns(), there.missing):
+            for row in compare(plan, warm, runs, plan.turns(), there.missing):
                 yield row
                 _add(lines["visit"], size, row, cpu=False)
                 _add(lines["cpu"], size, row, cpu=True)

@@ -66,11 +66,13 @@ Run = Callable[[], Measured]
 
 
 def compare(
-    kind: Kind, runs: Mapping[str, Run], rounds: int, missing: Mapping[str, str] | None = None
+    plan: Plan, kind: Kind, runs: Mapping[str, Run], rounds: int, missing: Mapping[str, str] | None = None
 ) -> Iterator[Row]:
-    """Each run in turn, so that noise of the machine meets all; then a row for each of the peers. `runs` are
-    by the server's name, ours among them; `missing`: why a peer has none. A run may raise RuntimeError: the
-    row says it."""
+    """Each run in turn, so that noise of the machine meets all; then a row for each of the peers; nothing if
+    nobody has asked for it. `runs` are by the server's name, ours among them; `missing`: why a peer has none.
+    A run may raise RuntimeError: the row says it."""
+    if not plan.wants(kind.name):
+        return
     found: dict[str, list[Measured]] = {name: [] for name in runs}
     failed: dict[str, str] = dict(missing or {})
     for _ in range(rounds):

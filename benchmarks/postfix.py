@@ -12,8 +12,8 @@ from pathlib import Path
 from process import free_port
 
 from benchmarks.certificate import Certificate
+from benchmarks.peer_process import PeerProcess
 from benchmarks.peers import POSTFIX, program
-from benchmarks.servers import descendants
 
 # Its own defaults, which are durable, but for these: no limits for one client, nothing outside its directory.
 _MAIN = """
@@ -43,21 +43,19 @@ smtpd_client_new_tls_session_rate_limit = 0
 default_process_limit = 100
 {more}
 """
+_MASTER = "/usr/lib/postfix/sbin/master"
 _HOLD = "smtpd_end_of_data_restrictions = check_client_access static:HOLD"
 _TLS = "smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = {chain}\nsmtpd_tls_key_file = {key}\n"
 
 
-class Postfix:
+class Postfix(PeerProcess):
     """`holds`: what it accepts stays in the queue. `sink`: the port that mail for others goes to. With a
     certificate the port speaks TLS from the first octet."""
-
-    name = POSTFIX.name
 
     def __init__(
         self, directory: Path, *, holds: bool = False, sink: int = 9, certificate: Certificate | None = None
     ) -> None:
-        self.port = free_port()
-        self._config = directory / "config"
+        config, port = directory / "config", free_port()
         self.maildir = directory / "mail/alice/new"
         for name in ("config", "queue", "data", "mail"):
             (directory / name).mkdir(parents=True)
@@ -68,60 +66,43 @@ class Postfix:
         if certificate is not None:
             more += "\n" + _TLS.format(chain=certificate.chain, key=certificate.key)
         main = _MAIN.format(directory=directory, uid=owner.st_uid, gid=owner.st_gid, sink=sink, more=more)
-        (self._config / "main.cf").write_text(main)
-        self._write_master(" -o smtpd_tls_wrappermode=yes" if certificate else "")
-        self.restart(stop=False)
-
-    def _write_master(self, options: str) -> None:
-        master = Path("/etc/postfix/master.cf.proto").read_text()
-        listener = f"127.0.0.1:{self.port} inet n - n - - smtpd{options}"
-        master = re.sub(r"^smtp +inet .*$", listener, master, flags=re.M)
-        master = re.sub(r"^(\S+ +(?:unix|fifo|inet) +\S+ +\S+ +)y", r"\1n", master, flags=re.M)
-        (self._config / "master.cf").write_text(master)
-
-    def pids(self) -> list[int]:
-        return descendants(self._master)
-
-    def restart(self, *, stop: bool = True) -> None:
-        if stop:
-            self.stop()
-        self._say("start")
-        self._master = int((self._config.parent / "queue/pid/master.pid").read_text())
-
-    def stop(self) -> None:
-        self._say("stop")
-
-    def _say(self, word: str) -> None:
-        found = program("postfix")
-        assert found is not None
-        done = subprocess.run(
-            [found, "-c", str(self._config), word], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"postfix {word}: {done.stderr[-300:]}")
+        (config / "main.cf").write_text(main)
+        options = " -o smtpd_tls_wrappermode=yes" if certificate else ""
+        (config / "master.cf").write_text(_master(f"127.0.0.1:{port} inet n - n - - smtpd{options}"))
+        _check(config)
+        super().__init__(POSTFIX.name, port, [_MASTER, "-c", str(config)], directory / "said")
 
 
-class Sink:
+def _master(listener: str) -> str:
+    """Which of its programs run, one of them at our port."""
+    master = Path("/etc/postfix/master.cf.proto").read_text()
+    master = re.sub(r"^smtp +inet .*$", listener, master, flags=re.M)
+    return re.sub(r"^(\S+ +(?:unix|fifo|inet) +\S+ +\S+ +)y", r"\1n", master, flags=re.M)
+
+
+def _check(config: Path) -> None:
+    """Have it look at its files, and make the directories that its queue lacks."""
+    found = program("postfix")
+    assert found is not None
+    command = [found, "-c", str(config), "check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"postfix check: {done.stderr[-300:]}")
+
+
+class Sink(PeerProcess):
     """`smtp-sink`, which tells how many messages it has seen."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self._counted = directory / "sink"
-        found = program("smtp-sink")
+        found, port = program("smtp-sink"), free_port()
         assert found is not None
-        self._process = subprocess.Popen(
-            [found, "-c", "-u", "nobody", f"127.0.0.1:{self.port}", "1000"], stdout=self._counted.open("wb")
-        )
+        command = [found, "-c", "-u", "nobody", f"127.0.0.1:{port}", "1000"]
+        super().__init__("smtp-sink", port, command, directory / "sink")
 
     @property
     def messages(self) -> int:
         """So far."""
-        with self._counted.open("rb") as file:
-            file.seek(max(0, self._counted.stat().st_size - 200))
+        with self.said.open("rb") as file:
+            file.seek(max(0, self.said.stat().st_size - 200))
             seen = re.findall(rb"mesg=(\d+)", file.read())
         return int(seen[-1]) if seen else 0
-
-    def stop(self) -> None:
-        """The end."""
-        self._process.terminate()
-        self._process.wait()

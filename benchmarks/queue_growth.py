@@ -26,6 +26,12 @@ from benchmarks.transfer import ALICE, receiver
 
 TITLE = "Growth of the queue, 1,000 to 1,000,000 messages (Postfix)"
 MOST_OF_POSTFIX = 50_000  # filling it further takes too long
+WITHIN = (  # what is told of each size: in words, the unit, and what queue_work.py calls it
+    ("start until the first page", "s", "start"),
+    ("memory after the start", "MiB", "memory"),
+    ("a message in", "ms", "in"),
+    ("a message out", "ms", "out"),
+)
 Told = dict[str, float]  # what queue_work.py says
 Lines = dict[str, list[tuple[float, float]]]
 
@@ -42,26 +48,30 @@ def results(plan: Plan) -> Iterator[Row | Curve]:
 def _within(plan: Plan, sizes: list[int], messages: int) -> Iterator[Row | Curve]:
     base = plan.directory()
     there = 0
-    lines: Lines = {"twisted_mta: in": [], "twisted_mta: out": []}
+    lines: Lines = {f"{OURS}: in": [], f"{OURS}: out": []}
     for size in sizes:
+        if not any(plan.wants(_name(size, what)) for what, _, _ in WITHIN):
+            continue
         fill(base / "long", size - there)
         there = size
         rounds = [
             (_in_a_process(base / "empty", messages), _in_a_process(base / "long", messages))
             for _ in range(plan.turns(5, 1))
         ]
-
-        yield _row(size, "start until the first page", "s", "start", rounds)
-        yield _row(size, "memory after the start", "MiB", "memory", rounds)
-        for key in ("in", "out"):
-            found = _row(size, f"a message {key}", "ms", key, rounds)
+        for what, unit, key in WITHIN:
+            found = _row(_name(size, what), unit, key, rounds)
             yield found
-            assert found.ours is not None and found.ours.cpu is not None
-            lines[f"twisted_mta: {key}"].append((size, found.ours.cpu))
+            if (line := lines.get(f"{OURS}: {key}")) is not None:
+                assert found.ours is not None and found.ours.cpu is not None
+                line.append((size, found.ours.cpu))
     yield Curve("queue_growth", "A message into a long queue and out of it", "queued", "processor ms", lines)
 
 
-def _row(size: int, name: str, unit: str, key: str, rounds: list[tuple[Told, Told]]) -> Row:
+def _name(size: int, what: str) -> str:
+    return f"queue of {size:,}: {what}"
+
+
+def _row(name: str, unit: str, key: str, rounds: list[tuple[Told, Told]]) -> Row:
     empty, ours = (
         Figure.of([Measured(each[place][key], each[place].get(f"{key} CPU")) for each in rounds])
         for place in (0, 1)
@@ -69,7 +79,7 @@ def _row(size: int, name: str, unit: str, key: str, rounds: list[tuple[Told, Tol
     remark = f"empty: {empty.value:.3g} {unit}"
     if ours.cpu and empty.cpu:
         remark += f", processor ×{ours.cpu / empty.cpu:.2f} of its"
-    return Row("queue_growth", f"queue of {size:,}: {name}", unit, False, ours, remark=remark)
+    return Row("queue_growth", name, unit, False, ours, remark=remark)
 
 
 def _in_a_process(directory: Path, messages: int) -> Told:
@@ -90,6 +100,9 @@ def _over_smtp(plan: Plan, sizes: list[int], messages: int) -> Iterator[Row | Cu
             servers[POSTFIX.name] = Postfix(base / "postfix", holds=True)
         there = dict.fromkeys(servers, 0)  # how many wait in each queue
         for size in sizes:
+            kind = Kind("queue_growth", _name(size, "intake by SMTP"), "messages/s")
+            if not plan.wants(kind.name):
+                continue
             ours.stop()
             fill(base / "ours/data/queue", size - there[OURS])
             ours.restart()
@@ -106,8 +119,7 @@ def _over_smtp(plan: Plan, sizes: list[int], messages: int) -> Iterator[Row | Cu
             rounds = plan.turns()
             for name in runs:
                 there[name] = size + rounds * messages
-            kind = Kind("queue_growth", f"queue of {size:,}: intake by SMTP", "messages/s")
-            for row in compare(kind, runs, rounds, missing):
+            for row in compare(plan, kind, runs, rounds, missing):
                 yield row
                 for name, figure in ((OURS, row.ours), (row.peer, row.theirs)):
                     if figure is not None and figure.cpu is not None:

@@ -65,7 +65,7 @@ def results(plan: Plan) -> Iterator[Row]:
         plan, None, service="imaps", certificate=certificate, also={REUSING: {"reusing": True}}
     ) as there:
         kind = Kind("tls_handshakes", "TLS handshakes, IMAP", "handshakes/s")
-        yield from compare(kind, _runs(there.servers, clients, seconds), plan.turns(), there.missing)
+        yield from compare(plan, kind, _runs(there.servers, clients, seconds), plan.turns(), there.missing)
     servers: dict[str, Server] = {}
     try:
         services = ["submissions"]
@@ -74,7 +74,7 @@ def results(plan: Plan) -> Iterator[Row]:
         if not missing:
             servers[POSTFIX.name] = Postfix(plan.directory() / "postfix", certificate=certificate)
         kind = Kind("tls_handshakes", "TLS handshakes, SMTP", "handshakes/s")
-        yield from compare(kind, _runs(servers, clients, seconds), plan.turns(), missing)
+        yield from compare(plan, kind, _runs(servers, clients, seconds), plan.turns(), missing)
     finally:
         for server in servers.values():
             server.stop()

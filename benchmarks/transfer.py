@@ -60,8 +60,6 @@ def results(plan: Plan) -> Iterator[Row]:
     """A row for each kind of work and each peer."""
     messages = plan.sized(5000, 500)
     for work in KINDS:
-        if not plan.wants(work.name):
-            continue
         kind = Kind("transfer", work.name, "messages/s")
         missing = {peer.name: absent for peer in (POSTFIX, AIOSMTPD) if (absent := plan.absent(peer))}
         if work.relays:
@@ -74,7 +72,7 @@ def results(plan: Plan) -> Iterator[Row]:
             runs[POSTFIX.name] = partial(_round, plan, work, messages, _postfix)
         if AIOSMTPD.name not in missing and not work.relays:
             runs[AIOSMTPD.name] = partial(_round, plan, work, messages, _aiosmtpd)
-        yield from compare(kind, runs, plan.turns(), missing)
+        yield from compare(plan, kind, runs, plan.turns(), missing)
 
 
 def _ours(directory: Path, work: Work, sink: int) -> tuple[Server, Path]:

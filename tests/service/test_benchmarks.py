@@ -5,17 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from process import free_port
 
 from benchmarks import ROOT, plot, table
-from benchmarks.__main__ import BESIDE_PEERS, IN_DEPTH, benchmark, main
+from benchmarks.__main__ import BESIDE_PEERS, IN_DEPTH, benchmark, main, measure
 from benchmarks.documents import file_name, write_documents
 from benchmarks.machine import facts
+from benchmarks.peer_process import PeerProcess
 from benchmarks.peers import Peer
-from benchmarks.plan import NOT_ASKED, Kind, compare
+from benchmarks.plan import NOT_ASKED, Kind, Plan, compare
 from benchmarks.results import OURS, Curve, Figure, Machine, Measured, Report, Row, merged, read
 
 MACHINE = Machine(2, "A processor", 23.5, "Debian", "3.11.2", 0.5, {"Postfix": "3.7.11"})
@@ -74,7 +77,7 @@ def test_medians_of_rounds():
     assert Figure.of(rounds) == Figure(20.0, 2.0, [10.0, 30.0, 20.0])
 
 
-def test_servers_are_measured_in_turn_and_a_failing_peer_says_so():
+def test_servers_are_measured_in_turn_and_a_failing_peer_says_so(tmp_path: Path):
     order: list[str] = []
 
     def run(name: str) -> Measured:
@@ -84,8 +87,8 @@ def test_servers_are_measured_in_turn_and_a_failing_peer_says_so():
         return Measured(1.0)
 
     runs = {name: lambda name=name: run(name) for name in (OURS, "peer", "broken")}
-    kind = Kind("b", "work", "ms")
-    rows = list(compare(kind, runs, 2, {"absent": "not installed"}))
+    plan, kind = Plan(tmp_path), Kind("b", "work", "ms")
+    rows = list(compare(plan, kind, runs, 2, {"absent": "not installed"}))
     assert order == [OURS, "peer", "broken", OURS, "peer"]
     assert [(row.peer, row.remark) for row in rows] == [
         ("peer", ""),
@@ -96,8 +99,45 @@ def test_servers_are_measured_in_turn_and_a_failing_peer_says_so():
     assert rows[1].theirs is None
 
 
-def test_without_peers_we_are_measured_alone():
-    [row] = compare(Kind("b", "work", "ms"), {OURS: lambda: Measured(1.0)}, 1, {"peer": NOT_ASKED})
+def test_what_nobody_has_asked_for_is_not_measured(tmp_path: Path):
+    runs = {OURS: lambda: Measured(1.0)}
+    plan = Plan(tmp_path, only="TO A sink")
+    names = ("intake to mailbox", "relay to a sink")
+    rows = [row for name in names for row in compare(plan, Kind("b", name, "ms"), runs, 1)]
+    assert [row.name for row in rows] == ["relay to a sink"]
+
+
+def test_rows_that_come_together_are_chosen_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    class Two:
+        @staticmethod
+        def results(plan: Plan) -> Iterator[Row | Curve]:
+            yield from (INTAKE, SELECT, CURVE, Curve("growth", "Nothing", "x", "y", {OURS: []}))
+            raise RuntimeError("behind them")
+
+    monkeypatch.setattr("benchmarks.__main__.benchmark", lambda name: Two)
+    report = measure(["two"], Plan(tmp_path, only="sel"))
+    assert report.rows[:-1] == [SELECT] and report.curves == [CURVE]
+    assert report.rows[-1].remark == "failed: RuntimeError"  # whatever it is called
+    assert "behind them" in capsys.readouterr().err
+
+
+def test_a_part_of_the_rows_is_not_the_page(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--docs", "--only", "relay"])
+    assert "--docs wants all of them" in capsys.readouterr().err
+
+
+def test_a_peer_that_does_not_start_says_why(tmp_path: Path):
+    command = [sys.executable, "-c", "import sys; sys.exit('no room')"]
+    with pytest.raises(RuntimeError, match="peer did not start: no room"):
+        PeerProcess("peer", free_port(), command, tmp_path / "said")
+
+
+def test_without_peers_we_are_measured_alone(tmp_path: Path):
+    runs = {OURS: lambda: Measured(1.0)}
+    [row] = compare(Plan(tmp_path), Kind("b", "work", "ms"), runs, 1, {"peer": NOT_ASKED})
     assert (row.peer, row.ours) == ("", Figure(1.0, None, [1.0]))
 
 
