@@ -20,6 +20,8 @@ from twisted_mta.protocol.sasl.scram import Keys
 
 MESSAGE = b"Subject: x\r\n\r\n.dot\r\n..\r\nlast\r\n"
 KEYS = [Keys(b"salt", 4096, b"s" * 32, b"k" * 32)]
+HEAD, _, REST = MESSAGE.partition(b"\r\n\r\n")
+HEAD, BODY = HEAD + b"\r\n\r\n", REST.splitlines(keepends=True)
 POP3_REPLY = re.compile(rb"(?:\+OK|-ERR|\+ )[ -~]*|\.|[ -~]*")
 SIEVE_SAID = re.compile(rb'(?:"(?:[^"\\\r\n\0]|\\.)*"|[A-Z]+|\(|\)|[ ]|[A-Z/-]+|\{[0-9]+\}|ACTIVE)*')
 
@@ -30,7 +32,8 @@ def offer():
 
 def converse(engine, pieces, answer):
     """The events, all octets said, and whether it is over; `answer` tells the engine what the session
-    decides, and returns True where the dialog ends for the harness."""
+    decides, and returns what was said then if it has looked at that, or True where the dialog ends for the
+    harness."""
     events, output = [], bytearray(engine.take_output())
     for piece in pieces:
         engine.receive(piece)
@@ -42,10 +45,20 @@ def converse(engine, pieces, answer):
             if event is None:
                 continue
             events.append(repr(event) if not isinstance(event, Listing) else "listing")
-            if answer(engine, event):
+            decided = answer(engine, event)
+            if decided is True:
                 return events, bytes(output + engine.take_output()), True
+            output += decided or b""
             output += engine.take_output()
     return events, bytes(output), engine.finished
+
+
+def content_of(said):
+    """What a client takes from an answer of several lines."""
+    first, _, rest = said.partition(b"\r\n")
+    assert first.startswith(b"+OK") and (b"\r\n" + rest).endswith(b"\r\n.\r\n")
+    assert (b"\r\n" + rest).count(b"\r\n.\r\n") == 1
+    return re.sub(rb"(?m)^\.", b"", rest[: -len(b".\r\n")])
 
 
 def pop3(pieces):
@@ -56,6 +69,7 @@ def pop3(pieces):
         offer=offer,
         limits=Pop3Limits(command_line=300, errors=8),
     )
+    drops = []
     engine.greet()
 
     def answer(engine, event):
@@ -66,18 +80,26 @@ def pop3(pieces):
                 if "no" in repr(credentials):
                     engine.login_failed(last=False)
                 else:
-                    engine.logged_in(Maildrop(7, [1, 2, 3], [30, 30, 30]))
+                    drops.append(Maildrop(7, [1, 2, 3], [30, 30, 30]))
+                    engine.logged_in(drops[-1])
             case StartTls():
                 return True
             case Retrieve(number=number, lines=lines):
                 assert 1 <= number <= 3
                 list(engine.message(MESSAGE, lines))
+                said = engine.take_output()
+                assert content_of(said) == (MESSAGE if lines is None else HEAD + b"".join(BODY[:lines]))
+                return said
             case UniqueIdsWanted():
                 list(engine.identified(event, ["a", "b", "c"]))
             case Listing():
                 list(engine.listing(event))
+                said = engine.take_output()  # the first line was said when the command was read
+                numbers = [int(line.split()[0]) for line in content_of(b"+OK\r\n" + said).splitlines()]
+                assert numbers == [number for number in (1, 2, 3) if number in drops[-1]]
+                return said
             case Update(deleted):
-                assert set(deleted) <= {1, 2, 3}
+                assert set(deleted) == {number for number in (1, 2, 3) if number not in drops[-1]}
                 engine.goodbye()
         return False
 
@@ -93,7 +115,8 @@ def pop3(pieces):
 )
 def pop3_server(data):
     """No exception; every reply is a line that begins with +OK, -ERR or + ; octet by octet gives the
-    same events and replies; only messages that are there are asked for or removed."""
+    same events and replies; only messages that are there are asked for or removed; a message comes to the
+    client as it is, and of TOP so many lines."""
     if b"STLS" in data.upper():  # behind it whole and by octet may differ: injection is refused
         for pieces in ([data], octets(data)):
             pop3(pieces)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 import tomllib
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from harness import harness
 
+from twisted_mta.backup.manifest import entry_of
 from twisted_mta.resolver.name_servers import NameServer, host_and_port, read_resolv_conf
 from twisted_mta.service.options.complaint import ConfigError
-from twisted_mta.service.options.config import decode
+from twisted_mta.service.options.config import decode, load
 from twisted_mta.service.options.quantities import (
     Domain,
     Duration,
@@ -27,6 +31,7 @@ from twisted_mta.store.exchange.mbox import NOBODY, Marks, Mbox, write_mbox
 from twisted_mta.store.flags import tail_bits, tail_with_bits
 from twisted_mta.store.keyword_file import LETTERS, read_keywords
 from twisted_mta.store.maildir import base_name, seconds_in
+from twisted_mta.store.scripts import BadScriptName, Scripts
 from twisted_mta.store.take_over import BadList, read_courier_keywords, read_subscriptions, read_uid_list
 
 
@@ -118,11 +123,55 @@ def mailbox_and_file_names(data):
             assert "/" not in part and part.isascii() and part not in ("", ".", "..")
     except BadMailboxName:
         pass
+    with suppress(BadScriptName):
+        path = Scripts(Path("/home"))._path(text)
+        assert str(path.parent) == "/home/sieve" and path.name not in ("active", ".", "..")
+        assert unquote(path.name.removesuffix(".sieve")) == text and len(os.fsencode(path.name)) <= 255
     base = base_name(text)
     assert text.startswith(base) and ":" not in base and seconds_in(text) >= 0
     tail = text[len(base) :]
     bits = tail_bits(tail)
     assert tail_bits(tail_with_bits(tail, bits)) == bits
+
+
+@harness(
+    words=rb"""
+        {"path":"mail/a" ,"size":12 ,"mode":384 ,"sha256":"00" ,"modified":1 ,"stamp":[1,2] ,"kind":"link"
+        ,"target":"x" ../ / \\u0000 \\ud800 null true 1e999 NaN [[[[[[[[[[ -1
+    """,
+    longest=2048,
+    tests=60,
+)
+def manifest_lines(data):
+    """A line of a snapshot's manifest is an entry of the right types, which stays inside and is written so
+    that it is read as the same; or ValueError."""
+    try:
+        entry = entry_of(data.decode("ascii", "replace"))
+    except ValueError as error:
+        assert str(error)
+        return
+    inside = os.path.normpath(f"/snapshot/{entry.path}")
+    assert inside == f"/snapshot/{entry.path}" and inside.startswith("/snapshot/"), entry.path
+    assert "\0" not in entry.path and entry.kind in ("file", "database", "link", "directory")
+    assert all(isinstance(number, int) for number in (entry.size, entry.modified, entry.mode, *entry.stamp))
+    assert isinstance(entry.sha256, str) and isinstance(entry.target, str)
+    assert entry_of(entry.line()) == entry
+
+
+TABLES = (
+    "listen",
+    "tls",
+    "auth",
+    "relay",
+    "dns",
+    "queue",
+    "quota",
+    "limits",
+    "abuse",
+    "web",
+    "trust",
+    "sieve",
+)
 
 
 @harness(
@@ -133,12 +182,12 @@ def mailbox_and_file_names(data):
         [auth] [auth.oauth] [auth.ldap] 1e400 [[x]] \x5cu0000 999999999999 inf -1 2020-01-01 {} "%"
         [submission] [reports] [proxy] [web] [metrics] [abuse] roles
     """,
-    longest=4096,
+    longest=16384,
     tests=20,
 )
 def configuration(data):
-    """TOML becomes a configuration or ConfigError, which says what is wrong; quantities that were read
-    are in bounds."""
+    """TOML becomes a configuration or ConfigError, which says what is wrong, as a table and as a file; a key
+    that nobody knows is refused by its name wherever it stands; quantities that were read are in bounds."""
     text = data.decode("utf-8", "replace")
     try:
         table = tomllib.loads(text)
@@ -148,6 +197,25 @@ def configuration(data):
         decode(table)
     except ConfigError as error:
         assert str(error) and len(str(error)) < 5000 + 10 * len(data)
+    else:
+        for section in (table, *(table[name] for name in TABLES if isinstance(table.get(name), dict))):
+            section["of_nobody"] = 1
+            try:
+                decode(table)
+            except ConfigError as error:
+                assert "of_nobody" in str(error), error
+            else:
+                raise AssertionError("a key that nobody knows is taken")
+            del section["of_nobody"]
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "mta.toml"
+            path.write_bytes(data)
+            try:
+                config = load(path)
+            except ConfigError as error:
+                assert str(error).startswith(str(path))
+            else:
+                assert config.data_dir.startswith("/") and all(map(str.isascii, config.domains))
     for kind in (Duration, Size, Frequency, Domain, MailAddress, Network, ListenAddress):
         for value in (text, text[:12], text.strip()):
             try:

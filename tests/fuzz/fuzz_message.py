@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 
 from harness import harness, same_however_cut
 from message.mime_tree import check, walk
@@ -41,7 +42,9 @@ from twisted_mta.message.received import count_received
 from twisted_mta.message.shown import shown
 from twisted_mta.message.status import MailError
 from twisted_mta.message.surrogate import surrogate
+from twisted_mta.message.threading import Messages, ordered_subject, references, refs
 from twisted_mta.message.transfer_encoding import decode_transfer
+from twisted_mta.trust.abuse.tokens import MOST, tokens
 
 MESSAGE_WORDS = rb"""
         Content-Type:\_multipart/mixed;\_boundary=b \r\n--b\r\n \r\n--b--\r\n message/rfc822 text/html
@@ -174,7 +177,7 @@ def encoded_words(data):
 )
 def dates(data):
     """Any value is a moment or None; a moment of four-digit years is written as a date that is read as
-    the same second."""
+    the same second; a usual date is the moment that the standard library reads."""
     for moment in (parse_date(data), parse_internal_date(data)):
         if moment is None:
             continue
@@ -182,6 +185,53 @@ def dates(data):
             assert parse_date(format_date(moment).encode()) == moment
             assert parse_internal_date(format_internal_date(moment).encode()) == moment
     assert (parse_calendar_date(data) is None) == (parse_date(data) is None)
+    if USUAL_DATE.fullmatch(data):
+        try:
+            expected = parsedate_to_datetime(data.decode()).timestamp()
+        except ValueError:  # there is no such day, or hour
+            return
+        assert parse_date(data) == expected, "the standard library reads another moment"
+
+
+@harness(words=rb"1\_a\_-\_i\_j\_k\n 2\_b\_r\_j\_i\n 0\_a\_-\_-\n \n", longest=2048, tests=60)
+def message_threads(data):
+    """Whatever messages say of each other, every one stands once in the threads, and nothing else does; what
+    their identifiers are called changes nothing. A line is a message: date, subject, r for a reply, its
+    identifier, those it refers to."""
+    rows = [line.split(b" ") for line in data.split(b"\n")][:200]
+    rows = [row for row in rows if len(row) >= 4]
+
+    def messages(called):
+        return Messages(
+            list(range(1, len(rows) + 1)),
+            [float(len(row[0]) * 256 + (row[0] or b"\0")[0]) for row in rows],
+            [row[1].decode("latin-1") for row in rows],
+            [row[2] == b"r" for row in rows],
+            [called(row[3]) for row in rows],
+            [[called(name) for name in row[4:] if called(name)] for row in rows],
+        )
+
+    named = messages(lambda name: name.decode("latin-1"))
+    numbered = messages({name: number for number, name in enumerate(sorted(map_of(rows)), 1)}.get)
+    for way in (ordered_subject, references, refs):
+        forest = way(named)
+        found, pending = [], list(forest.roots)
+        while pending:
+            each = pending.pop()
+            found.append(each)
+            pending += forest.children.get(each, ())
+            assert len(found) <= 2 * len(rows), "a circle"
+        assert sorted(each for each in found if each < len(rows)) == list(range(len(rows)))
+        assert len(set(found)) == len(found) and len(found) <= 2 * len(rows)
+        for root in forest.roots:
+            assert root < len(rows) or len(forest.children[root]) > 1
+        again = way(numbered)
+        assert (again.roots, again.children) == (forest.roots, forest.children)
+
+
+def map_of(rows):
+    """The identifiers that are some."""
+    return {name for row in rows for name in row[3:] if name}
 
 
 @harness(
@@ -210,6 +260,13 @@ def mime_parameters(data):
     )
 
 
+USUAL_DATE = re.compile(
+    rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?\d{1,2} "
+    rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (?:19|20)\d\d "
+    rb"[0-2]\d:[0-5]\d:[0-5]\d [+-](?:0\d|1[0-4])[0-5]\d"
+)
+
+
 def canonical(data):
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
@@ -217,7 +274,8 @@ def canonical(data):
 @harness(words=MESSAGE_WORDS, longest=16384, tests=150)
 def message_texts(data):
     """Of any message: texts to search, a preview of at most 200 printable characters, an overview whose
-    strings are bounded and can be stored as UTF-8, an attachment's octets without their encoding."""
+    strings are bounded and can be stored as UTF-8, what tells junk from mail, an attachment's octets
+    without their encoding."""
     data = canonical(data)
     root = scan(data)
     for text in (*folded_body(data, root), *folded_header(data, max(header_end(data), 0))):
@@ -227,6 +285,8 @@ def message_texts(data):
     assert len(words) <= 200 and "\n" not in words and words.encode() is not None
     overview = read_overview(data, root)
     assert len(overview.subject) <= 2048 and len(overview.references) <= 100
+    words = tokens(data, ["a.test"])
+    assert len(words) == len(set(words)) <= MOST and all(len(word.encode()) <= 1000 for word in words)
     for part, _, _ in walk(root):
         octets = data[part.header_end : part.body_end]
         decoded = decode_transfer(octets, part.encoding)

@@ -6,12 +6,8 @@ from harness import harness
 
 from twisted_mta.protocol.sasl.bearer import TokenAdvice
 from twisted_mta.protocol.sasl.client import LoginClient, PlainClient
-from twisted_mta.protocol.sasl.credentials import (
-    KeysWanted,
-    PasswordCredentials,
-    ProvenCredentials,
-    SaslError,
-)
+from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, ProvenCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.lines import decode, encode
 from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.sasl.scram import Keys, ScramClient, attributes, unescaped

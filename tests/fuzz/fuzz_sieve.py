@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from harness import harness
 from sieve_house import MESSAGE_A, mail
 
-from twisted_mta.sieve.actions import Keep
+from twisted_mta.sieve.actions import Discard, Keep
 from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.glob import Glob
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.mailto import MAX_RECIPIENTS, parse_mailto
+from twisted_mta.sieve.regex import quoted
 from twisted_mta.sieve.run import Limits
 from twisted_mta.sieve.script import Script
 from twisted_mta.sieve.world import World
@@ -74,12 +78,51 @@ def sieve_script(data):
 
 @harness(words=WORDS, longest=2048, tests=25)
 def sieve_message(data):
-    """A script that looks at everything runs over any message without an error."""
+    """A script that looks at everything runs over any message without an error, but for what would grow
+    beyond its limits."""
     script = Script(LOOKS)
     header, _, body = data.partition(b"\r\n\r\n")
     message = Mail(header + b"\r\n\r\n", len(data), lambda: body)
     result = script.run(message, SieveEnvelope("a@b.test", "c@a.test"), World(), Limits())
-    assert result.error is None, result.error
+    assert result.error is None or "grows too long" in str(result.error), result.error
+
+
+@harness(words=rb"* ? \\ \\* a b *a ab? ?* \n \xc3\xa9 ** ??", longest=120)
+def sieve_patterns(data):
+    """A pattern matches as one that tries all there is says it does, and the places that its wildcards stand
+    for, put in, make the text; a quoted text is an expression for itself alone. The first line is the
+    pattern."""
+    # What is compared with tries everything, which takes its time.
+    written, _, rest = data[:300].decode("utf-8", "replace").partition("\n")
+    for text in (rest, rest.replace("\n", "a"), re.sub(r"\\(.)", r"\1", written.replace("*", "ab"))):
+        places = Glob(written).match(text)
+        pieces = re.findall(r"\\.|[*?]|.", written, re.DOTALL)
+        assert (places is not None) == fits(pieces, text), (written, text)
+        if places is None:
+            continue
+        found = iter(text[start:end] for start, end in places)
+        made = "".join(next(found) if piece in ("*", "?") else piece[-1] for piece in pieces)
+        assert made == text and next(found, None) is None
+        assert all(start <= end for start, end in places)
+    expression = quoted(rest[:40])
+    script = 'require ["regex", "variables"]; if string :regex "${unset}%s" "%s" { discard; }'
+    if expression and not set(expression) & set('"\\\r\n\0$'):
+        result = Script((script % (rest[:40], f"^{expression}$")).encode()).run(
+            mail(MESSAGE_A), SieveEnvelope("", "c@a.test"), World(), Limits()
+        )
+        assert result.actions == (Discard(),), (rest, result)
+
+
+def fits(pieces, text):
+    """Whether the whole text is what the pieces mean, step by step for all places at once."""
+    places = {0}
+    for piece in pieces:
+        if piece == "*":
+            places = set(range(min(places), len(text) + 1)) if places else set()
+        else:
+            wanted = None if piece == "?" else piece[-1]
+            places = {place + 1 for place in places if place < len(text) and wanted in (None, text[place])}
+    return len(text) in places
 
 
 @harness(

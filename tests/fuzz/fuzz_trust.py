@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 
+import dkim
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from dictionary_resolver import DictionaryResolver
 from harness import harness, same_however_cut
 from twisted.internet.defer import Deferred
@@ -19,10 +22,14 @@ from twisted_mta.transfer.mta.tls import received_report as tls_received
 from twisted_mta.transfer.mta.tls.mta_sts import NotAPolicy, StsPolicy, record_id
 from twisted_mta.transfer.mta.tls.tls_report import mail_address, report_uris
 from twisted_mta.trust.arc.chain import BrokenChain, read_chain
+from twisted_mta.trust.arc.seal import seal
+from twisted_mta.trust.arc.validate import Validation
 from twisted_mta.trust.check import Verdict
 from twisted_mta.trust.dkim.canonical import BodyHash, canonical_field
 from twisted_mta.trust.dkim.key import KeyFault, parse_key
+from twisted_mta.trust.dkim.sign import SigningKey, sign, to_sign
 from twisted_mta.trust.dkim.signature import SignatureFault, parse_signature, without_value
+from twisted_mta.trust.dkim.signer import MOST_NAMES
 from twisted_mta.trust.dkim.verify import Verification
 from twisted_mta.trust.dmarc.author import read_author
 from twisted_mta.trust.dmarc.record import parse_record as parse_dmarc
@@ -370,3 +377,90 @@ def signed_tokens(data):
         assert str(error)
     else:
         assert claims["iss"] == "i"
+
+
+SIGNING = SigningKey("a.test", "s", ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+PUBLIC = b64encode(SIGNING.key.public_key().public_bytes_raw()).decode()
+RECORD = f"v=DKIM1; k=ed25519; p={PUBLIC}"
+# What dkimpy and we read alike: fields of printable characters, folded or not.
+PLAIN_HEADER = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[ -~]*\r\n(?:[ \t]+[!-~][ -~]*\r\n)*)+\r\n\Z")
+
+
+@harness(
+    words=rb"""
+        From:\_a@a.test\r\n To: Subject:\_x \r\n\_ \r\n\r\n \t \_\r\n Sender: Content-Type:\_text/plain
+        List-Id: from: FROM\_: \r\n\r\n\r\n \xe9 References:
+    """,
+    tests=50,
+)
+def signed_mail(data):
+    """Whatever a message is, what we have signed is right, with us and with dkimpy, and so are two sets of
+    ARC on top of each other; with another octet in its body, another From or a Subject added it is not."""
+    data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    end = header_end(data)
+    # Before one that begins with a space, `separator` puts an empty line.
+    if end < 0 or re.match(rb"[ \t]", data) or re.search(rb"(?i)dkim-signature|arc-", data[:end]):
+        return
+    header, body = data[:end], data[end:]
+    if len(to_sign(header)) > MOST_NAMES:  # which `Signer` leaves alone
+        return
+    field = sign(SIGNING, header, body_digest(body), now=1.7e9)
+    assert max(map(len, field.splitlines())) <= 200
+    assert verified_as(field + header, body) == ["pass"] or b"from" not in header.lower()
+    if PLAIN_HEADER.fullmatch(header) and b"from:" in header.lower() and body.endswith(b"\r\n"):
+        assert dkim.verify(field + header + body, dnsfunc=lambda *_, **__: RECORD.encode()), "not with dkimpy"
+    assert "pass" not in verified_as(field + header, b"x" + body)
+    assert "pass" not in verified_as(field + b"From: e@b.test\r\n" + header, body)
+    assert "pass" not in verified_as(field + b"Subject: other\r\n" + header, body)
+    chain = b""
+    for state in ("none", "pass"):
+        sets = read_chain(chain + header)
+        chain = (
+            seal(
+                SIGNING,
+                chain + header,
+                body_digest(body),
+                chain=sets,
+                state=state,
+                findings="a.test; none",
+                now=1.7e9,
+            )
+            + chain
+        )
+        for content, expected in ((body, "pass"), (b"x" + body, "fail")):
+            validation = Validation(chain + header)
+            validation.feed(content)
+            assert at_once(validation.result(SameText(RECORD))).result == expected
+
+
+def body_digest(body):
+    body_hash = BodyHash("relaxed")
+    body_hash.feed(body)
+    return body_hash.digest()
+
+
+def verified_as(header, body):
+    verification = Verification(header, first="a.test")
+    verification.feed(body)
+    return [one.result for one in at_once(verification.results(SameText(RECORD), lambda: 1.7e9))]
+
+
+@harness(
+    words=rb"""
+        \x30\x0d \x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01 \x05\x00 \x02\x03\x01\x00\x01 \x02\x01\x00
+    """,
+    longest=1200,
+    tests=60,
+)
+def dkim_keys(data):
+    """A stranger's key is of bounded size and says of a signature that is none that it is none; or
+    KeyFault. The first octet chooses its kind."""
+    kind = "ed25519" if data[:1] == b"e" else "rsa"
+    try:
+        record = parse_key(f"v=DKIM1; k={kind}; p={b64encode(data[1:]).decode()}")
+    except KeyFault as fault:
+        assert str(fault).isprintable()
+        return
+    size = 64 if kind == "ed25519" else (record.key.key_size + 7) // 8
+    for signature in (bytes(size), b"\xff" * size, bytes(size - 1) + b"\1", b""):
+        assert not record.verifies(signature, bytes(32))

@@ -132,6 +132,25 @@ def http_answer(data):
     assert found is True or re.fullmatch(r"[1-5]\d\d", str(found[0]))
 
 
+def vector(size, octets_of):
+    """Octets behind their length."""
+    return len(octets_of).to_bytes(size) + octets_of
+
+
+def record(piece):
+    """A record of TLS with a piece of a handshake."""
+    return b"\x16\x03\x01" + vector(2, piece)
+
+
+def hello_of(name, protocols):
+    """A ClientHello as RFC 8446 §4.1.2 has it, with SNI and ALPN behind an extension that nobody knows."""
+    names = vector(2, b"\0" + vector(2, name))
+    extensions = b"\x7a\x7a" + vector(2, b"x") + b"\0\0" + vector(2, names)
+    extensions += b"\0\x10" + vector(2, vector(2, b"".join(vector(1, one) for one in protocols)))
+    body = b"\3\3" + bytes(32) + vector(1, b"id") + vector(2, b"\x13\1") + vector(1, b"\0")
+    return b"\1" + vector(3, body + vector(2, extensions))
+
+
 @harness(
     words=rb"""
         \x16\x03\x01 \x01\x00\x00 \x03\x03 \x00\x00\x00\x09\x00\x07\x00\x00\x04a.bc
@@ -141,7 +160,15 @@ def http_answer(data):
 )
 def client_hello(data):
     """The first octets of a TLS connection are a ClientHello, or too few of one, or NoHello; what comes
-    behind it changes nothing, and no beginning of it is read as another one."""
+    behind it changes nothing, and no beginning of it is read as another one. One that asks for a name of
+    ours is read as it was meant, in however many records it comes."""
+    name, _, protocol = data[:200].partition(b"\n")
+    if name.isascii() and len(protocol) < 256:
+        meant = Hello(name.decode().lower(), (protocol, b"h2"))
+        message = hello_of(name, [protocol, b"h2"])
+        for size in (len(message), 1 + len(message) // 2, 4 + len(message) // 5):
+            pieces = (message[at : at + size] for at in range(0, len(message), size))
+            assert read_hello(b"".join(record(piece) for piece in pieces)) == meant
     try:
         found = read_hello(data)
     except NoHello as error:

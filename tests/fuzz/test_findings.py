@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from dictionary_resolver import DictionaryResolver
 from fuzz_dns import NUMBER
+from fuzz_peers import ACCOUNT_KEY, DIRECTORY, Authority, Hurried
 from fuzz_trust import at_once
 from message.mime_tree import shape
+from OpenSSL import SSL, crypto
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from twisted_mta.backup.manifest import entry_of
+from twisted_mta.certificates.acme.client import Account, AcmeClient
+from twisted_mta.certificates.acme.problem import AcmeError
+from twisted_mta.https import HttpsClient
 from twisted_mta.message.address import Address
 from twisted_mta.message.conversion import Form, conversion
 from twisted_mta.message.dsn.report import render
@@ -24,6 +34,8 @@ from twisted_mta.resolver.question import Question
 from twisted_mta.store.flags import is_keyword
 from twisted_mta.store.keyword_file import read_keywords
 from twisted_mta.store.take_over import read_courier_keywords
+from twisted_mta.transfer.mta.tls.dane import matcher
+from twisted_mta.transfer.mta.tls.handshake import Handshake, Peer, authorities, judged, readable
 from twisted_mta.trust.arc.chain import BrokenChain, read_chain
 from twisted_mta.trust.dkim.verify import Verification
 
@@ -112,3 +124,90 @@ def test_a_number_of_thousands_of_digits_is_no_keyword_of_another_server(tmp_pat
     (tmp_path / "courierimapkeywords/:list").write_text(f"key\n\na.b:{digits} 0\n")
     assert read_keywords(str(tmp_path)) == {"a": "other"}
     assert read_courier_keywords(str(tmp_path))["a.b"] == {"key"}
+
+
+SHOWN = Path(__file__).parent / "corpus/shown_certificates"
+
+
+@pytest.mark.parametrize("name", ["version", "twice", "curve"])
+def test_a_certificate_that_cannot_be_read_is_doubted_and_nothing_more(name: str) -> None:
+    """OpenSSL takes them in a handshake. What reading them raised then was no SSL.Error, so that a stranger's
+    server, or a client at a server that asks for certificates, made tracebacks in our log."""
+    certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, (SHOWN / name).read_bytes())
+    names = ["mx.b.test"]
+    peer = Peer(readable([certificate]), ())
+    assert judged(matcher([(3, 1, 1, bytes(32)), (2, 1, 1, bytes(32))], names), peer) is not None
+    assert (judged(authorities(names), peer) is None) is (name == "curve")
+    if name == "version":
+        record = (2, 0, 0, (SHOWN / name).read_bytes())
+        usual = crypto.load_certificate(crypto.FILETYPE_ASN1, (SHOWN / "usual").read_bytes())
+        assert judged(matcher([record], names), Peer(readable([usual]), ())) is not None
+
+
+@pytest.mark.parametrize("enforced", [False, True])
+def test_a_handshake_with_such_a_server_ends_as_it_should(enforced: bool) -> None:
+    """With a doubt, which ends it where there must be none, and with nothing else."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    key = ec.derive_private_key(5, ec.SECP256R1())
+    context.use_privatekey(crypto.PKey.from_cryptography_key(key))
+    context.use_certificate(crypto.load_certificate(crypto.FILETYPE_ASN1, (SHOWN / "version").read_bytes()))
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    handshake = Handshake(
+        SSL.Context(SSL.TLS_CLIENT_METHOD), "mx.b.test", check=authorities(["mx.b.test"]), enforced=enforced
+    )
+    client = handshake.clientConnectionForTLS(cast(TLSMemoryBIOProtocol, None))
+    client.set_connect_state()
+    refused = False
+    for _ in range(4):
+        for one, other in ((client, server), (server, client)):
+            try:
+                one.do_handshake()
+            except SSL.WantReadError:
+                pass
+            except SSL.Error:
+                refused = True
+            with suppress(SSL.WantReadError):
+                other.bio_write(one.bio_read(2**16))
+    assert refused is enforced
+    assert handshake.doubt is not None and "can be read" in handshake.doubt.text
+
+
+def test_an_authority_that_gives_no_token_is_told_of_in_words() -> None:
+    """What is not ASCII in it was an accident of ours, with a traceback, at every attempt."""
+    authority = Authority((Path(__file__).parent / "corpus/acme_answers/token").read_bytes().split(b"\n")[2:])
+    authority.script.insert(0, b"200 a=b|" + DIRECTORY)
+    client = AcmeClient("https://ca.test/", https=cast(HttpsClient, authority), reactor=Hurried())
+
+    async def nothing(challenge: object) -> None:
+        """Not reached."""
+
+    with pytest.raises(AcmeError, match=r"no token for mx\.b\.test"):
+        at_once(
+            client.certificate(
+                Account(ACCOUNT_KEY, "https://ca.test/1"),
+                "mx.b.test",
+                ec.derive_private_key(8, ec.SECP256R1()),
+                "http-01",
+                solve=nothing,
+                undo=nothing,
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"path":"a","size":"x"}',
+        '{"path":"a","sha256":5}',
+        '{"path":"a","mode":null}',
+        '{"path":"a","kind":"pipe"}',
+        '{"path":"a","stamp":["x"]}',
+        '{"path":"a\\ud800"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_line_of_a_manifest_of_other_types_is_none(line: str) -> None:
+    """It was taken, and a restore ended in its middle with a TypeError."""
+    with pytest.raises(ValueError, match="not a line of a manifest"):
+        entry_of(line)

@@ -152,13 +152,16 @@ class Ledger:
         with self._lock:
             known = self._uids.setdefault((account, found.mailbox, found.uid), found.name)
             if known != found.name:
-                self.broken.append(
-                    f"{account}: UID {found.uid} of {found.mailbox} is {known} and {found.name}"
-                )
+                self._note(f"{account}: UID {found.uid} of {found.mailbox} is {known} and {found.name}")
 
     def complain(self, words: str) -> None:
         """Something else that must not be."""
         with self._lock:
+            self._note(words)
+
+    def _note(self, words: str) -> None:
+        """Once, though it may be found again in each phase from now on."""
+        if words not in self.broken:
             self.broken.append(words)
 
     def check(self, mailboxes: Mapping[str, Iterable[Found]]) -> None:
@@ -177,9 +180,9 @@ class Ledger:
     def _look(self, places: Mapping[Copy, list[Found]]) -> None:
         for copy, found in places.items():
             if copy in self._ended:
-                self.broken.append(f"doubled: {copy} is back after it was removed: {found}")
+                self._note(f"doubled: {copy} is back after it was removed: {found}")
             elif copy not in self._copies:
-                self.broken.append(f"invented: {copy} at {found}")
+                self._note(f"invented: {copy} at {found}")
         for copy, account in list(self._copies.items()):
             if copy.place == FAR:
                 self._look_far(copy, account)
@@ -193,11 +196,11 @@ class Ledger:
                 self.counts["delivered again across a kill"] += 1
                 self._excused.add(copy)
             elif copy not in self._excused:
-                self.broken.append(f"doubled: {copy}, {account}: {found}")
+                self._note(f"doubled: {copy}, {account}: {found}")
         if found and account.state is State.REFUSED:
-            self.broken.append(f"invented: {copy} was refused: {found}")
+            self._note(f"invented: {copy} was refused: {found}")
         if not found and account.state is State.ACKNOWLEDGED and not account.claimed:
-            self.broken.append(f"lost: {copy}")
+            self._note(f"lost: {copy}")
         if found:
             account.claimed = account.removed = False  # whoever wanted to remove it has not, or not all of it
             account.checked = True
@@ -206,11 +209,11 @@ class Ledger:
     def _look_far(self, copy: Copy, account: Account) -> None:
         lives = self._arrived.get(copy.name, [])
         if lives and account.state is State.REFUSED:
-            self.broken.append(f"invented: {copy} was refused")
+            self._note(f"invented: {copy} was refused")
         if not lives and account.state is State.ACKNOWLEDGED:
-            self.broken.append(f"lost: {copy}")
+            self._note(f"lost: {copy}")
         if len(set(lives)) < len(lives):
-            self.broken.append(f"sent again without a kill: {copy}, in the lives {lives}")
+            self._note(f"sent again without a kill: {copy}, in the lives {lives}")
         self.counts["sent on twice across a kill"] += len(lives) > 1
         self._finish(copy, account)
 

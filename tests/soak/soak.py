@@ -30,6 +30,7 @@ from watch import grown, read_log
 
 SIZE = 2
 TRIES = 30  # of each protocol, in each phase
+SHOWN = 5  # promises broken in a phase are shown at once
 SECONDS = 8.0  # a phase, at least
 KILLS = 4  # in a phase
 
@@ -83,6 +84,8 @@ def main() -> int:
                         f"{measured.when:6.0f} s  {phase.name:<44}{phase.operations:>7} done"
                         f"{phase.refused:>7} refused{measured.memory:>7.0f} MiB"
                         f"{measured.descriptors:>5} descriptors{broken:>4} broken",
+                        *house.ledger.broken[broken - phase.broken :][:SHOWN],
+                        sep="\n    ",
                         flush=True,
                     )
             except Exception:
