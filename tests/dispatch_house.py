@@ -25,6 +25,7 @@ DELIVERED = Outcome(Action.DELIVERED, "2.0.0", "ok")
 DELAYED = Outcome(Action.DELAYED, "4.2.1", "try later")
 BUSY = Outcome(Action.DELAYED, "4.7.0", "421 4.7.0 too many connections", "mx.c.test")
 UNREACHABLE = Outcome(Action.DELAYED, "4.4.1", "no answer")
+SILENCED = Outcome(Action.DELAYED, "4.4.2", "Timed out waiting for end of data", "mx.c.test", broke_off=True)
 FAILED = Outcome(Action.FAILED, "5.1.1", "550 5.1.1 no such user", "mx.b.test")
 
 

@@ -7,6 +7,8 @@ says so. The administration goes through the `mta` command line, as an administr
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import io
 import json
 import os
@@ -15,11 +17,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from twisted_mta.service.commands.cli import main
 
@@ -27,21 +30,28 @@ ROOT = Path(__file__).resolve().parent.parent
 READY = "-: ready"  # in the server's log
 PATIENCE = 60.0  # seconds to start or to stop, on a slow machine
 _given: set[int] = set()  # by free_port
-_LANES = 16  # as many processes of tests may run beside one another, each with ports of its own
-_LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _LANES
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port at which nothing listens now, and that was not given before. It is below those that the
-    system gives to connections: while a server is restarted, none of its clients may come by its port, nor
-    may tests in another process."""
+    """A TCP port at which nothing listens now, and that is nobody else's as long as this process lives: it
+    was not given before, and tests that run in other processes of this user keep away from it. It is below
+    those that the system gives to connections: while a server is restarted, none of its clients may come by
+    its port."""
     while True:
-        port = random.SystemRandom().randrange(10_000 + _LANE, 32_000, _LANES)
+        port = random.SystemRandom().randrange(10_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
+            fcntl.lockf(_ports(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             if port not in _given:
                 _given.add(port)
                 return port
+
+
+@functools.cache
+def _ports() -> IO[bytes]:
+    """A file without content, whose octet N is locked by who was given port N. Never closed: that would
+    unlock all of them."""
+    return open(Path(tempfile.gettempdir()) / f"twisted_mta-test-ports-{os.getuid()}", "ab")
 
 
 class NotReady(Exception):

@@ -14,7 +14,7 @@ import pytest
 from nameserver import Nameserver
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
@@ -150,15 +150,19 @@ class TestRealServer(TestCase):
 
     async def test_the_next_server_is_asked(self):
         with silent_socket() as silent:
-            servers = [f"127.0.0.1:{silent.port}", f"127.0.0.1:{self.nameserver.port}"]
-            resolver = DnsResolver(servers, reactor=reactor, timeout=0.1)
+            servers, clock = [f"127.0.0.1:{silent.port}", f"127.0.0.1:{self.nameserver.port}"], Clock()
+            resolver = DnsResolver(servers, reactor=reactor, clock=clock)
             await resolver.start()
             self.addCleanup(resolver.stop)
-            assert len((await resolver.mx("example.test")).records) == 2
+            question = Deferred.fromCoroutine(resolver.mx("example.test"))
+            await silent.heard(1)
+            clock.advance(3)
+            assert len((await question).records) == 2
 
 
 class udp_socket:
-    """A UDP socket that answers what `answer` makes of a query; with None, nothing."""
+    """A UDP socket that answers what `answer` makes of a query; with None, nothing. A thread reads from it:
+    `asked` is how many it has read by now."""
 
     def __init__(self, answer=None):
         self.answer = answer
@@ -186,6 +190,11 @@ class udp_socket:
             stopper.sendto(b"", ("127.0.0.1", self.port))
         self.thread.join()
         self.socket.close()
+
+    async def heard(self, count):
+        """Wait for so many queries."""
+        while self.asked < count:
+            await deferLater(reactor, 0)
 
 
 def silent_socket():
@@ -326,22 +335,25 @@ class TestOddServers(TestCase):
             assert [(await question).records for question in questions] == [("192.0.2.9",)] * 10
             assert server.asked == 1
         with silent_socket() as server:
-            resolver = await self.resolver(server, timeout=0.05, lifetime=0.05)
-            questions = [Deferred.fromCoroutine(resolver.ipv4("host.test")) for _ in range(10)]
-            for question in questions:
-                with pytest.raises(ResolutionError):
-                    await question
-            assert server.asked == 1
-            with pytest.raises(ResolutionError):
-                await resolver.ipv4("host.test")
-            assert server.asked == 2
+            clock = Clock()
+            resolver = await self.resolver(server, clock=clock, timeout=3.0, lifetime=3.0)
+            for asked, times in ((1, 10), (2, 1)):
+                questions = [Deferred.fromCoroutine(resolver.ipv4("host.test")) for _ in range(times)]
+                await server.heard(asked)
+                clock.advance(3)
+                for question in questions:
+                    with pytest.raises(ResolutionError):
+                        await question
+                assert server.asked == asked
 
     async def test_the_reactor_runs_on_while_a_question_waits(self):
         with silent_socket() as server:
-            resolver = await self.resolver(server, timeout=0.05, lifetime=0.1)
+            clock = Clock()
+            resolver = await self.resolver(server, clock=clock, timeout=3.0, lifetime=3.0)
             question = Deferred.fromCoroutine(resolver.mx("example.test"))
             assert await deferToThread(lambda: "meanwhile") == "meanwhile"
             assert not question.called
+            clock.advance(3)
             with pytest.raises(ResolutionError):
                 await question
 

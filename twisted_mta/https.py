@@ -16,6 +16,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IProtocol,
@@ -245,8 +246,10 @@ class _Resolved:
                 connected: IProtocol = await kind(self._reactor, address, self._port, CONNECTING).connect(
                     factory
                 )
-            except Exception:
+            except ConnectError:
                 continue
+            except ConnectingCancelledError as late:  # no time is left to call the next one
+                raise CancelledError from late
             self._connected.append(connected)
             return connected
         raise FetchError(f"{self._name} cannot be reached at port {self._port}")

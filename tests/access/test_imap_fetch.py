@@ -6,7 +6,7 @@ from imap_house import ImapCase, literal_of
 from twisted.internet.task import Clock
 
 from twisted_mta.access.imap4.message_cache import MessageCache, weight
-from twisted_mta.access.imap4.progress import Progress
+from twisted_mta.access.imap4.progress import Progress, Reminders
 from twisted_mta.protocol.imap4.sections import Sections
 from twisted_mta.store.mailbox import Mailbox
 
@@ -164,6 +164,7 @@ class Told:
     def __init__(self):
         self.access = self.engine = self
         self.reactor = Clock()
+        self.reminders = Reminders(self.reactor)
         self.lines = []
         self.flushed = 0
 

@@ -16,6 +16,7 @@ from twisted_mta.store.quota import Limits
 
 # What LIST chooses, against the rules of RFC 5258 §3.3 and §3.5 word for word
 
+SENT, NO_USE = frozenset({"\\Sent"}), frozenset()
 NAMES = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join)
 
 
@@ -83,8 +84,8 @@ def test_list_chooses_what_the_rfc_says(exist, uses, subscribed, patterns, selec
     uses &= exist
     command = List("t", "", tuple(patterns), frozenset(selection), extended=True)
     levels = {level for name in exist for level in above(name)} - exist
-    infos = [MailboxInfo(name, "\\Sent" if name in uses else "", name in subscribed, True) for name in exist]
-    infos += [MailboxInfo(name, "", name in subscribed, False) for name in levels]
+    infos = [MailboxInfo(name, SENT if name in uses else NO_USE, name in subscribed, True) for name in exist]
+    infos += [MailboxInfo(name, NO_USE, name in subscribed, False) for name in levels]
     known = subscribed if "SUBSCRIBED" in selection else subscribed & (exist | levels)
     selecting = select_names(SimpleNamespace(enabled=set()), command, infos, set(known))
     try:

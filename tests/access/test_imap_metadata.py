@@ -1,6 +1,8 @@
 """Annotations that somebody else has changed, told after ENABLE METADATA (RFC 5464 §4.4)."""
 
-from imap_house import ImapCase
+from imap_house import ALICE, ImapCase
+
+from twisted_mta.store.quota import Bounds
 
 
 class MetadataChangesTests(ImapCase):
@@ -47,3 +49,17 @@ class MetadataChangesTests(ImapCase):
         await talk.say("a LOGIN alice secret")
         await other.say('a SETMETADATA INBOX (/private/comment "y")')
         assert await talk.say("a NOOP") == ["a OK NOOP completed"]
+
+    async def test_there_is_an_end(self):
+        talk = await self.logged_in()
+        account = await self.store.account(ALICE)
+        account.home.bounds = Bounds(mailboxes=len(await account.list_mailboxes()) + 1, annotations=300)
+        assert (await talk.say("a CREATE One"))[-1].startswith("a OK")
+        refused = ["a NO [LIMIT] There are 7 mailboxes, and there can be no more"]
+        assert await talk.say("a CREATE Two") == refused
+        assert await talk.say("a RENAME INBOX Two") == refused
+        assert (await talk.say("a RENAME One Two"))[-1].startswith("a OK")
+        assert (await talk.say('a SETMETADATA Two (/private/comment "x")'))[-1].startswith("a OK")
+        assert (await talk.say(f'a SETMETADATA "" (/private/comment "{"x" * 100}")'))[-1] == (
+            "a NO [METADATA TOOMANY] Too many annotations"
+        )

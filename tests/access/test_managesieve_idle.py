@@ -42,3 +42,13 @@ class IdleTests(ImapCase):
             assert (await talk.say("NOOP"))[-1].startswith("OK")
         self.later(1801)
         assert talk.closed
+
+    async def test_whoever_logs_out_has_a_strangers_time_again(self):
+        talk = await self.session()
+        await talk.say(LOGIN)
+        self.later(1700)
+        assert (await talk.say("UNAUTHENTICATE"))[-1].startswith("OK")
+        self.later(40)
+        assert not talk.closed
+        self.later(25)
+        assert talk.closed

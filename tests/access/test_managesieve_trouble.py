@@ -1,4 +1,4 @@
-"""What ManageSieve says when the disk does not let it have the scripts."""
+"""What ManageSieve says when the disk does not let it have the scripts, or they are too much."""
 
 import os
 
@@ -12,8 +12,7 @@ LOGIN = 'AUTHENTICATE "PLAIN" "AGFsaWNlQGEudGVzdABzZWNyZXQ="'
 
 
 class TroubleTests(ImapCase):
-    async def test_it_is_temporary_and_no_accident(self):
-        """A directory stands where a file has to be: what reads and writes gets an error of the system."""
+    async def logged_in(self):
         settings = ManageSieveSettings(hostname="mx.a.test", allow_cleartext=True)
         listener = Listener(
             lambda: ManageSieveSession(
@@ -25,8 +24,21 @@ class TroubleTests(ImapCase):
         self.talks.append(talk)
         talk.said()
         assert (await talk.say(LOGIN))[-1].startswith("OK")
+        return talk
+
+    async def test_it_is_temporary_and_no_accident(self):
+        """A directory stands where a file has to be: what reads and writes gets an error of the system."""
+        talk = await self.logged_in()
         os.makedirs(self.store.home("alice@a.test") / "sieve" / "main.sieve" / "full")
         for command in ('GETSCRIPT "main"', 'PUTSCRIPT "main" {5+}\r\nkeep;'):
             assert (await talk.say(command))[-1].startswith("NO (TRYLATER)")
         assert (await talk.say("NOOP"))[-1].startswith("OK")
         assert self.flushLoggedErrors() == []
+
+    async def test_a_script_of_too_many_commands_is_no_script(self):
+        talk = await self.logged_in()
+        script = "keep;" * 10_001
+        for command in ("CHECKSCRIPT", 'PUTSCRIPT "main"'):
+            (said,) = await talk.say(f"{command} {{{len(script)}+}}\r\n{script}")
+            assert said.startswith("NO ") and "a script may have 10,000 commands and tests" in said
+        assert await talk.say("LISTSCRIPTS") == ["OK"]

@@ -23,6 +23,7 @@ from twisted_mta.backup.manifest import Entry, entry_of
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.service.data_dir import require_restored
 from twisted_mta.service.options.complaint import ConfigError
+from twisted_mta.store import sharing
 
 CONFIG = {
     "hostname": "mx.a.test",
@@ -117,6 +118,15 @@ def test_everything_comes_back(server: ServerProcess, tmp_path: Path) -> None:
     (data / "mail/a.test/alice/sieve").mkdir()
     (data / "mail/a.test/alice/sieve/one.sieve").write_text("keep;")
     (data / "mail/a.test/alice/sieve/active").symlink_to("one.sieve")
+    memory = data / "mail/a.test/alice/sieve/memory.sqlite"
+    with closing(sqlite3.connect(memory)) as database:
+        database.executescript("CREATE TABLE seen (number); INSERT INTO seen VALUES (1);")
+        database.execute("PRAGMA cache_size = 1")
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO seen VALUES (?)", [(b"x" * 1000,)] * 100)  # not to be committed
+        assert memory.with_name("memory.sqlite-journal").stat().st_size
+        shutil.copy(memory.with_name("memory.sqlite-journal"), tmp_path)
+    shutil.copy(tmp_path / "memory.sqlite-journal", memory.parent)  # as a process that was killed leaves it
     backup(server, tmp_path / "b")
     assert "is not empty" in refused(server.mta("restore", str(tmp_path / "b")))
     before = files(data)
@@ -124,6 +134,9 @@ def test_everything_comes_back(server: ServerProcess, tmp_path: Path) -> None:
     said(server.mta("restore", str(tmp_path / "b")))
     assert files(data) == before
     assert os.readlink(data / "mail/a.test/alice/sieve/active") == "one.sieve"
+    assert sorted(os.listdir(memory.parent)) == ["active", "memory.sqlite", "one.sieve"]
+    with closing(sqlite3.connect(memory)) as database:
+        assert database.execute("SELECT * FROM seen").fetchall() == [(1,)]
     assert ALICE in said(server.mta("account", "list"))
     said(server.mta("verify"))
 
@@ -174,13 +187,41 @@ def test_empty_mailboxes_come_back_only_where_they_were(server: ServerProcess, t
 
 
 def test_an_account_that_has_lost_everything(server: ServerProcess, tmp_path: Path) -> None:
+    mail = server.directory / "data/mail"
+    own = ("--storage", "2 MiB", "--messages", "none")
+    said(server.mta("account", "quota", ALICE, *own))
+    sharing.bring_back(mail, ALICE, [("INBOX", "bob@a.test", "lr"), ("Archive", "anyone", "l")])
     backup(server, tmp_path / "b")
-    home = server.directory / "data/mail/a.test/alice"
+    home = mail / "a.test/alice"
     before = files(server.directory / "data")
     home.rename(tmp_path / "lost")
-    said(server.mta("restore", str(tmp_path / "b"), "--account", ALICE))
+    said(server.mta("account", "remove", ALICE))
+    server.add_account(ALICE, PASSWORD)
+    told = said(server.mta("restore", str(tmp_path / "b"), "--account", ALICE))
+    assert "2 grants on its mailboxes and 2 limits of its own" in told and "app passwords" in told
     assert files(server.directory / "data") == before
+    assert granted(mail) == {("Archive", "anyone"), ("INBOX", "bob@a.test")}
+    assert "2,097,152 octets (its own)" in said(server.mta("account", "quota", ALICE))
     said(server.mta("mailbox", "verify", ALICE))
+
+
+def test_what_an_account_has_granted_since_stays(server: ServerProcess, tmp_path: Path) -> None:
+    mail = server.directory / "data/mail"
+    sharing.bring_back(mail, ALICE, [("INBOX", "bob@a.test", "lr")])
+    backup(server, tmp_path / "b")
+    (mail / "a.test/alice").rename(tmp_path / "lost")
+    sharing.forget_account(mail, ALICE)
+    sharing.bring_back(mail, ALICE, [("INBOX", "eve@a.test", "lr")])
+    said(server.mta("account", "quota", ALICE, "--messages", "7"))
+    told = json.loads(said(server.mta("restore", str(tmp_path / "b"), "--account", ALICE, "--json")))
+    assert (told["grants"], told["limits"]) == (0, 0)
+    assert granted(mail) == {("INBOX", "eve@a.test")}
+
+
+def granted(mail: Path) -> set[tuple[str, str]]:
+    """Mailboxes, and to whom they are."""
+    with closing(sqlite3.connect(mail / "sharing.sqlite")) as database:
+        return set(database.execute("SELECT mailbox, identifier FROM grants"))
 
 
 def test_damage_is_found_and_nothing_is_restored(server: ServerProcess, tmp_path: Path) -> None:
@@ -287,30 +328,50 @@ def test_a_full_text_is_made_anew(server: ServerProcess) -> None:
     assert [each.name for each in (server.directory / "data/reindex").iterdir()] == [ALICE]
 
 
+@pytest.mark.parametrize("sound", [True, False])
 def test_a_restore_that_is_cut_short(
-    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: bool
 ) -> None:
-    backup(server, tmp_path / "b")
-    data = server.directory / "data"
+    directory, data = tmp_path / "b", server.directory / "data"
+    first, second = (str(backup(server, directory)["snapshot"]) for _ in range(2))
     before = files(data)
     data.rename(tmp_path / "lost")
+    wishes = ["--snapshot", first, "--without-queue"]
+    if not sound:
+        victim = min((directory / first / "data/mail/a.test/alice/Maildir/new").iterdir())
+        victim.write_bytes(before.pop(f"new/{victim.name}")[::-1])
+        wishes.append("--even-damaged")
     moved: list[str] = []
     rename = os.rename
 
     def fail_later(source: str, target: str) -> None:
-        moved.append(target)
-        if len(moved) == 3:
+        if ".restoring" not in str(target):
+            moved.append(target)
+        if len(moved) == 2:
             raise OSError(5, "Input/output error")
         rename(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr("twisted_mta.backup.restoring.os.rename", fail_later)
-        assert "Input/output error" in refused(server.mta("restore", str(tmp_path / "b")))
+        assert "Input/output error" in refused(server.mta("restore", str(directory), *wishes))
     with pytest.raises(ConfigError, match="was cut short; first do once more: mta restore DIR"):
         require_restored(data)
-    said(server.mta("restore", str(tmp_path / "b")))
+    for others in ((), ("--snapshot", first), ("--snapshot", second, *wishes[2:])):
+        no = refused(server.mta("restore", str(directory), *others))
+        assert "another restore was cut short" in no and f"with {' '.join(wishes)}, or" in no
+    mark = data / ".restoring/complete"
+    begun = mark.read_bytes()
+    mark.write_bytes(b"")
+    assert "an earlier release began it" in refused(server.mta("restore", str(directory), *wishes))
+    mark.write_bytes(begun)
+    done = server.mta("restore", str(directory), *wishes)
+    if sound:
+        assert f"as of {first}" in said(done) and "on its way" not in done.stdout
+    else:
+        assert "no sound copy" in refused(done) and victim.name in done.stderr
     require_restored(data)
-    assert files(data) == before
+    assert before.items() <= files(data).items()
+    assert len(files(data)) == MESSAGES
     said(server.mta("verify"))
 
 
@@ -340,7 +401,7 @@ def test_a_body_that_is_gone_takes_its_message_out(server: ServerProcess, tmp_pa
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "a//b", "", "a/./b", "a\0b", 7])
 def test_no_manifest_leads_out_of_the_snapshot(path: object) -> None:
-    with pytest.raises(ValueError, match="leads out"):
+    with pytest.raises(ValueError, match="leads out" if isinstance(path, str) else "not a line"):
         entry_of(json.dumps({"path": path}))
 
 

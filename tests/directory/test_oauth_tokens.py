@@ -62,7 +62,7 @@ class TokenCase(TestCase):
 class SignedTokenTests(TokenCase):
     def tokens(self, source=None, **options) -> Tokens:
         keys = KeySet(
-            source or KeyUrl(f"{ISSUER}/jwks.json", https=self.https(patience=2.0)),
+            source or KeyUrl(f"{ISSUER}/jwks.json", https=self.https(patience=60.0)),
             seconds=self.clock.seconds,
         )
         reader = SignedTokens(keys, issuer=ISSUER, audience=["mail"], now=self.clock.seconds)
@@ -196,7 +196,7 @@ def tick() -> Deferred[None]:
 
 
 class AskedTokenTests(TokenCase):
-    def tokens(self, *, patience: float = 2.0, issuer: str = "", audience=(), **options) -> Tokens:
+    def tokens(self, *, patience: float = 60.0, issuer: str = "", audience=(), **options) -> Tokens:
         asking = Introspection(
             f"{ISSUER}/introspect",
             https=self.https(patience=patience),

@@ -141,12 +141,7 @@ class House:
         got(self.queue.start())
         self.added: list[Any] = []
         self.queue.watch(self.added.extend, lambda interventions: None)
-        self.mailboxes = Mailboxes(
-            self.wire.queue_side,
-            reactor=self.wire.clock,
-            has_limits=limited,
-            is_worth_keeping=self.worth,
-        )
+        self.mailboxes = Mailboxes(self.wire.queue_side, reactor=self.wire.clock, has_limits=limited)
         serve_mailboxes(self.wire.mailbox_side, local=self.local, is_full=roomy, keep=self.keep)
         self.remote = RemoteQueue(self.wire.mailbox_side)
         serve_queue(
@@ -160,9 +155,6 @@ class House:
 
     async def keep(self, refused: Incoming, why: str) -> None:
         self.kept.append((refused, why))
-
-    async def worth(self, refused: Incoming, why: str) -> bool:
-        return why != "virus"
 
     async def is_queued(self, queue_id: str) -> bool:
         return any(new.queued().queue_id == queue_id for new in self.added)
@@ -261,7 +253,6 @@ def test_what_is_refused_is_put_by_with_its_reasons(house: House) -> None:
         findings=(Finding("dmarc", "fail", {"header.from": "a.test"}, "why", 0.5),),
     )
     house.done(house.mailboxes.keep(refused, "spam"))
-    house.done(house.mailboxes.keep(refused, "virus"))
     assert house.kept == [(refused, "spam")]
 
 
@@ -332,6 +323,24 @@ def test_a_refusal_arrives_as_it_is(house: House) -> None:
     house.wire.queue_side.serves |= {"refuse": Served(str, lambda argument: refuse("\ud800"))}
     with pytest.raises(MailError, match=r"552 5\.3\.4 \?"):
         house.done(house.wire.mailbox_side.ask("refuse", ""))
+
+
+def test_only_a_side_that_is_about_to_end_is_away(house: House) -> None:
+    """A refusal may bear the same status, 4.3.2: too much to do is not the end."""
+    house.wire.connect()
+
+    async def busy(argument: str) -> None:
+        raise MailError(451, "4.3.2", "Too many messages are coming in, try again later")
+
+    async def away(argument: str) -> None:
+        raise Away()
+
+    house.wire.queue_side.serves |= {"busy": Served(str, busy), "away": Served(str, away)}
+    with pytest.raises(MailError, match="Too many messages") as refused:
+        house.done(house.wire.mailbox_side.ask("busy", ""))
+    assert not isinstance(refused.value, Away)
+    with pytest.raises(Away):
+        house.done(house.wire.mailbox_side.ask("away", ""))
 
 
 def test_while_the_queue_is_away_nothing_is_promised(house: House) -> None:

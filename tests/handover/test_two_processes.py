@@ -7,7 +7,7 @@ import re
 import smtplib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -102,22 +102,29 @@ def forget_most_memory(process: ServerProcess) -> int:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Started in the order in which there is more to wait for."""
     made = Pair(tmp_path_factory.mktemp("roles"))
-    made.transfer.start()
-    made.send("before the mailboxes were there")
-    made.access.start()
-    yield made
-    for process in (made.transfer, made.access):
-        process.terminate()
+    with ExitStack() as running:
+        for process in (made.access, made.transfer):
+            running.callback(process.terminate)
+        made.transfer.start()
+        made.send("before the mailboxes were there")
+        made.access.start()
+        yield made
     for process in (made.transfer, made.access):
         assert "Traceback" not in process.log_text()
 
 
 @contextmanager
-def ended(process: ServerProcess) -> Iterator[None]:
-    """While it is away. It ends in order."""
-    process.terminate()
-    yield
-    process.start()
+def ended(process: ServerProcess, *, killed: bool = False) -> Iterator[None]:
+    """While it is away; it ends in order, unless it is killed. Whatever comes of that, the tests behind this
+    one find it running."""
+    try:
+        if killed:
+            process.kill9()
+        else:
+            process.terminate()
+        yield
+    finally:
+        process.start()
 
 
 def test_either_may_start_first(pair: Pair) -> None:
@@ -202,9 +209,8 @@ def test_mail_waits_for_mailboxes_and_goes_on_as_soon_as_they_are_back(pair: Pai
 def test_nothing_is_lost_when_the_mailboxes_are_killed(pair: Pair) -> None:
     wanted = [f"access-{number}" for number in range(60)]
     pair.send(*wanted[:30])
-    pair.access.kill9()
-    pair.send(*wanted[30:40])
-    pair.access.start()
+    with ended(pair.access, killed=True):
+        pair.send(*wanted[30:40])
     pair.send(*wanted[40:])
     found = pair.arrived("alice", set(wanted))
     assert {found[each] for each in wanted} == {1}
@@ -213,8 +219,8 @@ def test_nothing_is_lost_when_the_mailboxes_are_killed(pair: Pair) -> None:
 def test_nothing_is_lost_when_the_queue_is_killed(pair: Pair) -> None:
     wanted = [f"transfer-{number}" for number in range(60)]
     pair.send(*wanted[:40])
-    pair.transfer.kill9()
-    pair.transfer.start()
+    with ended(pair.transfer, killed=True):
+        pass
     pair.send(*wanted[40:])
     found = pair.arrived("alice", set(wanted))
     assert {found[each] for each in wanted} == {1}

@@ -174,6 +174,13 @@ def test_starttls_and_what_is_sent_behind_it():
     assert converse(server, "STARTTLS\r\n") == [StartTls()]
     server.secured()
     assert b"STARTTLS" not in server.take_output().replace(b"Begin", b"")
+    # Whoever was logged in is a stranger again, who may not say much at once.
+    known = engine()
+    converse(known, PLAIN + "STARTTLS\r\n")
+    known.secured()
+    known.take_output()
+    assert converse(known, f"NOOP {{13000+}}\r\n{'x' * 13000}\r\n") == []
+    assert known.take_output() == b'NO "Literal too large"\r\n'
     injected = engine()
     injected.take_output()
     assert converse(injected, "STARTTLS\r\nNOOP\r\n") == [] and injected.finished

@@ -15,9 +15,9 @@ from twisted_mta.protocol.sasl.credentials import (
     KeysWanted,
     PasswordCredentials,
     ProvenCredentials,
-    SaslError,
     TokenCredentials,
 )
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslCancelled, SaslRefused
 from twisted_mta.protocol.sasl.lines import CANCEL, decode, encode
 from twisted_mta.protocol.sasl.offer import Offer

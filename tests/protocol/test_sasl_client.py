@@ -3,7 +3,7 @@
 import pytest
 
 from twisted_mta.protocol.sasl.client import choose
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 
 ALL = [
     "LOGIN",

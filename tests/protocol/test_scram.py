@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_mta.protocol.sasl.credentials import FailedProof, KeysWanted, ProvenCredentials, SaslError
+from twisted_mta.protocol.sasl.credentials import FailedProof, KeysWanted, ProvenCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.scram import Keys, ScramClient
 from twisted_mta.protocol.sasl.scram_server import ScramServer
 

@@ -60,6 +60,13 @@ def test_what_was_not_asked_for_is_not_said():
     )
 
 
+def test_tracking_needs_a_name_to_ask_by():
+    """RFC 3885 §3: MTRK comes with ENVID, which is a word of DSN; without it, it is refused."""
+    assert " ENVID=" in said("DSN MTRK")[0] and " MTRK=" in said("DSN MTRK")[0]
+    assert said("MTRK")[0] == "MAIL FROM:<alice@a.test>"
+    assert "MTRK" not in said("DSN MTRK", MailParameters(tracking="aGFzaA==", envid="ü"))[0]
+
+
 def test_notify_never():
     never = EnvelopeRecipient(BOB, frozenset({"NEVER"}))
     assert said("DSN", recipient=never)[1] == "RCPT TO:<bob@b.test> NOTIFY=NEVER"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from twisted_mta.message.outcome import Action, Outcome, QueuedRecipient
 from twisted_mta.queue.administration import Figures, NoSuchMessage, QueueAdministration
 from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import decode
-from twisted_mta.queue.mailqueue import MailQueue
+from twisted_mta.queue.mailqueue import SPOOL, MailQueue
 from twisted_mta.queue.records import Intervention, Result, Settlement
 from twisted_mta.queue.selection import EVERYTHING, Change, SelectedQueue, Selection
 
@@ -256,6 +257,23 @@ def test_of_a_large_change_few_words(directory: Path, monkeypatch: pytest.Monkey
     database = QueueDatabase(directory / "queue.sqlite")
     assert len(database.take_interventions()) == 250
     database.close()
+
+
+def test_figures_while_a_file_goes(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message is delivered while the files are looked at."""
+    before = office.by_hand.figures().octets
+    gone = office.directory / SPOOL / "gone"
+    gone.write_bytes(b"x" * 1000)
+    look = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = look(path, follow_symlinks=follow_symlinks)
+        if path == gone:
+            gone.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert office.by_hand.figures().octets == before + 1000
 
 
 def test_figures(office: Office) -> None:

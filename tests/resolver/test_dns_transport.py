@@ -12,6 +12,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
+from process import free_port
 from scripted_name_server import ScriptedNameServer, reply
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -272,10 +273,7 @@ class TestSilence(ResolverTestCase):
         assert (await self.ask(self.resolver(gone, second))).records == (RIGHT,)
 
     async def test_a_server_that_starts_anew_is_asked_again(self):
-        with socket.socket(type=socket.SOCK_DGRAM) as place:
-            place.bind(("127.0.0.1", 0))
-            port = place.getsockname()[1]
-        pauses = []
+        port, pauses = free_port(), []
         self.patch(self.clock, "callLater", later(self.clock, pauses))
         question = self.ask(self.resolver(port))
         await until(lambda: pauses)
@@ -287,10 +285,7 @@ class TestSilence(ResolverTestCase):
         assert (await question).records == (RIGHT,)
 
     async def test_pauses_grow(self):
-        with socket.socket(type=socket.SOCK_DGRAM) as place:
-            place.bind(("127.0.0.1", 0))
-            port = place.getsockname()[1]
-        pauses = []
+        port, pauses = free_port(), []
         self.patch(self.clock, "callLater", later(self.clock, pauses))
         question = self.ask(self.resolver(port))
         for count in range(1, 8):

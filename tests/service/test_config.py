@@ -142,6 +142,8 @@ def test_the_demo_is_valid() -> None:
         ("limits", {"message_size": "50 bananas"}, r"limits\.message_size: expected a size"),
         ("limits", {"recipients": 99}, r"limits\.recipients: expected a whole number from 100 up"),
         ("limits", {"connections": 1.5}, r"limits\.connections: expected a whole number, .* found a number"),
+        ("mailboxes", {"most": 99}, r"mailboxes\.most: expected a whole number from 100 up"),
+        ("mailboxes", {"annotations": "much"}, r"mailboxes\.annotations: expected a size"),
         ("queue", {"retry": []}, r"queue\.retry: expected at least 1 entry"),
         ("queue", {"retry": ["0s"]}, r"queue\.retry\[0\]: expected a duration"),
         ("queue", {"retry": ["5 fortnights"]}, r"queue\.retry\[0\]: expected a duration"),

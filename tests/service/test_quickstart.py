@@ -338,7 +338,8 @@ def test_so_is_a_wrong_option_and_a_dead_dns(
     complaint: str,
     exit_code: int,
 ) -> None:
-    monkeypatch.setattr(quickstart_decisions, "_PATIENCE", 0.2)
+    if "127.0.0.1:9" in options:  # where nobody answers
+        monkeypatch.setattr(quickstart_decisions, "_PATIENCE", 0.2)
     looks = internet.options() if "--nameserver" not in options else []
     code, _, said = house.quickstart(ANSWERS, *looks, *options, address=address)
     assert (code, house.files()) == (exit_code, [])

@@ -107,7 +107,7 @@ def test_the_summary_in_plain_words(run: Run, tmp_path: Path) -> None:
     keep(tmp_path, report())
     lines = run("summary").splitlines()
     assert lines[:2] == [
-        "a.test: 1187 messages from 2023-11-15 to 2023-11-15, in 1 reports by big.test",
+        "a.test: 1,187 messages from 2023-11-15 to 2023-11-15, in 1 report by big.test",
         "    1150 (96 %) are proved to be yours, 37 are not; policy: none",
     ]
     assert [(line.split()[0], line.split(maxsplit=1)[1][:24]) for line in lines[2:-1:2]] == [

@@ -49,6 +49,8 @@ def test_an_error_has_its_place(office: Office, tmp_path: Path) -> None:
     script = tmp_path / "rules.sieve"
     script.write_text("keep;\nfileinto 5;\n")
     assert 'rules.sieve:2:1: the command "fileinto" needs' in mta(office, "check", str(script))
+    script.write_text("keep;\n" * 10_001)
+    assert "rules.sieve:10001:1: a script may have 10,000 commands" in mta(office, "check", str(script))
 
 
 def test_what_a_script_sends_and_includes_is_told(office: Office, tmp_path: Path) -> None:
@@ -104,3 +106,44 @@ def test_as_json(office: Office, tmp_path: Path) -> None:
     assert json.loads(mta(office, "list", "alice@a.test", "--json")) == []
     mta(office, "put", "alice@a.test", "work", str(script), "--activate")
     assert json.loads(mta(office, "list", "alice@a.test", "--json")) == [{"name": "work", "active": True}]
+    told = json.loads(mta(office, "show", "alice@a.test", "work", "--json"))
+    assert told == {"name": "work", "active": True, "script": script.read_text()}
+
+
+def test_what_a_script_would_do_as_json(office: Office, tmp_path: Path) -> None:
+    script, message = tmp_path / "rules.sieve", tmp_path / "message"
+    message.write_bytes(b"From: friend@far.test\r\nSubject: hi\r\n\r\ns\xe9cret\r\n")
+
+    def tried(text: str) -> object:
+        script.write_text(text)
+        return json.loads(mta(office, "test", str(script), str(message), "--json"))
+
+    assert tried(
+        'require ["fileinto", "mailbox", "special-use"]; fileinto :create :specialuse "\\\\Junk" "Bad";'
+    ) == {
+        "error": None,
+        "actions": [
+            {
+                "action": "fileinto",
+                "mailbox": "Bad",
+                "flags": [],
+                "modifiers": {"create": 1, "specialuse": "\\Junk"},
+            }
+        ],
+        "message": None,
+    }
+    kept = {"action": "keep", "flags": [], "implicit": True}
+    changed = tried('require "editheader"; deleteheader "From"; addheader "X-Seen" "yes";')
+    assert changed == {
+        "error": None,
+        "actions": [kept],
+        "message": "X-Seen: yes\r\nSubject: hi\r\n\r\ns\ufffdcret\r\n",
+    }
+    failed = tried('require "vacation"; vacation "Away";\nvacation "Gone";')
+    assert failed == {
+        "error": {"line": 2, "text": "one answer is enough"},
+        "actions": [kept],
+        "message": None,
+    }
+    answered = tried('require "vacation"; vacation :days 3 "Away";')
+    assert isinstance(answered, dict) and answered["actions"][0]["action"] == "vacation"

@@ -234,3 +234,17 @@ def test_the_process_helper_tells_why_a_server_did_not_get_ready(tmp_path: Path)
 def test_the_plugin_is_listed(tmp_path: Path) -> None:
     assert re.search(r"(?m)^\s+mta\s+A mail server", twistd("--help", cwd=tmp_path).stdout)
     assert (ROOT / "twisted/plugins/twisted_mta_plugin.py").exists()
+
+
+def test_the_other_way_to_run_a_plugin_listens_too(tmp_path: Path) -> None:
+    """`python -m twisted` has no moment for what is to be done as root."""
+    table = config()
+    server = ServerProcess(table, tmp_path)
+    other = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', 'twisted', *sys.argv[6:]])"
+    server.start(sys.executable, "-c", other)
+    try:
+        with smtplib.SMTP("127.0.0.1", port_of(table, "smtp")) as client:
+            assert client.noop()[0] == 250
+    finally:
+        server.terminate()
+    assert "-: stopped" in server.log_text()

@@ -289,7 +289,7 @@ def test_the_policy_the_clock_and_the_queue(town: Town, monkeypatch: pytest.Monk
     said = checks(town.check()[1])
     assert said["MTA-STS policy of a.test"][0] == "ok"
     assert said["clock"] == ("ok", "right to a few seconds")
-    assert said["queue"][0] == "ok" and "1 recipients wait" in said["queue"][1]
+    assert said["queue"][0] == "ok" and "1 recipient waits" in said["queue"][1]
     monkeypatch.setattr(machine_checks, "time", SimpleNamespace(time=lambda: time.time() + 5 * 3600))
     code, found = town.check()
     said = checks(found)

@@ -1,5 +1,7 @@
 """What a script may take of time and memory, inside of one test as well as between them. Acceptance 40."""
 
+import tracemalloc
+
 import pytest
 from sieve_house import run
 
@@ -7,8 +9,11 @@ from twisted_mta.sieve.actions import FileInto, Keep
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.glob import MAX_PATTERN, Glob
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
+from twisted_mta.sieve.parser import MAX_NODES, parse
+from twisted_mta.sieve.ready import Ready
 from twisted_mta.sieve.run import Limits
-from twisted_mta.sieve.script import Script
+from twisted_mta.sieve.script import _INCLUDED, Script, _included
+from twisted_mta.sieve.syntax import Node
 from twisted_mta.sieve.world import World
 
 
@@ -87,3 +92,79 @@ def test_half_a_character_can_be_written_down():
     script = 'require ["variables", "fileinto"]; if header :matches "subject" "*" { fileinto "${1}"; }'
     (action,) = run(script, message).actions
     assert isinstance(action, FileInto) and action.mailbox.encode() == "\N{REPLACEMENT CHARACTER} x".encode()
+
+
+def test_commands_and_tests_are_counted_and_arguments_too():
+    parse(b"keep;" * MAX_NODES)
+    for script in (b"keep;" * 209_000, b"if anyof(" + b",".join([b"true"] * MAX_NODES) + b") {}"):
+        with pytest.raises(SieveError, match=r"column \d+: a script may have 10,000 commands and tests"):
+            Script(script)
+    many = b"if header [" + b",".join([b'"x"'] * 9000) + b'] "y" { keep; }'
+    parse(many * 5)
+    with pytest.raises(SieveError, match="a script may have 50,000 arguments"):
+        Script(many * 6)
+
+
+def generated(rules: int) -> bytes:
+    """As Roundcube writes them, five lines for each rule."""
+    rule = (
+        '# rule:[%d]\nif anyof (header :contains "subject" "[list-%d]", address :is "from" [%s])\n{\n'
+        '\tfileinto :create "Lists/%d";\n\tstop;\n}\n'
+    )
+    senders = ", ".join(f'"someone{number}@list.example"' for number in range(20))
+    head = 'require ["fileinto", "mailbox"];\n'
+    return (head + "".join(rule % (each, each, senders, each) for each in range(rules))).encode()
+
+
+def test_what_programs_write_is_far_within():
+    script = generated(350)
+    assert script.count(b"\n") > 2000
+    parsed = parse(script)
+    assert parsed.weight < 8 << 20
+    Script(script)
+    assert sum(map(nodes, parsed.commands)) * 4 < MAX_NODES
+
+
+def nodes(node: Node) -> int:
+    return 1 + sum(map(nodes, (*node.tests, *(node.block or ()))))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        b"keep;" * 1000,
+        b'if header :is :comparator "i;octet" "a" "b" { keep; }' * 300,
+        b'if header "x" [' + b",".join(b'"%d"' % number for number in range(5000)) + b"] { keep; }",
+        b'require "variables"; set "a" "' + b"${a}" * 50_000 + b'";',
+        b'require "regex"; if header :regex "x" ["a(b|c)*d"] {}' + b"if not true { discard; }" * 500,
+    ],
+)
+def test_a_script_takes_no_more_memory_than_it_says(script: bytes) -> None:
+    Script(script)  # what is made once for all of them
+    tracemalloc.start()
+    compiled = Script(script)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < compiled.weight
+
+
+def test_what_is_kept_ready_is_bounded_by_what_it_takes():
+    ready: Ready[str, int] = Ready(100_000)
+    for number in range(50):
+        ready.put(str(number), number, 20_000)
+        assert ready.get("0") == 0 and ready.weight <= 100_000
+    assert ready.get("49") == 49 and ready.get("1") is None and len(ready) == 5
+    ready.put("0", 100, 200_000)
+    assert ready.get("0") is None and ready.get("49") == 49
+    ready.put("49", 50, 95_000)
+    assert ready.get("49") == 50 and len(ready) == 1 and ready.weight <= 100_000
+    for number in range(1000):
+        ready.put(str(number), number, 0)
+    assert 0 < len(ready) < 20 and ready.get("999") == 999
+
+
+def test_scripts_that_are_included_are_bounded_together():
+    before = len(_INCLUDED)
+    for number in range(8):
+        _included(b"keep;" * 5000 + b"#%d" % number)
+    assert _INCLUDED.weight <= 32 << 20 and len(_INCLUDED) < before + 8

@@ -88,8 +88,8 @@ def test_what_is_decided(script, actions):
 
 
 def test_strings_of_every_kind():
-    script = 'require ["fileinto"]; fileinto text: # comment\r\nfirst\r\n..second\r\n.\r\n;'
-    assert run(script).actions == (FileInto("first\r\n.second\r\n"),)
+    script = 'require ["fileinto"]; fileinto text: # comment\r\nfirst\r\n..second\r\n.third\r\n.\r\n;'
+    assert run(script).actions == (FileInto("first\r\n.second\r\n.third\r\n"),)
     assert run('require "fileinto"; fileinto "a \\"b\\" \\c\\\\";').actions == (FileInto('a "b" c\\'),)
 
 

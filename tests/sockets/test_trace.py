@@ -189,6 +189,7 @@ def _parts(whole: Any) -> list[str]:
 def test_the_story_survives_a_restart(tmp_path: Path) -> None:
     with running_office(tmp_path) as office:
         queue_id = send(office, "x@b.test", "bob@a.test")
+        office.process.wait_for(f"{queue_id}: done")
         office.process.terminate()  # what was told in the last moment is written
         assert "done" in office.process.mta("trace", queue_id).stdout
         office.process.start()

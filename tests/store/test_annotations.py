@@ -12,6 +12,7 @@ from twisted_mta.store.errors import (
     NoSuchMailbox,
     TooManyAnnotations,
 )
+from twisted_mta.store.quota import Bounds
 
 COMMENTS = ["/shared/comment", "/private/comment"]
 EVERYTHING = ["/shared", "/private"]
@@ -109,6 +110,21 @@ class AnnotationTests(ViewpointCase):
         await self.alice.set_annotations("Work", {"/private/0": None, "/private/x": b""})
         assert len(await self.alice.annotations("Work", EVERYTHING, None)) == MAX_ENTRIES + 2
 
+    async def test_there_is_an_end_to_those_of_an_account(self):
+        self.account.home.bounds = Bounds(annotations=5 * MAX_VALUE)
+        full = {f"/private/{number}": b"x" * MAX_VALUE for number in range(4)}
+        await self.alice.set_annotations("Work", full)
+        for name in ("Work", "INBOX", None):
+            more = self.alice.set_annotations(name, {"/private/x": b"x" * MAX_VALUE})
+            await self.refused(TooManyAnnotations, more)
+        await self.alice.set_annotations("Work", {"/private/0": None})
+        await self.alice.set_annotations("INBOX", {"/private/x": b"x" * MAX_VALUE})
+        # Each renaming of INBOX would double them.
+        await self.refused(TooManyAnnotations, self.alice.rename("INBOX", "Old"))
+        assert "Old" not in {info.name for info in await self.alice.list_mailboxes()}
+        await self.alice.set_annotations("INBOX", {"/private/x": None})
+        await self.alice.rename("INBOX", "Old")
+
     async def test_the_servers(self):
         self.store.server_annotations = {"/shared/admin": b"mailto:postmaster@a.test"}
         await self.alice.set_annotations(None, {"/private/vendor/x/y": b"1"})
@@ -134,12 +150,12 @@ class AnnotationTests(ViewpointCase):
             ("Sent", entry),
             ("Work", entry),
         ]
-        uses = {info.name: info.special_use for info in await self.alice.list_mailboxes()}
+        uses = {info.name: " ".join(sorted(info.special_uses)) for info in await self.alice.list_mailboxes()}
         assert (uses["Work"], uses["Sent"], uses["Drafts"]) == ("\\Sent", "", "\\Drafts")
         await self.alice.set_annotations("Work", {entry: None})
         await self.restart_store()
         self.alice = await self.store.viewpoint(ALICE)
-        uses = {info.name: info.special_use for info in await self.alice.list_mailboxes()}
+        uses = {info.name: " ".join(sorted(info.special_uses)) for info in await self.alice.list_mailboxes()}
         assert (uses["Work"], uses["Sent"]) == ("", "")
         await self.grant("lr", mailbox="Drafts")
         self.bob = await self.store.viewpoint(BOB)

@@ -2,10 +2,11 @@
 
 import os
 
+import pytest
 from store_case import Bench
 
 from twisted_mta.store import hierarchy, space
-from twisted_mta.store.deleted import kept
+from twisted_mta.store.deleted import brought_back, kept
 from twisted_mta.store.maildir import Maildir
 from twisted_mta.store.quota import Limits
 
@@ -35,7 +36,7 @@ def test_nothing_is_kept_unless_that_is_wanted(tmp_path):
     bench = bench_of(tmp_path, 0)
     bench.put(1, 2)
     bench.folder().expunge([1])
-    hierarchy.create(bench.home, "Old", "")
+    hierarchy.create(bench.home, "Old")
     hierarchy.delete(bench.home, "Old")
     assert there(bench) == {}
     assert not (bench.path / "deleted").exists()
@@ -73,7 +74,7 @@ def test_half_of_the_quota_is_the_most(tmp_path):
 def test_a_mailbox_deleted_twice_in_an_hour(tmp_path):
     bench = bench_of(tmp_path, 24 * HOUR)
     for number in (1, 2):
-        hierarchy.create(bench.home, "Old", "")
+        hierarchy.create(bench.home, "Old")
         bench.put(number, mailbox="Old")
         hierarchy.delete(bench.home, "Old")
     assert there(bench) == {"Old": 2}
@@ -83,7 +84,7 @@ def test_a_deleted_mailbox_stays_as_it_was(tmp_path):
     """The letters of keywords mean something else in the next mailbox of its name."""
     bench = bench_of(tmp_path, 24 * HOUR)
     for number in (1, 2):
-        hierarchy.create(bench.home, "Old", "")
+        hierarchy.create(bench.home, "Old")
         bench.put(number, mailbox="Old")
         if number == 1:
             hierarchy.delete(bench.home, "Old")
@@ -107,3 +108,36 @@ def test_on_a_full_disk_what_is_expunged_goes_at_once(tmp_path, monkeypatch):
 def test_a_disk_that_cannot_be_asked_is_taken_for_full(tmp_path):
     assert space.is_tight(str(tmp_path / "nothing"))
     assert not space.is_tight(str(tmp_path))
+
+
+@pytest.mark.parametrize("moment", ["listed", "emptied"])
+def test_what_is_expunged_while_something_is_brought_back_stays(tmp_path, monkeypatch, moment):
+    bench = bench_of(tmp_path, 24 * HOUR)
+    bench.put(1, 2)
+    bench.folder().expunge([1])
+    (each,) = kept(str(bench.path))
+    back = set(Maildir(each.path).list())
+    look, rmdir = Maildir.list, os.rmdir
+
+    def expunge_another():
+        monkeypatch.undo()
+        bench.folder().expunge([2])
+
+    def interrupted_list(maildir):
+        found = look(maildir)
+        if not found:
+            expunge_another()
+        return found
+
+    def interrupted_rmdir(path):
+        rmdir(path)
+        expunge_another()
+
+    if moment == "listed":
+        monkeypatch.setattr(Maildir, "list", interrupted_list)
+    else:
+        monkeypatch.setattr(os, "rmdir", interrupted_rmdir)
+    brought_back(each, back)
+    assert there(bench) == {"INBOX": 1}
+    brought_back(each, set(look(Maildir(each.path))))
+    assert os.listdir(bench.path / "deleted") == []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from twisted_mta.store.errors import OverQuota
+from twisted_mta.store.errors import OverQuota, TooManyMailboxes
 from twisted_mta.store.exchange import importing
 from twisted_mta.store.exchange.exporting import export
 from twisted_mta.store.exchange.importing import Imported, Importer
@@ -270,6 +270,15 @@ def test_the_quota_is_not_exceeded(house: House, maildir: Path) -> None:
         house.bring(maildir, into="Other", limits=Limits(octets=150))
     assert sum(len(each.content) for each in house.mail() if each.mailbox == "Other") <= 150
     assert not house.left()
+
+
+def test_nor_is_the_number_of_mailboxes(house: House) -> None:
+    names = NameSource("mx.a.test", "t", time.time)
+    importer = Importer(str(house.maildir), Room(UNLIMITED, EMPTY), names, most=2)
+    importer.maildir("One")
+    with pytest.raises(TooManyMailboxes, match="There are 2 mailboxes"):
+        importer.maildir("Two")
+    assert importer.maildir("One").path and importer.made == ["One"]
 
 
 def test_a_full_disk_leaves_no_partial_message(

@@ -183,6 +183,14 @@ class LimitTests(QuotaCase):
         assert await self.counted() == Usage(5 * SIZE, 5)
         await inbox.close()
 
+    async def test_what_is_gone_takes_no_room_when_it_is_copied(self):
+        await self.deliver(1, 2, 3)
+        self.limits = Limits(messages=4)
+        inbox, _ = await self.open()
+        await inbox.expunge([3])
+        assert (await inbox.copy([1, 2, 3], "Sent")).source_uids == (1, 2)
+        await inbox.close()
+
     async def test_a_repeated_delivery_is_no_second_one(self):
         await self.deliver(1)
         self.limits = Limits(messages=1)

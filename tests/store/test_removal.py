@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from store_case import StoreCase
+from store_case import Bench, StoreCase
 
-from twisted_mta.store import removal
+from twisted_mta.store import hierarchy, removal
+from twisted_mta.store.deleted import kept
 from twisted_mta.store.errors import StorageFault
 from twisted_mta.store.maildir import Maildir
 
@@ -82,3 +83,18 @@ class RemovalTests(StoreCase):
         await self.store.stop()
         await self.start_store()
         assert (await self.account.status("INBOX")).messages == 2
+
+
+def test_what_is_finished_after_a_crash_can_be_brought_back(tmp_path):
+    bench = Bench(tmp_path / "a.test" / "alice")
+    hierarchy.create(bench.home, "Old")
+    for mailbox in ("INBOX", "Old"):
+        bench.put(1, 2, 3, mailbox=mailbox, keywords=frozenset({"later"}))
+        removal._begin(bench.home, bench.home.row(mailbox).id, [1, 3])
+    bench.home.shut()
+    bench.boot("first boot")
+    bench.home.deleted.keep = 3600.0
+    assert [list(bench.uids(mailbox)) for mailbox in ("INBOX", "Old")] == [[2], [2]]
+    found = {each.mailbox: each.path for each in kept(str(bench.path))}
+    assert {mailbox: len(Maildir(path).list()) for mailbox, path in found.items()} == {"INBOX": 2, "Old": 2}
+    assert all("later" in Path(path, "dovecot-keywords").read_text() for path in found.values())

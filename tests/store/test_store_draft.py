@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 from unittest.mock import patch
 
 from store_case import ALICE, StoreCase, message
@@ -10,6 +11,7 @@ from twisted_mta.store import deposit, maildir
 from twisted_mta.store.account import BATCH
 from twisted_mta.store.draft import IN_MEMORY
 from twisted_mta.store.errors import CannotDo, NoSuchMailbox, NoSuchMessage, StorageFault, StorageFull
+from twisted_mta.store.index.index import Index
 
 NONE = frozenset()
 LARGE = IN_MEMORY + 1
@@ -181,10 +183,63 @@ class ReplaceTests(DraftCase):
     async def test_from_another_account(self):
         await self.deliver(1)
         inbox, _ = await self.open()
+        draft = await self.bobs()
+        await draft.commit("INBOX", (inbox, 1))
+        assert list(inbox.uids) == []
+        bobs = await (await self.store.account("bob@a.test")).open("INBOX")
+        assert await bobs.read(bobs.uids) == [message(3)]
+
+    async def bobs(self):
+        """A message for bob, all there."""
         draft = await self.store.draft("bob@a.test")
         await draft.write(message(3))
         await draft.end_message(NONE, None)
-        await draft.commit("INBOX", (inbox, 1))
-        assert list(inbox.uids) == []
+        return draft
+
+    async def test_an_old_one_that_cannot_be_removed_stays_alone(self):
+        unlink = os.unlink
+
+        def stuck(path, **more):
+            if "m1" in os.path.basename(path):
+                raise OSError(errno.EIO, "Input/output error")
+            unlink(path, **more)
+
+        await self.deliver(1)
+        inbox, _ = await self.open()
+        for size in (40, LARGE):
+            for target in ("INBOX", "Sent"):
+                draft = await self.draft(message(3, size))
+                with patch.object(os, "unlink", stuck):
+                    await self.refused(StorageFault, draft.commit(target, (inbox, 1)))
+        draft = await self.bobs()
+        with patch.object(os, "unlink", stuck):
+            await self.refused(StorageFault, draft.commit("INBOX", (inbox, 1)))
+        bobs = await (await self.store.account("bob@a.test")).open("INBOX")
+        assert list(bobs.uids) == []
+        await self.account.visit(lambda home: home.folder("INBOX").scan())
+        assert await self.numbers("INBOX") == {1: 1}
+        await self.nothing_left(".Sent")
+
+    async def test_once_the_old_one_is_gone_the_new_one_stays(self):
+        def full(index, *more):
+            raise sqlite3.OperationalError("database or disk is full")
+
+        for target in ("INBOX", "Sent"):
+            await self.deliver(1)
+            inbox, _ = await self.open()
+            draft = await self.draft(message(3))
+            with patch.object(Index, "remove", full):
+                await self.refused(StorageFault, draft.commit(target, (inbox, inbox.uids[0])))
+            assert await self.contents(target) == [message(3)]
+            await self.account.visit(lambda home: home.folder("INBOX").refresh())
+            assert len(self.files()) == (target == "INBOX")
+            await inbox.refresh()
+            await inbox.expunge(inbox.uids)
+            await inbox.close()
+        await self.deliver(1)
+        inbox, _ = await self.open()
+        draft = await self.bobs()
+        with patch.object(Index, "remove", full):
+            await self.refused(StorageFault, draft.commit("INBOX", (inbox, inbox.uids[0])))
         bobs = await (await self.store.account("bob@a.test")).open("INBOX")
         assert await bobs.read(bobs.uids) == [message(3)]

@@ -11,16 +11,32 @@ from twisted_mta.store.errors import (
     NoSuchMailbox,
     NoSuchMessage,
     StorageFault,
+    TooManyMailboxes,
 )
+from twisted_mta.store.quota import Bounds
 
 
 class MailboxesTests(StoreCase):
+    async def test_there_is_an_end_to_them(self):
+        self.account.home.bounds = Bounds(mailboxes=7)
+        await self.account.create("a")
+        await self.refused(TooManyMailboxes, self.account.create("b"))
+        os.mkdir(self.root / "mail/a.test/alice/Maildir/.b")  # of another program: it is seen
+        for name in ("cur", "new", "tmp"):
+            os.mkdir(self.root / "mail/a.test/alice/Maildir/.b" / name)
+        assert "b" in await self.names()
+        for number in range(8):
+            await self.account.subscribe(f"Other Users/x/{number}", elsewhere=True)
+        error = await self.refused(TooManyMailboxes, self.account.subscribe("a"))
+        assert error.text == "There are 14 subscriptions, and there can be no more"
+        await self.account.subscribe("INBOX")
+
     async def names(self):
         return [info.name for info in await self.account.list_mailboxes()]
 
     async def test_a_new_account(self):
         infos = await self.account.list_mailboxes()
-        assert [(info.name, info.special_use) for info in infos] == [
+        assert [(info.name, " ".join(info.special_uses)) for info in infos] == [
             ("INBOX", ""),
             ("Archive", "\\Archive"),
             ("Drafts", "\\Drafts"),
@@ -41,9 +57,9 @@ class MailboxesTests(StoreCase):
         assert infos["a/b.c"].selectable and not infos["a"].selectable
         assert not infos["a/b.c"].subscribed
         assert sorted(os.listdir(self.maildir(".a.b\\2ec"))) == ["cur", "maildirfolder", "new", "tmp"]
-        await self.account.create("a", "\\All")
+        await self.account.create("a", frozenset({"\\All"}))
         infos = {info.name: info for info in await self.account.list_mailboxes()}
-        assert infos["a"].selectable and infos["a"].special_use == "\\All"
+        assert infos["a"].selectable and infos["a"].special_uses == {"\\All"}
 
     async def test_create_refusals(self):
         await self.account.create("a/b")

@@ -39,7 +39,7 @@ def as_first_version(bench):
 
 def test_an_index_of_the_first_version_keeps_its_messages(tmp_path):
     bench = Bench(tmp_path / "a.test" / "alice")
-    hierarchy.create(bench.home, "Lists/python", "\\Archive")
+    hierarchy.create(bench.home, "Lists/python", frozenset({"\\Archive"}))
     bench.put(1, 2, 3, bits=SEEN, keywords=frozenset({"$Work", "later"}))
     bench.put(4, 5, mailbox="Lists/python", bits=FLAGGED)
     bench.folder().expunge([2])
@@ -81,7 +81,7 @@ def contents(bench):
     return {
         mailbox.name: (
             mailbox.uid_validity,
-            mailbox.special_use,
+            " ".join(mailbox.special_uses),
             bench.home.index.marks(bench.folder(mailbox.name).id),
             [row[:9] for row in bench.home.index.messages(mailbox.id)],
         )

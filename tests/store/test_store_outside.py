@@ -199,7 +199,7 @@ class OutsideTests(StoreCase):
         account = await self.store.account("bob@b.test")
         infos = {info.name: info for info in await account.list_mailboxes()}
         assert sorted(infos) == ["INBOX", "Old", "Sent"]
-        assert infos["Sent"].special_use == "\\Sent" and infos["Old"].subscribed
+        assert infos["Sent"].special_uses == {"\\Sent"} and infos["Old"].subscribed
         assert (await account.status("Sent")).messages == 1
 
     async def test_a_maildir_that_is_not_mounted_is_not_taken_for_empty(self):

@@ -133,7 +133,7 @@ def break_in_the_middle(path):
     [break_by_deleting, break_by_truncating, break_by_emptying, break_by_zeroing, break_in_the_middle],
 )
 def test_a_broken_index_costs_no_message_and_changes_every_uidvalidity(bench, harm):
-    hierarchy.create(bench.home, "Lists/python", "")
+    hierarchy.create(bench.home, "Lists/python")
     bench.put(*range(1, 30))
     bench.put(30, mailbox="Lists/python")
     before = {row.name: row.uid_validity for row in bench.home.index.mailboxes()}
@@ -180,7 +180,7 @@ class BrokenWhileRunning(StoreCase):
 
 def test_a_rename_that_was_cut_short_is_finished(bench):
     for name in ("a", "a/b", "a/c"):
-        hierarchy.create(bench.home, name, "")
+        hierarchy.create(bench.home, name)
         bench.put(1, mailbox=name)
     validities = {row.name: row.uid_validity for row in bench.home.index.mailboxes()}
     rename, done = os.rename, []
@@ -206,7 +206,7 @@ def test_a_rename_that_was_cut_short_is_finished(bench):
 
 def test_a_rename_that_fails_is_undone(bench):
     for name in ("a", "a/b"):
-        hierarchy.create(bench.home, name, "")
+        hierarchy.create(bench.home, name)
         bench.put(1, mailbox=name)
     rename, done = os.rename, []
 
@@ -264,7 +264,7 @@ def _no_undo():
 
 
 def test_a_deletion_that_was_cut_short_is_finished(bench):
-    hierarchy.create(bench.home, "a", "")
+    hierarchy.create(bench.home, "a")
     bench.put(1, mailbox="a")
     os.rename(bench.path / "Maildir" / ".a", bench.path / "removed.77")
     bench.boot("first boot")
@@ -284,11 +284,11 @@ def test_numbers_grow_though_clock_and_file_are_wrong(bench):
     numbers = [row.id for row in bench.home.index.mailboxes()]
     assert min(numbers) >= ARRIVED
     bench.now = 5.0
-    hierarchy.create(bench.home, "a", "")
+    hierarchy.create(bench.home, "a")
     assert bench.home.row("a").id > max(numbers)
     (bench.path / "numbers").write_text("junk")
     bench.now = ARRIVED + 100
-    hierarchy.create(bench.home, "b", "")
+    hierarchy.create(bench.home, "b")
     assert bench.home.row("b").id >= ARRIVED + 100
 
 

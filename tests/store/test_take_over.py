@@ -126,7 +126,7 @@ def test_courier(bench):
     assert flags(bench) == {7: (9, "$Label1 work"), 30: (0, "work")}
     assert bench.put(5) == [31]
     assert bench.home.index.subscriptions() == ["Entwürfe", "INBOX", "Lists/python", "Sent"]
-    uses = {info.name: info.special_use for info in list_mailboxes(bench.home)}
+    uses = {info.name: " ".join(info.special_uses) for info in list_mailboxes(bench.home)}
     assert uses["Sent"] == "\\Sent" and uses["Trash"] == "\\Trash"
     catch_up(bench)
     assert sorted(os.listdir(bench.path / "Maildir" / "cur")) == [

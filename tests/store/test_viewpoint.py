@@ -23,11 +23,11 @@ from twisted_mta.store.store import MessageStore
 class OwnTests(ViewpointCase):
     async def test_ones_own_mailboxes_are_as_the_account_has_them(self):
         assert await self.alice.list_mailboxes() == await self.account.list_mailboxes()
-        await self.alice.create("a/b", "\\Archive")
+        await self.alice.create("a/b", frozenset({"\\Archive"}))
         await self.alice.rename("a/b", "a/c")
         await self.alice.subscribe("a/c")
         listed = {info.name: info for info in await self.alice.list_mailboxes()}
-        assert listed["a/c"].special_use == "\\Archive" and listed["a/c"].subscribed
+        assert listed["a/c"].special_uses == {"\\Archive"} and listed["a/c"].subscribed
         assert listed["a/c"].rights == ALL and listed["a/c"].own
         assert not listed["a"].selectable
         assert await self.alice.rights("inbox") == ALL
@@ -75,12 +75,12 @@ class ListTests(ViewpointCase):
     async def test_a_special_use_is_the_owners(self):
         await self.grant("lr", mailbox="Sent")
         listed = {info.name: info for info in await self.bob.list_mailboxes()}
-        assert listed[f"Other Users/{ALICE}/Sent"].special_use == ""
-        assert listed["Sent"].special_use == "\\Sent"
+        assert listed[f"Other Users/{ALICE}/Sent"].special_uses == frozenset()
+        assert listed["Sent"].special_uses == {"\\Sent"}
         own = {info.name: info for info in await self.alice.list_mailboxes()}["Sent"]
         shared = listed[f"Other Users/{ALICE}/Sent"]
         assert replace(shared, name="", rights=ALL, own=True) == replace(
-            own, name="", special_use="", subscribed=False
+            own, name="", special_uses=frozenset(), subscribed=False
         )
 
     async def test_inbox_in_any_case(self):
@@ -213,7 +213,7 @@ class RightsTests(ViewpointCase):
             assert await self.outcome(self.bob.create(name)) is NoPermission
             assert await self.outcome(self.bob.rename(WORK, name)) in (NoPermission, CannotDo)
         assert await self.outcome(self.bob.create(WORK)) in (MailboxExists, NoPermission)
-        assert await self.outcome(self.bob.create(f"{WORK}/s", "\\Sent")) is BadSpecialUse
+        assert await self.outcome(self.bob.create(f"{WORK}/s", frozenset({"\\Sent"}))) is BadSpecialUse
         assert await self.outcome(self.bob.rename(WORK, "Mine")) is CannotDo
         assert await self.outcome(self.bob.rename("Sent", f"{WORK}/Sent")) is CannotDo
         assert await self.outcome(self.bob.rename("none", f"{WORK}/Sent")) is NoSuchMailbox

@@ -36,6 +36,7 @@ class Conversation:
             host,
             timeouts=StageTimeouts(**timeouts).by_stage(),
             seconds=reactor.seconds,
+            steady=reactor.seconds,
             on_end=lambda session: self.ended.callback(None),
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from certificates import authority
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from process import free_port
 from programs import program
 
 _DOVECOT = """
@@ -91,12 +92,6 @@ message_size_limit = 20000000
 maillog_file = {directory}/postfix.log
 maillog_file_prefixes = {directory}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def wait_for(condition) -> None:

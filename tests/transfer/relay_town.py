@@ -8,7 +8,9 @@ from dictionary_resolver import DictionaryResolver
 from scripted_server import Script, ScriptedServer
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
+from zope.interface import directlyProvides, providedBy
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
@@ -20,14 +22,40 @@ from twisted_mta.transfer.mta.routing import Routing
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
 
 ALICE = Address("alice", "a.test")
-SHORT = 0.1  # seconds, where a test waits for a timeout
+PATIENCE = StageTimeouts(idle=60.0)  # no test lasts as long as any of these
 CONTENT = b"Subject: hello\r\n\r\nHello Bob\r\n"
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
-def impatient(*stages: str) -> StageTimeouts:
-    """Short timeouts at these stages, and everything else long enough for a slow machine."""
-    return StageTimeouts(**{"idle": 60.0, **dict.fromkeys(stages, SHORT)})
+class Hastened:
+    """The real reactor, but an hour passes with every look at the clock as long as one of the town's servers
+    hangs: whoever waits for it has then waited for too long. On a machine however slow, nobody else has."""
+
+    def __init__(self, town: RelayTestCase) -> None:
+        self._town = town
+        self._passed = 0.0
+        directlyProvides(self, providedBy(reactor))
+
+    def seconds(self) -> float:
+        if any(server.hangs for server in self._town.servers):
+            self._passed += 3600.0
+        return reactor.seconds() + self._passed
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(reactor, name)
+
+
+class Slow:
+    """The real reactor, whose clock the test advances; connections are real."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000)
+        self.seconds, self.callLater = self.clock.seconds, self.clock.callLater
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(reactor, name)
 
 
 class RelayTestCase(TestCase):
@@ -57,9 +85,9 @@ class RelayTestCase(TestCase):
         journey = Journey()
         self.events = []
         journey.add_reader(self.events.append)
-        limits = {"sweep": 0.02, "timeouts": impatient(), **settings.pop("limits", {})}
+        limits = {"sweep": 0.02, "timeouts": PATIENCE, **settings.pop("limits", {})}
         self.relay = Relay(
-            reactor=settings.pop("reactor", reactor),
+            reactor=settings.pop("reactor", Hastened(self)),
             hostname=settings.pop("hostname", "mx.a.test"),
             routing=whole
             or Routing(

@@ -75,6 +75,11 @@ class ScriptedServer(Factory):
     def buildProtocol(self, addr: object) -> _Connection:
         return _Connection(self)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether somebody is connected who will not be answered any more."""
+        return any(connection.hangs for connection in self.open)
+
     def reaction(self, key: str, default: str) -> str:
         sequence = self._reactions.get(key)
         if not sequence:
@@ -94,6 +99,7 @@ class _Connection(Protocol):
         self.commands: list[str] = []
         self.secure = False
         self.deaf = False
+        self.hangs = False
         self.buffer = LineBuffer(100_000)
         self.decoder: DataDecoder | None = None
         self.chunk: tuple[int, bool] | None = (
@@ -121,7 +127,7 @@ class _Connection(Protocol):
         """Say what the script wants, and return it."""
         reaction = self.server.reaction(key, default)
         if reaction == HANG:
-            self.deaf = True
+            self.deaf = self.hangs = True
         elif reaction == DROP:
             self.deaf = True
             self.transport.abortConnection()

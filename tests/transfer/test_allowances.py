@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
+from twisted_mta.transfer.mda.sieve.allowance import Allowance
 from twisted_mta.transfer.msa import allowances
 from twisted_mta.transfer.msa.allowances import NO_LIMITS, Allowances, SendingLimits
 
@@ -135,6 +136,20 @@ class AllowanceTests(TestCase):
         await self.counting.stop()
         rows = sqlite3.connect(self.path).execute("SELECT COUNT(*), MIN(hour) FROM known").fetchone()
         assert rows == (3, int(1_700_000_000 // HOUR) + 1)
+
+    async def test_what_was_sent_while_the_clock_was_ahead_is_not_held_against_anybody(self):
+        self.time.now += 30 * 24 * HOUR
+        assert [await self.send("bob") for _ in range(4)] == [250, 250, 250, 450]
+        self.time.now -= 30 * 24 * HOUR
+        assert [await self.send("bob") for _ in range(4)] == [250, 250, 250, 450]
+        self.time.now += 30 * 24 * HOUR
+        assert await self.send("bob") == 250
+
+    async def test_what_scripts_have_sent_then_is_not_either(self):
+        allowance = Allowance(self.time.seconds, 3)
+        assert [allowance.take(ALICE) for _ in range(4)] == [True, True, True, False]
+        self.time.now -= 30 * 24 * HOUR
+        assert [allowance.take(ALICE) for _ in range(4)] == [True, True, True, False]
 
     async def test_a_damaged_file_is_put_aside(self):
         await self.counting.stop()

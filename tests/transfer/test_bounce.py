@@ -120,8 +120,14 @@ def test_a_report_to_an_internationalised_address(bounces: Bounces) -> None:
     assert report.parameters == MailParameters(body="8BITMIME", smtputf8=True)
 
 
-@pytest.mark.parametrize(("recipients", "threads"), [(1, 0), (100, 1)])
-def test_a_report_of_many_recipients_holds_nobody_up(tmp_path: Path, recipients: int, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("recipients", "body", "threads"),
+    [(1, b"x", 0), (100, b"x", 1), (1, "ü".encode(), 1)],
+    ids=["small", "many recipients", "is converted"],
+)
+def test_a_report_that_takes_its_time_holds_nobody_up(
+    tmp_path: Path, recipients: int, body: bytes, threads: int
+) -> None:
     class Queue(InlineQueue):
         called = 0
 
@@ -133,7 +139,10 @@ def test_a_report_of_many_recipients_holds_nobody_up(tmp_path: Path, recipients:
     now(queue.start())
     queue.called = 0
     bounces = Bounces(queue, hostname="mx.a.test", postmaster=Address.parse("postmaster@a.test"))
-    report = now(bounces.report(message(Content(b"", b"\r\nx\r\n")), [FAILED] * recipients, NOON))
+    wanted = message(Content(b"Content-Type: text/plain; charset=utf-8\r\n", b"\r\n" + body + b"\r\n"))
+    wanted = replace(wanted, parameters=MailParameters(ret="FULL"))
+    report = now(bounces.report(wanted, [FAILED] * recipients, NOON))
     assert report.content.data.count(b"Final-Recipient") == recipients
+    assert body in report.content.data
     assert queue.called == threads
     now(queue.stop())

@@ -48,6 +48,7 @@ class Talk:
             Host("mx.b.test", address, lmtp=lmtp),
             timeouts=StageTimeouts().by_stage(),
             seconds=self.clock.seconds,
+            steady=self.clock.seconds,
             on_end=lambda session: None,
         )
         self.session.makeConnection(self.transport)

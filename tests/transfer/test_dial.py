@@ -6,7 +6,7 @@ from pathlib import Path
 
 from certificates import authority
 from programs import program
-from relay_town import CONTENT, RelayTestCase
+from relay_town import CONTENT, RelayTestCase, Slow
 from scripted_proxy import ScriptedProxy
 from scripted_server import Script
 from twisted.internet import reactor
@@ -47,7 +47,9 @@ class TestDial(RelayTestCase):
     async def dial(self, host, **settings):
         caller = Caller()
         try:
-            connected = await dial.connect(reactor, host, caller, **{"timeout": 20.0, **settings})
+            connected = await dial.connect(
+                settings.pop("reactor", reactor), host, caller, **{"timeout": 20.0, **settings}
+            )
         except Trouble as end:
             return end.verdict.status, end.verdict.text
         assert connected is caller
@@ -134,11 +136,11 @@ class TestDial(RelayTestCase):
             (self.proxy(refusal=2).port, "The proxy says: not allowed by its rules"),
         ):
             assert await self.dial(host, proxy=Proxy("127.0.0.1", port)) == ("4.4.1", words)
-        silent = Proxy("127.0.0.1", self.proxy(silent=True).port)
-        assert await self.dial(host, proxy=silent, timeout=0.1) == (
-            "4.4.1",
-            "The proxy does not answer in time",
-        )
+        silent, slow = Proxy("127.0.0.1", self.proxy(silent=True).port), Slow()
+        outcome = Deferred.fromCoroutine(self.dial(host, reactor=slow, proxy=silent))
+        await self.until(slow.clock.getDelayedCalls)
+        slow.clock.advance(20)
+        assert await outcome == ("4.4.1", "The proxy does not answer in time")
 
     async def test_a_message_inside_tls_through_a_proxy(self):
         (server,) = await self.serve(Script(tls=authority().server("mx.b.test")))
@@ -154,6 +156,7 @@ class TestDial(RelayTestCase):
             host,
             timeouts=StageTimeouts().by_stage(),
             seconds=reactor.seconds,
+            steady=reactor.seconds,
             on_end=lambda session: ended.callback(None),
         )
         await dial.connect(reactor, host, session, proxy=proxy, timeout=20.0)

@@ -8,15 +8,17 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dispatch_house import BUSY, DELAYED, DELIVERED, FAILED, UNREACHABLE, Deliverer, House
+from dispatch_house import BUSY, DELAYED, DELIVERED, FAILED, SILENCED, UNREACHABLE, Deliverer, House
 from queue_house import NOON, now
 from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address, a_labels
 from twisted_mta.message.envelope import DeliverBy, Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.outcome import Action, Outcome
+from twisted_mta.queue import mailqueue
 from twisted_mta.queue.ids import decode
 from twisted_mta.queue.schedule import DAY, HOUR, RetrySchedule
 from twisted_mta.transfer.mta.active import ActiveLimits, who_sends
@@ -312,6 +314,27 @@ class TestFairness:
         assert len(house.stages_of("deferred")) == 10
         house.stop()
 
+    def test_a_message_that_silences_a_host_does_not_stop_the_others(self, house: House) -> None:
+        """Nor is it sent again and again: it waits as long as after every delay."""
+        house.remote.always = SILENCED
+        poison = [house.put("cy@c.test") for _ in range(5)]
+        assert len(house.remote.take()) == 5
+        house.remote.always = DELIVERED
+        good = house.put("dee@c.test")
+        assert house.stages(good) == ["done"]
+        assert house.queued() == {queue_id: {"cy@c.test": "waiting"} for queue_id in poison}
+
+    def test_hosts_that_fall_silent_get_fewer_attempts_at_once(self, house: House) -> None:
+        for number in range(10):
+            house.put(f"u{number}@c.test")
+        for attempt in house.remote.take():
+            attempt.answer(DELIVERED)
+        assert len(house.remote.attempts) == 4
+        house.remote.attempts[0].answer(SILENCED)
+        for attempt in house.remote.take()[1:]:
+            attempt.answer(DELAYED)
+        assert len(house.remote.attempts) == 2
+
     def test_hosts_that_never_speak_leave_room_for_those_that_do(self, tmp_path: Path) -> None:
         house = House(tmp_path, limits=ActiveLimits(remote=20))
         house.put("cy@c.test")
@@ -491,6 +514,15 @@ class TestFairness:
         assert house.queued() == {}
         house.stop()
 
+    def test_not_even_those_who_have_nothing_in_memory_overfill_it(self, tmp_path: Path) -> None:
+        house = House(tmp_path, limits=ActiveLimits(recipients=10))
+        for number in range(30):
+            house.put(f"u@d{number}.test", sender=f"s{number}@b.test")
+        for _ in range(2):
+            assert len(house.dispatcher._active.numbers) == 10
+            house.restart()
+        house.stop()
+
     def test_a_backlog_is_read_in_parts_after_a_restart(self, tmp_path: Path) -> None:
         house = House(
             tmp_path, limits=ActiveLimits(local=5, remote=10, per_domain=4, recipients=40, share=15)
@@ -611,10 +643,58 @@ class TestOneNextHop:
         assert sorted(delivered) == sorted(expected) and house.queued() == {}
         house.stop()
 
+    def test_who_has_a_fair_share_of_full_memory_is_not_read_again_and_again(self, tmp_path: Path) -> None:
+        """There is a place left in memory, and a place left in the share, and none by the rule."""
+        house = House(
+            tmp_path,
+            limits=ActiveLimits(recipients=100, share=50),
+            next_hop=lambda domain, *_: "" if domain == "a.test" else "smart.test:587",
+        )
+        for number in range(20):
+            house.put(f"u@d{number}.test", sender=f"s{number}@b.test")
+        for number in range(76):
+            house.put(f"u{number}@a.test", sender=f"l{number}@b.test")
+        house.put("late@c.test", sender="late@b.test")
+        pages, due = 0, house.queue.due
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal pages
+            pages += 1
+            if pages > 10:
+                raise RuntimeError("round and round")
+            return due(*arguments)
+
+        first, *others = house.local.take()
+        house.local.attempts += others
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(house.queue, "due", counted)
+            first.answer(DELIVERED)
+        assert pages <= 2
+        while attempts := house.local.take() + house.remote.take():
+            for attempt in attempts:
+                attempt.answer(DELIVERED)
+        assert house.queued() == {}
+        house.stop()
+
 
 class TestByHand:
     def notice(self, house: House) -> None:
         house.queue.writer.notice()
+
+    @pytest.mark.parametrize("change", ["hold", "remove"])
+    def test_what_is_changed_during_an_attempt_is_not_put_back_in_line(
+        self, house: House, change: str
+    ) -> None:
+        first, _ = house.put("cy@c.test"), house.put("dee@c.test")
+        one, other = house.remote.take()
+        assert getattr(house.by_hand(), change)(first) == 1
+        house.clock.advance(1)
+        self.notice(house)
+        one.answer(BUSY)
+        other.answer(DELIVERED)
+        house.clock.advance(DAY)
+        assert house.remote.attempts == []
+        assert house.queued() == ({first: {"cy@c.test": "held"}} if change == "hold" else {})
 
     def test_retry_now(self, house: House) -> None:
         queue_id = house.put("cy@c.test")
@@ -716,6 +796,129 @@ class TestTrouble:
         assert house.remote.attempts == []
         house.restart()
         assert len(house.remote.attempts) == 1
+
+    @pytest.fixture
+    def refusals(self, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+        """What reading a message from the database raises, one after the other, until there is none left."""
+        read, refusals = mailqueue._read, list[Exception]()
+
+        def refuse(*arguments: Any, **named: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return read(*arguments, **named)
+
+        monkeypatch.setattr(mailqueue, "_read", refuse)
+        return refusals
+
+    def test_a_read_error_of_a_moment_costs_a_moment(self, house: House, refusals: list[Exception]) -> None:
+        house.remote.always = DELAYED
+        for number in range(3):
+            house.put(f"u{number}@c.test")
+        house.stop()
+        house.remote.take()
+        house.remote.always = DELIVERED
+        refusals += [sqlite3.OperationalError("disk I/O error")] * 2
+        house.start()
+        house.clock.advance(300)
+        assert house.remote.attempts == []
+        house.clock.advance(1)
+        assert len(house.remote.attempts) == 3
+        assert house.queued() == {}
+
+    @pytest.mark.parametrize("kind", [sqlite3.OperationalError, OSError, ZeroDivisionError])
+    def test_what_cannot_be_read_is_delayed_and_makes_room(
+        self, tmp_path: Path, refusals: list[Exception], kind: type[Exception]
+    ) -> None:
+        house = House(tmp_path, limits=ActiveLimits(recipients=2))
+        house.remote.always = DELAYED
+        ids = [house.put(f"u{number}@c.test") for number in range(6)]
+        house.restart()
+        house.remote.take()
+        house.remote.always = DELIVERED
+        refusals += [kind("what is it")] * 1000
+        for _ in range(60):
+            house.clock.advance(10)
+        refusals.clear()
+        assert house.remote.attempts == []
+        for queue_id in ids:
+            _, again, *_ = (event for event in house.stages_of("deferred") if event.queue_id == queue_id)
+            assert again.facts["reason"] == "The message cannot be read at the moment"
+        for _ in range(60):
+            house.clock.advance(60)
+        assert sorted(attempt.to[0] for attempt in house.remote.attempts) == [
+            f"u{n}@c.test" for n in range(6)
+        ]
+        assert house.queued() == {}
+        house.stop()
+
+    def test_a_spool_file_that_cannot_be_read_now_is_no_damage(self, house: House) -> None:
+        house.remote.always = DELAYED
+        queue_id = house.put("cy@c.test", body=LARGE)
+        house.stop()
+        house.remote.take()
+        house.remote.always = DELIVERED
+        file = house.queue.spool.path(decode(queue_id))
+        aside = file.rename(file.with_name("aside"))
+        file.mkdir()  # an open() that fails
+        house.start()
+        house.clock.advance(300)
+        assert house.remote.attempts == []
+        assert house.queued() == {queue_id: {"cy@c.test": "waiting"}}
+        file.rmdir()
+        aside.rename(file)
+        house.clock.advance(600)
+        assert house.queued() == {}
+
+    def test_what_was_attempted_before_may_be_half_delivered(self, house: House) -> None:
+        house.put("bob@a.test")
+        (first,) = house.local.take()
+        assert not first.message.recovered
+        first.done.errback(ZeroDivisionError())
+        house.clock.advance(300)
+        (second,) = house.local.take()
+        assert second.message.recovered
+
+    @pytest.mark.parametrize("large", [False, True])
+    @pytest.mark.parametrize("wanted_by", [None, DeliverBy(NOON + DAY, notify=True)])
+    def test_a_damaged_message_can_be_returned(
+        self, house: House, large: bool, wanted_by: DeliverBy | None
+    ) -> None:
+        parameters = MailParameters(deliver_by=wanted_by)
+        queue_id = house.put(
+            "cy@c.test", body=LARGE if large else b"Subject: x\r\n\r\ny\r\n", parameters=parameters
+        )
+        house.remote.take()[0].answer(DELAYED)
+        house.local.always = DELIVERED
+        if large:
+            house.queue.spool.path(decode(queue_id)).unlink()
+        else:
+            database = house.queue.writer._database
+            assert database is not None
+            database._execute("UPDATE message SET body = zeroblob(length(body))")
+        house.clock.advance(300)
+        assert house.queued() == {queue_id: {"cy@c.test": "held"}}
+        assert house.by_hand().bounce(queue_id) == 1
+        house.queue.writer.notice()
+        assert house.queued() == {} and house.remote.attempts == []
+        (report,) = house.local.attempts
+        assert report.to == ["ann@a.test"]
+        assert b"Final-Recipient: rfc822; cy@c.test\r\n" in report.text
+
+    def test_who_cannot_be_quoted_is_reported_all_the_same(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def sign(domain: str, report: bytes) -> bytes:
+            if b"poison" in report:
+                raise ZeroDivisionError
+            return report
+
+        monkeypatch.setattr(house.dispatcher._conclusions._bounces, "_sign", sign)
+        house.local.always = DELIVERED
+        house.put("cy@c.test", body=b"Subject: poison\r\n\r\ny\r\n")
+        house.remote.take()[0].answer(FAILED)
+        (report,) = house.local.attempts
+        assert b"Status: 5.1.1\r\n" in report.text
+        assert house.queued() == {}
 
     @pytest.mark.parametrize("harm", ["truncated", "zeroed", "missing"])
     def test_a_damaged_spool_file_is_held_and_the_rest_delivered(self, house: House, harm: str) -> None:

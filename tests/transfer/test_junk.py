@@ -93,7 +93,7 @@ class JunkTests(TestCase):
         await self.owner.delete("Junk")
         assert await self.deliver() == ["Junk"]
         (junk,) = [info for info in await self.owner.list_mailboxes() if info.name == "Junk"]
-        assert junk.special_use == "\\Junk"
+        assert junk.special_uses == {"\\Junk"}
         assert await self.deliver() == ["Junk"]
         assert self.events[-1].facts["junk"] == WHY
         assert await self.deliver(junk="") == ["INBOX"] and "junk" not in self.events[-1].facts

@@ -16,7 +16,7 @@ from twisted_mta.transfer.mda.junk import rejects
 from twisted_mta.transfer.mda.junk.learning import MOST_WAITING, Learning, lesson_of
 from twisted_mta.transfer.mda.junk.personal import JunkRules, OwnOpinion
 from twisted_mta.transfer.mda.junk.recipients_lists import RecipientsLists
-from twisted_mta.transfer.mda.junk.rejects import RejectRules, Rejects
+from twisted_mta.transfer.mda.junk.rejects import RejectRules, Rejects, keep_what_is_wanted
 from twisted_mta.trust.abuse.reputation import FILE, Reputation
 from twisted_mta.trust.abuse.senders import SenderEntry, SenderLists
 from twisted_mta.trust.check import Incoming
@@ -34,11 +34,8 @@ def mail(words: str, sender: str = "eve@far.test", proven: bool = False) -> byte
 
 def test_what_a_move_teaches():
     uses = {
-        "Junk": "\\junk",
-        "Trash": "\\trash",
-        "Sent": "\\sent",
-        "Drafts": "\\drafts",
-        "Archive": "\\archive",
+        name: frozenset({f"\\{use}" for use in name.split("+")})
+        for name in ("Junk", "Trash", "Sent", "Drafts", "Archive", "Archive+Junk")
     }
     for source, target, junk in (
         ("INBOX", "Junk", True),
@@ -60,6 +57,8 @@ def test_what_a_move_teaches():
         ("Drafts", "Junk", None),
         ("", "Archive", None),
         ("INBOX", "Rejects", None),
+        ("INBOX", "Archive+Junk", True),
+        ("Archive+Junk", "INBOX", False),
     ):
         assert lesson_of(source, target, uses, "Rejects") is junk, (source, target)
 
@@ -261,11 +260,10 @@ class RecipientsListsTests(TestCase):
 
 
 class RejectsTests(ImapCase):
-    def make(self, *entries, **rules):
+    def make(self, **rules):
         return Rejects(
             self.store,
             directory=House(),
-            lists=SenderLists(entries),
             service=SERVICE,
             journey=Journey(),
             reactor=reactor,
@@ -305,12 +303,31 @@ class RejectsTests(ImapCase):
         )
 
     async def test_what_is_not_put_by(self):
-        await self.make().keep(self.message(), "Message holds a virus: Eicar")
-        await self.make(octets=10).keep(self.message(), "why")
-        await self.make(SenderEntry("", "far.test", "deny")).keep(self.message(), "why")
-        await self.make().keep(self.message(content=None), "why")
         await self.make().keep(self.message(forward_paths=(Address("list", "a.test"),)), "why")
         assert await self.put_by() == []
+
+    async def test_what_nobody_wants_is_not_kept(self):
+        kept = []
+
+        async def keep(message, why):
+            kept.append(why)
+
+        async def in_thread(function):
+            return function()
+
+        async def refuse(message, why, *entries, octets=1000):
+            lists = SenderLists(entries)
+            await keep_what_is_wanted(
+                message, why, keep=keep, lists=lists, octets=octets, in_thread=in_thread
+            )
+
+        await refuse(self.message(), "Message holds a virus: Eicar")
+        await refuse(self.message(), "large", octets=10)
+        await refuse(self.message(), "denied", SenderEntry("", "far.test", "deny"))
+        await refuse(self.message(content=None), "nothing there yet")
+        assert kept == []
+        await refuse(self.message(), "why")
+        assert kept == ["why"]
 
     async def test_binary_mail_is_put_by_encoded(self):
         """RFC 3030; what no encoding may change is not put by."""

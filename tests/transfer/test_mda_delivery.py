@@ -13,6 +13,7 @@ from twisted_mta.interfaces import IDeliverer, IDirectory, Resolution
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
+from twisted_mta.message.envelope import DeliverBy, MailParameters
 from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
 from twisted_mta.transfer.mda.delivery import LocalDelivery, delivered_to
@@ -161,6 +162,21 @@ class DeliveryTests(TestCase):
     async def test_a_copy_for_each_detail(self):
         await self.deliver("alice+a@a.test", "alice+b@a.test")
         assert len({how["unique"] for _, _, how in self.store.taken}) == 2
+
+    async def test_what_was_to_come_by_some_time_or_not_at_all(self):
+        """DELIVERBY, by-mode R (RFC 2852 §4)."""
+        now = reactor.seconds()
+        for when, notify, action in [
+            (now - 1, False, Action.FAILED),
+            (now - 1, True, Action.DELIVERED),
+            (now + 3600, False, Action.DELIVERED),
+        ]:
+            parameters = MailParameters(deliver_by=DeliverBy(when, notify=notify))
+            message = QueuedMessage("Q1", None, 1234.5, Content(b"", BODY), parameters)
+            (outcome,) = await self.mda.deliver(message, [QueuedRecipient(70, Address.parse("bob@a.test"))])
+            assert outcome.action is action
+            if action is Action.FAILED:
+                assert outcome.status == "5.4.7" and self.store.taken == []
 
     async def test_a_recovered_message_says_so(self):
         await self.deliver("alice@a.test", recovered=True)

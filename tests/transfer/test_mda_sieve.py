@@ -1,10 +1,12 @@
 """Delivery by Sieve scripts into the real store."""
 
+import errno
 import re
 from functools import partial
 from pathlib import Path
 from sqlite3 import DatabaseError
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from smtp_session import Intake
 from test_mda_delivery import House
@@ -16,6 +18,7 @@ from twisted_mta.journey.bus import Journey
 from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
+from twisted_mta.store.quota import Bounds
 from twisted_mta.store.scripts import Scripts
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.delivery import LocalDelivery
@@ -113,6 +116,18 @@ class SieveDeliveryTests(TestCase):
         await self.deliver(recovered=True)  # after a crash: nothing twice
         assert len(await self.mailbox("INBOX")) == len(await self.mailbox("Lists/x")) == 1
 
+    async def test_a_script_that_cannot_be_read_at_the_moment(self):
+        self.use('require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
+
+        def out_of_descriptors(scripts, name):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with patch.object(Scripts, "read", out_of_descriptors):
+            assert (await self.deliver()).action is Action.DELAYED
+        assert "sieve-failed" not in self.told() and not await self.mailbox("INBOX")
+        assert (await self.deliver(recovered=True)).action is Action.DELIVERED
+        assert len(await self.mailbox("Lists/x")) == 1 and not await self.mailbox("INBOX")
+
     async def test_many_at_once_for_a_mailbox_that_is_made(self):
         self.use('require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
         deliveries = [Deferred.fromCoroutine(self.deliver()) for _ in range(5)]
@@ -124,7 +139,8 @@ class SieveDeliveryTests(TestCase):
         self.use(required + 'fileinto :specialuse "\\\\Foo) x" :create "X";')
         assert (await self.deliver()).action is Action.DELIVERED
         owner = await self.store.account("alice@a.test")
-        assert [info.special_use for info in await owner.list_mailboxes() if info.name == "X"] == [""]
+        found = {info.name: info.special_uses for info in await owner.list_mailboxes()}
+        assert found["X"] == frozenset()
         assert len(await self.mailbox("X")) == 1
 
     async def test_senders_make_no_mailboxes_without_end(self):
@@ -138,6 +154,23 @@ class SieveDeliveryTests(TestCase):
         assert len(await self.mailbox("Lists/0")) == 2 and self.told().count("sieve-failed") == 2
         assert len(await self.mailbox("INBOX")) == 2
 
+    async def test_nor_do_they_where_an_account_has_as_many_as_it_may_have(self):
+        owner = await self.store.account("alice@a.test")
+        owner.home.bounds = Bounds(mailboxes=len(await owner.list_mailboxes()))
+        self.use('require ["fileinto", "mailbox"]; fileinto :create "New";')
+        assert (await self.deliver()).action is Action.DELIVERED
+        assert len(await self.mailbox("INBOX")) == 1 and "sieve-failed" in self.told()
+
+    async def test_a_mailbox_with_two_uses_has_each_of_them(self):
+        await (await self.store.account("alice@a.test")).create("Both", frozenset({"\\Junk", "\\Archive"}))
+        self.use(
+            'require ["fileinto", "special-use"];'
+            'if specialuse_exists "Both" ["\\\\junk", "\\\\Archive"]'
+            '{ fileinto :specialuse "\\\\archive" "X"; }'
+        )
+        await self.deliver()
+        assert len(await self.mailbox("Both")) == 1
+
     async def test_a_mailbox_that_does_not_exist_is_the_inbox(self):
         self.use('require "fileinto"; fileinto "Nowhere";')
         assert (await self.deliver()).action is Action.DELIVERED
@@ -147,7 +180,7 @@ class SieveDeliveryTests(TestCase):
         self.use('require ["fileinto", "special-use"]; fileinto :specialuse "\\\\Junk" "Spam";')
         await self.deliver()
         owner = await self.store.account("alice@a.test")
-        junk = next(info.name for info in await owner.list_mailboxes() if info.special_use == "\\Junk")
+        junk = next(info.name for info in await owner.list_mailboxes() if "\\Junk" in info.special_uses)
         assert len(await self.mailbox(junk)) == 1 and not await self.mailbox("INBOX")
 
     async def test_other_addresses_take_the_recipients_place(self):

@@ -237,6 +237,20 @@ def test_what_a_crash_has_left_in_the_queue_is_not_posted_again(tmp_path: Path) 
     assert town.stages.count("posted") == 4
 
 
+def test_what_an_accident_has_left_in_the_queue_is_not_posted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = Town(tmp_path, TEAM)
+    town.remote.always = Outcome(Action.DELAYED, "4.0.0", "later")
+    with monkeypatch.context() as accident:
+        accident.delattr(town.lists, "_journey")  # what is told when the post is in the queue
+        town.send("team@a.test")
+    assert town.stages.count("deferred") == 2  # the list, and its member abroad
+    town.clock.advance(300)
+    assert len({attempt.message.queue_id for attempt in town.remote.attempts}) == 1
+    assert town.copies == ["alice@a.test", "bob@a.test"]
+
+
 def test_a_list_is_posted_to_once_by_whatever_ways(tmp_path: Path) -> None:
     town = Town(tmp_path, TEAM)
     town.send("staff@a.test", "Team@also.test", "team+x@a.test", "team@a.test")
@@ -360,17 +374,23 @@ def test_leaving_takes_a_confirmation(tmp_path: Path) -> None:
 def test_many_questions_at_once_are_one(tmp_path: Path) -> None:
     town = Town(tmp_path, TEAM)
     asked: list[Any] = []
+    # Held here: a coroutine that nobody can wake any more is collected at some time, which ends it.
+    sent: Deferred[None] = Deferred()
 
     async def slow(*about: Any) -> None:
         asked.append(about)
-        await Deferred()
+        await sent
 
     town.lists._send = slow  # type: ignore[method-assign]
     found = town.directory.book.resolve(A("team-leave@a.test"))
     message = QueuedMessage("Q1", A("Eve@far.test"), 0.0, Content(b"", BODY))
+    outcomes: list[Outcome] = []
     for _ in range(3):
-        Deferred.fromCoroutine(town.lists.take(message, A("team-leave@a.test"), found))
-    assert len(asked) == 1
+        taken = Deferred.fromCoroutine(town.lists.take(message, A("team-leave@a.test"), found))
+        taken.addCallback(outcomes.append)
+    assert len(asked) == 1 and len(outcomes) == 2
+    sent.callback(None)
+    assert [outcome.action for outcome in outcomes] == [Action.DELIVERED] * 3
 
 
 def test_only_members_can_leave(tmp_path: Path) -> None:

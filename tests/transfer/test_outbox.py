@@ -314,7 +314,7 @@ class SentTests(OutboxCase):
         await account.delete("Gesendet")
         await self.deliver(self.envelope.recipients)
         assert len(await self.contents("Sent")) == 1
-        uses = {info.name: info.special_use for info in await account.list_mailboxes()}
+        uses = {info.name: " ".join(info.special_uses) for info in await account.list_mailboxes()}
         assert uses["Sent"] == "\\Sent"
 
     async def test_nobody_else_can_name_it(self):

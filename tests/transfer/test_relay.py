@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from certificates import Authority, authority
-from relay_town import CONTENT, RelayTestCase, impatient
+from relay_town import CONTENT, RelayTestCase, Slow
 from scripted_server import DROP, EXTENSIONS, HANG, Script
 from twisted.internet.defer import Deferred, gatherResults
 from zope.interface.verify import verifyObject
@@ -14,6 +14,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import Action, QueuedRecipient
+from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 from twisted_mta.transfer.mta.routing import Credentials
 from twisted_mta.transfer.mta.tls import policy as tls_policy
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
@@ -315,7 +316,7 @@ class TestRelay(RelayTestCase):
         assert [dialog[-1] for dialog in server.dialogs] == ["QUIT", "QUIT", "DATA"]
 
     async def test_an_idle_connection_is_given_up(self):
-        (server,) = await self.between(Script(), limits={"timeouts": impatient("idle")})
+        (server,) = await self.between(Script(), limits={"timeouts": StageTimeouts(idle=0.0)})
         await self.send()
         await self.until(lambda: not server.open)
         assert server.dialogs[0][-1] == "QUIT"
@@ -329,7 +330,7 @@ class TestRelay(RelayTestCase):
             {"RSET": [HANG, "250 ok"]},
             {"MAIL": ["250 ok", "421 enough", "250 ok"]},
         ):
-            (server,) = await self.between(Script(fault), limits={"timeouts": impatient("reset")})
+            (server,) = await self.between(Script(fault))
             for _ in range(3):
                 (outcome,) = await self.send()
                 assert outcome.action is RELAYED, fault
@@ -346,6 +347,68 @@ class TestRelay(RelayTestCase):
         await self.until(lambda: not server.open)
         (outcome,) = await self.send()
         assert outcome.action is RELAYED and len(server.dialogs) == 2
+
+    async def test_an_alias_that_is_not_ascii_is_named_to_who_understands(self):
+        """A server without SMTPUTF8 gets octets of ASCII only (RFC 6531 §3.4, §3.6)."""
+        alias = Address.parse("jürgen@a.test", utf8=True)
+        mark = f"Delivered-To: {alias}\r\n".encode()
+        for more, first, said in (
+            ((), b"", ""),
+            (("SMTPUTF8",), b"", ""),
+            (("8BITMIME",), b"", ""),
+            (("SMTPUTF8", "8BITMIME"), mark, " BODY=8BITMIME SMTPUTF8"),
+        ):
+            (server,) = await self.between(Script(extensions=more))
+            outcomes = await self.send(QueuedRecipient(1, Address("bob", "b.test"), original_path=alias))
+            assert [outcome.action for outcome in outcomes] == [RELAYED]
+            assert server.messages[0].data == first + CONTENT
+            assert server.dialogs[0][1] == f"MAIL FROM:<alice@a.test>{said}"
+            await self.relay.stop()
+
+    async def preparing(self):
+        """A relay that has kept a connection, and a message that is being made ready for it: the server, the
+        clock, what the message waits for, and its outcomes."""
+        begun, ready = Deferred(), Deferred()
+
+        async def rewrite(reverse_path):
+            if not begun.called:
+                begun.callback(None)
+            await ready
+            return reverse_path
+
+        slow = Slow()
+        (server,) = await self.between(Script(), reactor=slow, rewrite=rewrite)
+        await self.send()
+        sent_on = QueuedRecipient(1, Address("bob", "b.test"), original_path=Address("alias", "a.test"))
+        sending = Deferred.fromCoroutine(self.send(sent_on))
+        await begun
+        return server, slow.clock, ready, sending
+
+    async def test_a_kept_connection_waits_for_the_message_it_was_taken_for(self):
+        server, clock, ready, sending = await self.preparing()
+        clock.advance(3600.0)
+        ready.callback(None)
+        (outcome,) = await sending
+        assert outcome.action is RELAYED and len(server.dialogs) == 1
+        assert "QUIT" not in server.dialogs[0]
+
+    async def test_one_that_the_server_closes_while_the_message_is_made_ready(self):
+        server, _, ready, sending = await self.preparing()
+        (connection,) = server.open
+        connection.transport.write(b"421 4.4.2 idle for too long\r\n")
+        await self.until(lambda: not server.open)
+        ready.callback(None)
+        (outcome,) = await sending
+        assert outcome.action is RELAYED and len(server.dialogs) == 2
+
+    async def test_stop_while_a_message_is_made_ready(self):
+        server, _, ready, sending = await self.preparing()
+        stopped = Deferred.fromCoroutine(self.relay.stop())
+        ready.callback(None)
+        (outcome,) = await sending
+        await stopped
+        assert outcome.action is DELAYED and len(server.messages) == 1
+        assert self.flushLoggedErrors() == []
 
     async def test_connections_at_once(self):
         (server,) = await self.between(Script(), limits={"per_destination": 3})
@@ -430,7 +493,7 @@ class TestTls(RelayTestCase):
         assert len(self.told("tls-failed")) == 1
 
     async def test_a_handshake_that_hangs_leads_to_the_clear(self):
-        (server,) = await self.between(self.script(), limits={"timeouts": impatient("handshake")})
+        (server,) = await self.between(self.script())
         server.buildProtocol = broken_tls_once(server, silent=True)
         (outcome,) = await self.send()
         assert outcome.action is RELAYED and not server.messages[0].tls
@@ -450,6 +513,8 @@ def broken_tls_once(server, silent=False):
     build = type(server).buildProtocol
 
     def shake_hands(connection):
+        connection.hangs = silent
+
         def alert(data):
             if not silent:
                 connection.transport.write(b"\x15\x03\x01\x00\x02\x02\x28")

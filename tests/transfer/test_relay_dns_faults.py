@@ -56,17 +56,15 @@ class TestNames(RelayTestCase):
         cls.nameserver.stop()
         cls.directory.cleanup()
 
-    async def outcome(self, domain, nameserver=None, **settings):
+    async def outcome(self, domain, nameserver=None, **limits):
         (self.server,) = await self.serve(Script())
-        resolver = DnsResolver(
-            [nameserver or f"127.0.0.1:{self.nameserver.port}"], reactor=reactor, timeout=0.2, lifetime=0.4
-        )
+        resolver = DnsResolver([nameserver or f"127.0.0.1:{self.nameserver.port}"], reactor=reactor, **limits)
         await resolver.start()
         self.addCleanup(resolver.stop)
         routing = Routing(
             resolver=resolver, hostname="mx.a.test", randomness=random.Random(1), mx_port=self.port
         )
-        await self.start(routing_itself=routing, **settings)
+        await self.start(routing_itself=routing)
         (outcome,) = await self.send(f"bob@{domain}")
         return outcome
 
@@ -97,7 +95,8 @@ class TestNames(RelayTestCase):
     async def test_a_name_server_that_says_nothing(self):
         with socket.socket(type=socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
-            outcome = await self.outcome("good.example.test", f"127.0.0.1:{silent.getsockname()[1]}")
+            server = f"127.0.0.1:{silent.getsockname()[1]}"
+            outcome = await self.outcome("good.example.test", server, timeout=0.1, lifetime=0.2)
         assert (outcome.action, outcome.status) == (DELAYED, "4.4.3")
 
     async def test_two_hundred_mail_servers_of_which_the_first_are_down(self):

@@ -11,7 +11,6 @@ from twisted_mta.message.address import Address
 from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import MailParameters
 from twisted_mta.message.outcome import Action
-from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 from twisted_mta.transfer.mta.relay.verdict import Trouble
 from twisted_mta.transfer.mta.route import Credentials, Host
 
@@ -136,8 +135,7 @@ class TestExtensions(RelayTestCase):
         offer = (*offer, "8BITMIME")
         scripts = Script({stage: fault}, offer), Script(extensions=offer)
         first, second = await self.serve(*scripts)
-        waits = dict.fromkeys(("mail", "recipient", "content", "final"), 0.05) if fault == HANG else {}
-        await self.start(limits={"timeouts": StageTimeouts(idle=60.0, quit=0.05, **waits)})
+        await self.start()
         body = b"line\r\n" * 30_000
         with tempfile.NamedTemporaryFile() as file:
             file.write(body)

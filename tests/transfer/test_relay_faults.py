@@ -7,12 +7,10 @@ import os
 import resource
 
 from certificates import authority
-from relay_town import CONTENT, SHORT, RelayTestCase, impatient
+from relay_town import CONTENT, RelayTestCase, Slow
 from scripted_server import DROP, HANG, Script
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, LoopingCall
-from zope.interface import directlyProvides, providedBy
+from twisted.internet.task import LoopingCall
 
 from twisted_mta.message.outcome import Action
 from twisted_mta.transfer.mta.relay.limits import StageTimeouts
@@ -20,17 +18,7 @@ from twisted_mta.transfer.mta.relay.limits import StageTimeouts
 RELAYED, DELAYED, FAILED = Action.RELAYED, Action.DELAYED, Action.FAILED
 TEMPORARY, PERMANENT = "451 4.3.9 not now", "554 5.3.9 never"
 
-# Stage in the script, the timeout that ends a hang there.
-STAGES = {
-    "BANNER": "banner",
-    "EHLO": "hello",
-    "STARTTLS": "start_tls",
-    "MAIL": "mail",
-    "RCPT": "recipient",
-    "DATA": "data",
-    "FINAL": "final",
-    "QUIT": "quit",
-}
+STAGES = ("BANNER", "EHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "FINAL", "QUIT")
 FAULTS = {"hang": HANG, "drop": DROP, "temporary": TEMPORARY, "permanent": PERMANENT}
 
 # The outcome with one server, and with a good one behind it. What is not listed is delayed by the bad
@@ -51,7 +39,7 @@ class TestFaults(RelayTestCase):
         extensions = ("PIPELINING",) if pipelining else ()
         bad = Script({stage: FAULTS[fault]}, extensions, tls=authority().server("mx.b.test"))
         await self.serve(bad, *[Script()] * second)
-        await self.start(limits={"timeouts": impatient(STAGES[stage]), "messages": 1})
+        await self.start(limits={"messages": 1})
         (outcome,) = await self.send()
         expected = OUTCOMES.get((stage, fault), (DELAYED, RELAYED))[second]
         assert outcome.action is expected, outcome
@@ -68,6 +56,7 @@ class TestFaults(RelayTestCase):
             assert (outcome.text, outcome.status[1:]) == (FAULTS[fault], ".3.9")
         else:
             assert outcome.status == "4.4.2" and outcome.remote_mta == "mx0.b.test"
+            assert outcome.broke_off is (stage not in ("BANNER", "EHLO"))
 
 
 def _add_cases():
@@ -153,14 +142,14 @@ class TestOtherFaults(RelayTestCase):
 
     async def test_a_server_that_drips_makes_no_progress(self):
         await self.serve(Script({"BANNER": HANG}))
-        await self.start(limits={"timeouts": impatient("banner")})
+        await self.start()
 
         def drip():
             for connection in self.servers[0].open:
                 connection.transport.write(b"220-slow\r\n")
 
         dripping = LoopingCall(drip)
-        dripping.start(SHORT / 10)
+        dripping.start(0.01)
         self.addCleanup(dripping.stop)
         (outcome,) = await self.send()
         assert (outcome.action, outcome.text) == (DELAYED, "Timed out waiting for greeting")
@@ -177,10 +166,12 @@ class TestOtherFaults(RelayTestCase):
         await self.start()
         (outcome,) = await self.send(content=b"x" * 5_000_000)
         assert (outcome.action, outcome.text) == (FAILED, "552 5.3.4 too big")
+        for connection in self.servers[0].open:
+            connection.hangs = True  # it will not see that the client says goodbye
 
     async def test_a_reader_who_stops_reading(self):
         await self.serve(Script({"CONTENT": HANG}))
-        await self.start(limits={"timeouts": impatient("content", "final")})
+        await self.start()
         (outcome,) = await self.send(content=b"x" * 20_000_000)
         assert (outcome.action, outcome.text) == (DELAYED, "Timed out waiting for message content")
 
@@ -197,24 +188,11 @@ class TestOtherFaults(RelayTestCase):
         assert {name: delayed[name] for name in expected} == expected
 
 
-class _Slow:
-    """The real reactor, whose clock the test advances; connections are real."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(1_800_000_000)
-        self.seconds, self.callLater = self.clock.seconds, self.clock.callLater
-        directlyProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(reactor, name)
-
-
 class TestTime(RelayTestCase):
     """Minutes and hours, on a clock of the test's own."""
 
     async def begin(self, script):
-        self.slow = _Slow()
+        self.slow = Slow()
         await self.serve(script)
         await self.start(reactor=self.slow, limits={"timeouts": StageTimeouts(), "sweep": 1.0})
         self.addCleanup(self.cut)

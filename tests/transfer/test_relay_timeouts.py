@@ -44,6 +44,7 @@ class Conversation:
             Host("mx.b.test", "192.0.2.1"),
             timeouts=StageTimeouts().by_stage(),
             seconds=self.clock.seconds,
+            steady=self.clock.seconds,
             on_end=self.ended.append,
         )
         self.transport = Transport()

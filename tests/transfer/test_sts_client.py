@@ -12,6 +12,7 @@ from policy_host import PolicyHost, babbler
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
 from twisted_mta.https import FetchError, HttpsClient
@@ -247,6 +248,36 @@ class TestFetching(StsCase):
         self.web.silent = True
         self.patience = 0.2
         await self.failure("sts-policy-fetch-error", "no answer")
+
+    def test_the_time_is_over_for_all_addresses(self):
+        """The one that is being called when it ends is the last."""
+        memory = MemoryReactorClock()
+        self.resolver.hosts[NAME] = ["192.0.2.1", "192.0.2.2"]
+        client = HttpsClient(
+            reactor=memory, resolver=self.resolver, trust_root=authority().certificate, patience=10.0
+        )
+        fetch = Deferred.fromCoroutine(client.get(f"https://{NAME}/", limit=100))
+        self.assertNoResult(fetch)
+        memory.advance(10.0)
+        assert "no answer in 10 seconds" in str(self.failureResultOf(fetch, FetchError).value)
+        assert [host for host, *_ in memory.tcpClients] == ["192.0.2.1"]
+
+    async def test_whoever_waits_for_a_fetch_hears_of_an_accident(self):
+        self.host()
+        client = await self.client()
+        answer = Deferred()
+
+        class Broken:
+            async def get(self, url, *, limit):
+                await answer
+
+        client._https = Broken()
+        asked = [Deferred.fromCoroutine(client.discover("b.test")) for _ in range(2)]
+        answer.errback(RuntimeError("an accident"))
+        for one in asked:
+            self.failureResultOf(one, RuntimeError)
+        client._https = self.https()
+        assert (await client.discover("b.test")).policy == ENFORCE
 
     async def test_only_https(self):
         self.host()

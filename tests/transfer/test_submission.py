@@ -219,6 +219,27 @@ def test_who_left_while_logging_in_is_forgotten():
     assert not town.listener.connections
 
 
+@pytest.mark.parametrize("value", ["<a@a.tes:t>", "<a@a.t x>", "a@a.test Alice", "<a@a.test . test>"])
+def test_readers_may_not_disagree_about_where_a_domain_ends(value):
+    with pytest.raises(MailError, match="more than one way"):
+        originators(f"From: {value}\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a@a.test\r\n (Alice)",
+        "Alice <a@a.test >",
+        "us: a@a.test;",
+        "a@ a.test",
+        "a@a.test <a@a.test>",
+        '"A: b" <a@a.test>',
+    ],
+)
+def test_usual_ways_to_write_an_author(value):
+    assert originators(f"From: {value}\r\n".encode()) == [address("a@a.test")]
+
+
 def test_authors():
     assert originators(b"Subject: x\r\n\r\n") == []
     assert originators(b'From: "a b"@a.test\r\n') == [address('"a b"@a.test')]

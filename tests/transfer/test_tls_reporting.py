@@ -203,8 +203,8 @@ class TestReceiving(ReportingCase):
         await super().setUp()
         self.local = Deliverer()
         self.local.always = DELIVERED
-        kind = IncomingTlsReports(self.ledger, self.journey)
-        self.intake = ReportIntake(self.local, [(Address.parse("tls@a.test"), kind)])
+        self.kind = IncomingTlsReports(self.ledger, self.journey)
+        self.intake = ReportIntake(self.local, [(Address.parse("tls@a.test"), self.kind)])
 
     async def deliver(self, data, *, to=TO, path=None):
         message = QueuedMessage("Q1", None, 0.0, Content(b"Received: x\r\n", data, path))
@@ -241,6 +241,41 @@ class TestReceiving(ReportingCase):
             assert await self.deliver(data) == [DELIVERED]
         assert await self.deliver(self.mail(), to=Address.parse("bob@a.test")) == [DELIVERED]
         assert await self.kept() == []
+
+    async def test_more_sessions_than_a_database_can_count(self):
+        policy = {
+            "policy": {"policy-domain": "a.test"},
+            "summary": {"total-successful-session-count": 2**40, "total-failure-session-count": 0},
+        }
+        report = {
+            "organization-name": "x",
+            "report-id": "1",
+            "date-range": {"start-datetime": "2026-01-01T00:00:00Z"},
+            "policies": [policy] * 2,
+        }
+        mail = b"Content-Type: application/tlsrpt+json\r\n\r\n" + json.dumps(report).encode()
+        assert await self.deliver(mail) == [DELIVERED]
+        assert await self.kept() == []
+        report["policies"].pop()
+        mail = b"Content-Type: application/tlsrpt+json\r\n\r\n" + json.dumps(report).encode()
+        assert await self.deliver(mail) == [DELIVERED]
+        assert [each.successes for each in await self.kept()] == [2**40]
+
+    async def test_an_accident_with_a_report_is_none_of_the_delivery(self):
+        class Kind:
+            name = "strange"
+
+            def read(self, message):
+                return message
+
+            async def keep(self, report, queue_id):
+                raise OverflowError("too large to convert")
+
+        intake = ReportIntake(self.local, [(self.TO, Kind()), (self.TO, self.kind)])
+        message = QueuedMessage("Q1", None, 0.0, Content(b"", self.mail()))
+        assert await intake.deliver(message, [QueuedRecipient(1, self.TO)]) == [DELIVERED]
+        assert len(self.flushLoggedErrors(OverflowError)) == 1
+        assert len(await self.kept()) == 1
 
     async def test_what_was_not_delivered_is_not_looked_at_yet(self):
         self.local.always = DELAYED

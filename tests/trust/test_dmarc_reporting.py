@@ -87,6 +87,7 @@ class Intake:
         self.messages: dict[str, tuple[Any, bytes]] = {}
         self.full = False
         self.killed: Deferred[None] | None = None
+        self.answer: Deferred[None] = Deferred()  # held here, so that who waits for it is not collected
         self.number = 0
 
     def draft(self, queue_id: str = "") -> Draft:
@@ -112,7 +113,7 @@ class Draft:
         self.intake.messages[self.queue_id] = (envelope, self.data)
         if self.intake.killed is not None:
             self.intake.killed.callback(None)
-            await Deferred()
+            await self.intake.answer
 
     def abort(self) -> None:
         self.data = b""

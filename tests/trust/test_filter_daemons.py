@@ -139,6 +139,12 @@ class TestRspamd(DaemonCase):
         verdict = clean(await self.judge(self.check(DROP, when_down="defer")))
         assert (verdict.action, verdict.error.code) == ("defer", 451)
 
+    async def test_no_error_is_raised_twice(self):
+        """It would hold on to whatever it has passed, for each message more."""
+        check = self.check(DROP, when_down="defer")
+        errors = [check.otherwise.error, check.otherwise.error]
+        assert errors[0] is not errors[1] and errors[0].code == errors[1].code == 451
+
     async def test_a_large_message_is_not_shown(self):
         check = self.check(DROP, largest=len(MESSAGE) - 1)
         verdict = clean(await self.judge(check))

@@ -359,3 +359,22 @@ def test_what_one_process_knows_the_other_learns(tmp_path, monkeypatch):
     assert not transfer.bans.locked("alice@a.test", "192.0.2.1")
     for process in (access, transfer):
         process.stop()
+
+
+def test_a_ban_made_while_the_clock_was_ahead_lasts_no_longer(house):
+    house.clock.rightNow += 30 * DAY
+    house.fail("192.0.2.1", 10)
+    for number in range(50):
+        house.fail(f"198.51.{number}.1", login="bob@a.test")
+    house.bans.put(by_hand("192.0.2.128/25", house.clock.seconds(), 2 * HOUR, "by hand"))
+    house.bans.put(by_hand("2001:db8::/48", house.clock.seconds(), math.inf, "for ever"))
+    house.clock.rightNow -= 30 * DAY
+    assert house.bans.banned("192.0.2.1") and house.bans.locked("bob@a.test", "192.0.2.77")
+    assert house.bans.banned("192.0.2.200") and house.bans.banned("2001:db8::1")
+    house.clock.advance(BanLimits().longest_lock)
+    assert not house.bans.banned("192.0.2.1") and not house.bans.locked("bob@a.test", "192.0.2.77")
+    assert house.bans.banned("192.0.2.200") and house.bans.banned("2001:db8::1")
+    house.clock.advance(2 * HOUR)
+    assert not house.bans.banned("192.0.2.200") and house.bans.banned("2001:db8::1")
+    kept, _ = house.bans.take_changes()
+    assert all(ban.since <= house.clock.seconds() for ban in kept if ban.subject == "192.0.2.1/32")

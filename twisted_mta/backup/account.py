@@ -18,9 +18,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import NamedTuple
-from urllib.parse import quote
 
-from twisted_mta.backup.copying import BESIDE, DATABASE, Section, reading
+from twisted_mta.backup.copying import DATABASE, LOGS, Section, reading, writing
 from twisted_mta.durable import UNFINISHED
 from twisted_mta.store import snapshot as columns
 from twisted_mta.store.fulltext import FULLTEXT
@@ -81,7 +80,7 @@ def copy_account(section: Section, account: str, progress: Progress = lambda cou
 def _hold(section: Section, account: str, there: Listing) -> None:
     path = f"{account}/{INDEX}"
     source = f"{section.data}/{path}"
-    with closing(_held(source)) as holder, closing(reading(source)) as reader:
+    with closing(writing(source, PATIENCE)) as holder, closing(reading(source)) as reader:
         holder.execute("BEGIN IMMEDIATE")
         until = time.monotonic() + HOLDING
         try:
@@ -96,11 +95,6 @@ def _hold(section: Section, account: str, there: Listing) -> None:
             holder.execute("ROLLBACK")
         section.database(path, reader)
         reader.execute("ROLLBACK")
-
-
-def _held(path: str) -> sqlite3.Connection:
-    """The index, to be held; it is not made. Raises sqlite3.Error."""
-    return sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None)
 
 
 def _follow(section: Section, there: Listing, found: Listing, progress: Progress) -> tuple[Listing, int]:
@@ -157,6 +151,8 @@ def _look(data: str, directory: str, found: Listing, *, top: bool = False) -> No
             if (top and _is_left_out(entry.name)) or entry.name.endswith(UNFINISHED):
                 continue
             if not entry.is_dir(follow_symlinks=False):
+                if entry.name.endswith(LOGS):
+                    continue
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     found.files[("", path)] = _File(path, (status.st_size, status.st_mtime_ns))
@@ -179,9 +175,4 @@ def _messages(directory: str, names: list[str], found: Listing) -> None:
 
 def _is_left_out(name: str) -> bool:
     """What is made anew, is on its way out, or is only of use to whoever looks into damage."""
-    return (
-        name in _PASSED_OVER
-        or name.startswith("removed.")
-        or name.endswith(tuple(DATABASE + end for end in BESIDE))
-        or f"{DATABASE}." in name
-    )
+    return name in _PASSED_OVER or name.startswith("removed.") or f"{DATABASE}." in name

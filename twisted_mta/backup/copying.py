@@ -31,7 +31,8 @@ BATCH = 1000  # files that are synced one right after the other
 BATCH_OCTETS = 64 * 1024 * 1024  # after which a batch ends, too
 TICK = 2_000_000_000  # nanoseconds in which a file may change twice and have the same time
 DATABASE = ".sqlite"
-BESIDE = ("-wal", "-shm")  # what stands beside a database that is open, and is copied with it
+BESIDE = ("-wal", "-shm", "-journal")  # what stands beside a database that is open, and is copied with it
+LOGS = tuple(DATABASE + end for end in BESIDE)
 
 _CHUNK = 1 << 20
 _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS})
@@ -328,6 +329,11 @@ def reading(path: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=10.0, isolation_level=None)
 
 
+def writing(path: str, patience: float = 10.0) -> sqlite3.Connection:
+    """A database that is there. patience: seconds to wait for others. Raises sqlite3.Error."""
+    return sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=patience, isolation_level=None)
+
+
 def copy_database(source: str, target: str, opened: sqlite3.Connection | None = None) -> None:
     """A database into a new file, as of one moment, whoever writes meanwhile; without a log beside it, so
     that it can be read without another file being made. Raises sqlite3.Error, OSError."""
@@ -337,8 +343,14 @@ def copy_database(source: str, target: str, opened: sqlite3.Connection | None = 
         if opened is not None:
             opened.backup(copy)
         else:
-            with closing(reading(source)) as database:
-                database.backup(copy)
+            try:
+                with closing(reading(source)) as database:
+                    database.backup(copy)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                    raise
+                with closing(writing(source)) as database:  # what a crash left half done is undone
+                    database.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
     for end in BESIDE:
         with suppress(FileNotFoundError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 DRAFT = ".restoring"  # in the data directory
-COMPLETE = "complete"  # there: what is in `data`, beside it, only has to be moved
+COMPLETE = "complete"  # there: what is in `data`, beside it, only has to be moved; it says what that is
 
 
 def is_cut_short(data: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO, get_args
 
 Kind = Literal["file", "database", "link", "directory"]
 
@@ -44,11 +44,23 @@ def entry_of(line: str) -> Entry:
     try:
         told: dict[str, Any] = json.loads(line)
         entry = Entry(**{**told, "stamp": tuple(told.get("stamp", ()))})
-    except (TypeError, AttributeError) as error:
+        os.fsencode(entry.path + entry.target)
+    except (TypeError, AttributeError, UnicodeEncodeError, RecursionError) as error:
         raise ValueError(f"not a line of a manifest: {line[:80]!r}") from error
+    if not _is_sound(entry):
+        raise ValueError(f"not a line of a manifest: {line[:80]!r}")
     if not is_inside(entry.path):
         raise ValueError(f"a path that leads out of the snapshot: {entry.path!r}")
     return entry
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Everything is of the type that it is written with."""
+    return (
+        all(type(getattr(entry, name)) is type(usual) for name, usual in Entry._field_defaults.items())
+        and entry.kind in get_args(Kind)
+        and all(type(number) is int for number in entry.stamp)
+    )
 
 
 def is_inside(path: object) -> bool:

@@ -9,19 +9,21 @@ have.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 
 from twisted_mta.backup.account import REACHED
 from twisted_mta.backup.checking import entries_of
-from twisted_mta.backup.copying import reading
+from twisted_mta.backup.copying import LOGS, reading
 from twisted_mta.backup.draft import COMPLETE, DRAFT, is_cut_short
 from twisted_mta.backup.manifest import Entry
-from twisted_mta.backup.snapshots import MAIL, Snapshot
-from twisted_mta.durable import sync
+from twisted_mta.backup.snapshots import MAIL, BackupError, Snapshot
+from twisted_mta.durable import sync, write_whole
 from twisted_mta.store import high_water
 from twisted_mta.store.home import INDEX
 
@@ -46,7 +48,8 @@ def restore_all(
 ) -> list[str]:
     """Everything into the directory `data`, which is empty and locked; without the messages on their way
     unless `queue`. Returns what is damaged, in sentences; unless `damaged_too`, nothing is restored then.
-    Raises BackupError, OSError, sqlite3.Error; the directory is then as it was."""
+    One that was cut short is finished, if it was the same. Raises BackupError, OSError, sqlite3.Error; the
+    directory is then as it was."""
     sections = [section for section in snapshot.sections if queue or section != "queue"]
     draft = f"{data}/{DRAFT}"
     if not is_cut_short(data):
@@ -60,12 +63,13 @@ def restore_all(
             for section in sections:
                 if section.startswith(MAIL):
                     go_on_behind(f"{draft}/data/{section}")
-            _complete(draft)
+            mark = {"snapshot": snapshot.name, "queue": queue, "damage": damage}
+            write_whole(Path(draft, COMPLETE), json.dumps(mark).encode())
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
     else:
-        damage = []
+        damage = _cut_short(data, snapshot, queue, damaged_too)
     for name in os.listdir(f"{draft}/data"):
         os.rename(f"{draft}/data/{name}", f"{data}/{name}")
     sync(data)
@@ -95,10 +99,25 @@ def restore_account(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _complete(draft: str) -> None:
-    with open(f"{draft}/{COMPLETE}", "x") as mark:
-        os.fsync(mark.fileno())
-    sync(draft)
+def _cut_short(data: str, snapshot: Snapshot, queue: bool, damaged_too: bool) -> list[str]:
+    """What is damaged of the restore that was cut short in its last step. Raises BackupError when it was not
+    the one that is asked for: of that some may be in its place already."""
+    try:
+        mark = json.loads(Path(data, DRAFT, COMPLETE).read_bytes())
+        name, had_queue, damage = mark["snapshot"], mark["queue"], list(map(str, mark["damage"]))
+    except (ValueError, LookupError, TypeError):
+        raise BackupError(
+            f"{data}: nobody knows of which snapshot the restore was that was cut short: an earlier release"
+            f" began it. Begin anew, with {data} moved away"
+        ) from None
+    if (name, had_queue) != (snapshot.name, queue) or (damage and not damaged_too):
+        options = f"--snapshot {name}{'' if had_queue else ' --without-queue'}"
+        options += " --even-damaged" if damage else ""
+        raise BackupError(
+            f"{data}: another restore was cut short there: finish it, with {options},"
+            f" or begin anew, with {data} moved away"
+        )
+    return damage
 
 
 def _write(snapshot: Snapshot, sections: Sequence[str], target: str, progress: Progress) -> list[str]:
@@ -109,6 +128,9 @@ def _write(snapshot: Snapshot, sections: Sequence[str], target: str, progress: P
         entries = entries_of(snapshot, section)
         written: list[str] = []
         for entry in entries:
+            if entry.path.endswith(LOGS):  # of an earlier release's backup; the database is whole without it
+                progress(1)
+                continue
             path = f"{target}/{entry.path}"
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             try:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twisted_mta.backup.account import copy_account
-from twisted_mta.backup.copying import BESIDE, DATABASE, Section, Tally, reading, remove_tree
+from twisted_mta.backup.copying import DATABASE, LOGS, Section, Tally, reading, remove_tree
 from twisted_mta.backup.snapshots import (
     CONFIG,
     DATA,
@@ -183,7 +183,7 @@ class _Taking:
 
     def _file(self, section: Section, path: str) -> bool:
         """False when it is left out or gone, or is a database that cannot be read."""
-        if path.endswith((*_PASSING, *(DATABASE + end for end in BESIDE))) or f"{DATABASE}." in path:
+        if path.endswith((*_PASSING, *LOGS)) or f"{DATABASE}." in path:
             return False
         self._progress("the rest", 1)
         if not path.endswith(DATABASE):

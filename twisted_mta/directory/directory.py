@@ -41,6 +41,7 @@ from twisted_mta.interfaces import IDirectory, Resolution
 from twisted_mta.message.address import MAX_ADDRESS, Address
 from twisted_mta.message.status import MailError, unexpected
 from twisted_mta.protocol.sasl.scram import Keys
+from twisted_mta.steady import steady_seconds
 
 # One verification computes on four processors if there are as many: more at once would take memory, not time.
 THREADS = max(1, (os.cpu_count() or 1) // 4)
@@ -79,7 +80,7 @@ class Directory:
         self._separators = separators
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="directory")
-        self._remembered = RememberedCredentials(reactor.seconds)
+        self._remembered = RememberedCredentials(steady_seconds(reactor))
         self._notebook = Notebook(path, reactor=reactor)
         self._snapshot = Snapshot({}, {})
         self._logins = Logins()

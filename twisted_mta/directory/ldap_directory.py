@@ -22,6 +22,7 @@ from twisted_mta.directory.passwords import BadPassword, prepare
 from twisted_mta.interfaces import Resolution
 from twisted_mta.message.address import MAX_ADDRESS, Address
 from twisted_mta.message.status import MailError
+from twisted_mta.steady import steady_seconds
 
 MOST_NAMES = 4  # of an address that LDAP is asked for: `a+b+c+d@` is also a+b+c, a+b and a
 MOST_STEPS = 100  # from an address to whose it is, by way of aliases
@@ -43,7 +44,7 @@ class LdapDirectory(Directory):
     ) -> None:
         super().__init__(path, domains, reactor=reactor, **options)
         self._ldap = ldap
-        self._accepted = RememberedCredentials(reactor.seconds, lifetime)
+        self._accepted = RememberedCredentials(steady_seconds(reactor), lifetime)
 
     async def start(self) -> None:
         """See Directory."""

@@ -7,6 +7,7 @@ call that it belongs to (4 octets), and a payload:
     CALL        the length of a name (1 octet), the name, and the argument
     ANSWER      what came of a call
     REFUSAL     why nothing came of it: reply code, enhanced status and text of a MailError
+    AWAY        nothing came of it because this side is about to end: ask again when it is back
 
 Each side numbers its own calls, and answers those of the other in whatever order. Arguments and answers are
 MessagePack; what they mean is the affair of who calls.
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from twisted_mta import __version__
 
-PROTOCOL = f"twisted_mta {__version__} handover 1".encode()
+PROTOCOL = f"twisted_mta {__version__} handover 2".encode()
 LONGEST = 16 * 1024 * 1024  # octets of a frame behind its length
 
 _LENGTH = 4
@@ -33,6 +34,7 @@ class Kind(enum.IntEnum):
     CALL = 1
     ANSWER = 2
     REFUSAL = 3
+    AWAY = 4
 
 
 class Frame(NamedTuple):

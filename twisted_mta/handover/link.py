@@ -23,7 +23,6 @@ from twisted_mta.message.status import MailError, unexpected
 
 MOST_UNANSWERED = 128 * 1024 * 1024  # octets of calls, for a process that hangs
 
-_AWAY = "4.3.2"
 _Refused = tuple[int, str, str]
 
 
@@ -31,7 +30,7 @@ class Away(MailError):
     """The other process does not run, is about to end, or ended before it could answer."""
 
     def __init__(self) -> None:
-        super().__init__(451, _AWAY, "A part of the server does not run at the moment, try again later")
+        super().__init__(451, "4.3.2", "A part of the server does not run at the moment, try again later")
 
 
 class Served(NamedTuple):
@@ -173,9 +172,10 @@ class Link(Protocol):
         try:
             if frame.kind is Kind.ANSWER:
                 result = _decoder(answer).decode(frame.payload)
+            elif frame.kind is Kind.AWAY:
+                result = Failure(Away())
             else:
-                code, status, text = _decoder(_Refused).decode(frame.payload)
-                result = Failure(Away() if status == _AWAY else MailError(code, status, text))
+                result = Failure(MailError(*_decoder(_Refused).decode(frame.payload)))
         except msgspec.MsgspecError as error:
             self.log.error("an answer is not understood: {error}", error=error)
             result = Failure(unexpected())
@@ -199,6 +199,8 @@ class Link(Protocol):
                 raise Away()
             result = await served.answer(_decoder(served.argument).decode(argument))
             return encode(Frame(Kind.ANSWER, number, _encode(result)))
+        except Away:
+            return encode(Frame(Kind.AWAY, number, b""))
         except MailError as refused:
             error = refused
         except Exception:

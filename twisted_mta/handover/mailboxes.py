@@ -27,12 +27,12 @@ from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRe
 from twisted_mta.message.status import MailError
 from twisted_mta.trust.check import Incoming
 from twisted_mta.trust.finding import Finding
+from twisted_mta.trust.judgement import Keep
 
 AWAY = Outcome(Action.DELAYED, "4.3.2", "The process with the mailboxes does not run at the moment")
 FULL_WITHIN = 5.0  # seconds until a mailbox is taken for one that has room
 NOT_ASKED = 60.0  # seconds that all are taken for such then: no client waits that long for each recipient
 
-Keep = Callable[[Incoming, str], Awaitable[None]]
 IsFull = Callable[[str, int], Awaitable[bool]]
 
 
@@ -69,7 +69,7 @@ class Refused:
 @implementer(IDeliverer)
 class Mailboxes:
     """In the process with the queue. has_limits: whether an account may be full at all, so that the others
-    need not be asked about. is_worth_keeping: of a message and the reason why it is refused."""
+    need not be asked about."""
 
     def __init__(
         self,
@@ -77,12 +77,10 @@ class Mailboxes:
         *,
         reactor: Any,
         has_limits: Callable[[str], Awaitable[bool]],
-        is_worth_keeping: Callable[[Incoming, str], Awaitable[bool]] | None = None,
     ) -> None:
         self._process = process
         self._reactor = reactor
         self._has_limits = has_limits
-        self._is_worth_keeping = is_worth_keeping
         self._highest = ""  # queue id of what has been handed over
         self._in_doubt = ""  # up to this one it may have been delivered, and nobody has heard of it
         self.put_off = 0  # recipients, since the server has started, because nobody was there
@@ -124,29 +122,27 @@ class Mailboxes:
         self._is_slow = False
 
     async def keep(self, message: Incoming, why: str) -> None:
-        """See `Judge`. Raises MailError."""
-        if message.content is None or self._is_worth_keeping is None:
-            return
-        if await self._is_worth_keeping(message, why):
-            await self._process.ask(
-                "put by",
-                Refused(
-                    message.address,
-                    message.reverse_path,
-                    message.forward_paths,
-                    message.parameters,
-                    message.queue_id,
-                    message.content,
-                    message.findings,
-                    why,
-                ),
-            )
+        """Have a message put by that is complete; see `Judge`. Raises MailError."""
+        assert message.content is not None
+        await self._process.ask(
+            "put by",
+            Refused(
+                message.address,
+                message.reverse_path,
+                message.forward_paths,
+                message.parameters,
+                message.queue_id,
+                message.content,
+                message.findings,
+                why,
+            ),
+        )
 
     def _note_doubt(self) -> None:
         self._in_doubt = self._highest
 
 
-def serve_mailboxes(process: Counterpart, *, local: IDeliverer, is_full: IsFull, keep: Keep | None) -> None:
+def serve_mailboxes(process: Counterpart, *, local: IDeliverer, is_full: IsFull, keep: Keep) -> None:
     """In the process with the mailboxes: what `Mailboxes` asks for is done by these. A delivery that an ended
     connection has asked for goes on, and who asks for it again waits for its end: what was done is recognised
     only then."""
@@ -178,8 +174,7 @@ def serve_mailboxes(process: Counterpart, *, local: IDeliverer, is_full: IsFull,
             content=asked.content,
             findings=asked.findings,
         )
-        if keep is not None:
-            await keep(message, asked.why)
+        await keep(message, asked.why)
         return None
 
     process.serves |= {

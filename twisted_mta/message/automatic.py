@@ -27,6 +27,7 @@ _LIST_FIELDS = (
     *(b"List-Post", b"List-Owner", b"List-Archive"),
 )
 _BULK = frozenset((b"bulk", b"junk", b"list"))
+_LONGEST_SUBMITTED = 1000  # octets of a value of which the first word counts
 _TO_FIELDS = (b"To", b"Cc", b"Bcc", b"Resent-To", b"Resent-Cc", b"Resent-Bcc")
 
 
@@ -52,7 +53,7 @@ def why_not(header: bytes, sender: Address | None, own: Collection[str]) -> str:
 
 def submitted(header: bytes) -> bytes:
     """How the message came to be, in lower case: b"no" by a person, b"auto-replied", … (RFC 3834 §5)."""
-    value = without_comments(first_value(header, b"Auto-Submitted") or b"no")
+    value = without_comments((first_value(header, b"Auto-Submitted") or b"no")[:_LONGEST_SUBMITTED])
     return value.partition(b";")[0].strip().lower() or b"no"
 
 

@@ -31,7 +31,9 @@ class Outcome:
     """`status` is the enhanced status code (RFC 3463); `text` one line of diagnosis, the remote
     reply as it came (with its code) where there was one; `remote_mta` the host that said so.
     `expansion` is set with Action.EXPANDED: the addresses that take the recipient's place. `passed_on`: with
-    Action.RELAYED, that the next host knows DSN and makes the reports from here on (RFC 3461 §5.2.1)."""
+    Action.RELAYED, that the next host knows DSN and makes the reports from here on (RFC 3461 §5.2.1).
+    `broke_off`: with Action.DELAYED, that a host had begun with the mail and then fell silent, which may be
+    that mail's own fault."""
 
     action: Action
     status: str
@@ -39,12 +41,13 @@ class Outcome:
     remote_mta: str = ""
     expansion: tuple[Address, ...] = ()
     passed_on: bool = False
+    broke_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
     """A message in the queue. `arrived` is in seconds since the epoch. `recovered` says that it was in the
-    queue already when this process started, so that an earlier process may have delivered parts of it.
+    queue already when this process started, or has been attempted before: parts of it may be delivered.
     `account` submitted it, "" when nobody logged in."""
 
     queue_id: str

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from twisted_mta.message.envelope import MailParameters
 from twisted_mta.queue.ids import decode, encode
@@ -111,7 +112,7 @@ class QueueAdministration:
 
     def figures(self, domains: int = 20) -> Figures:
         """The queue as a whole, and that many domains. Reads all recipients."""
-        octets = sum(file.stat().st_size for file in self._directory.rglob("*") if file.is_file())
+        octets = sum(map(_octets, self._directory.rglob("*")))
         if self._database is None:
             return Figures(0, {}, 0, 0, None, None, (), octets)
         states = self._database.states()
@@ -214,3 +215,12 @@ class QueueAdministration:
                 message.parameters,
                 tuple(database.recipients(message.number)),
             )
+
+
+def _octets(path: Path) -> int:
+    """Of a file; 0 for what is none, or has gone meanwhile."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if S_ISREG(found.st_mode) else 0

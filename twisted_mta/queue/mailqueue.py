@@ -15,6 +15,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -51,10 +52,8 @@ T = TypeVar("T")
 DATABASE = "queue.sqlite"
 SPOOL = "spool"
 _THREADS = 4  # for spool files; the database has its own
-_SETTLE_AGAIN = (
-    1.0,
-    30.0,
-)  # seconds until an outcome that could not be recorded is tried again: first, at most
+_ASK_AGAIN = (1.0, 30.0)  # seconds until a database that has refused is asked again: first, at most
+_READ_AGAIN = 8.0  # the longest of these for what can as well be delayed: a quarter of a minute in all
 _ORPHANS_AT_ONCE = 500
 
 
@@ -168,15 +167,7 @@ class MailQueue:
         """Record what an attempt came to; returns once it is on disk. While the database refuses, whatever
         it says, this waits, each time longer, and tries again: an outcome is not forgotten, for a forgotten
         success is a duplicate. Raises MailError when the queue is stopped meanwhile."""
-        delay, longest = _SETTLE_AGAIN
-        while True:
-            try:
-                return await self._writer.settle(settlement)
-            except (sqlite3.Error, OSError):
-                again: Deferred[None] = Deferred()
-                self._reactor.callLater(delay, again.callback, None)
-                await again
-                delay = min(2 * delay, longest)
+        return await self._patiently(lambda: self._writer.settle(settlement))
 
     async def due(self, after: tuple[float, int], until: float, limit: int) -> DuePage:
         """See QueueDatabase.due."""
@@ -192,12 +183,24 @@ class MailQueue:
         return await self._writer.run(lambda database: database.due_for(domain, after, until, limit))
 
     async def message(self, number: int) -> QueuedMessage | None:
-        """A message from disk, its body checked; None when it is no longer queued. Raises DamagedMessage."""
-        stored = await self._writer.run(lambda database: _read(database, number))
+        """A message from disk, its body checked; None when it is no longer queued. Raises DamagedMessage, and
+        OSError or sqlite3.Error when it cannot be read now, MailError when the queue is stopped meanwhile."""
+        read = partial(_read, number=number)
+        stored = await self._patiently(lambda: self._writer.run(read), _READ_AGAIN)
         if stored is None:
             return None
         if stored.body is None and not await self.in_thread(self.spool.is_sound, number, stored.checksum):
             raise DamagedMessage(f"the spool file of {encode(number)} is missing or damaged")
+        return self._queued(number, stored)
+
+    async def message_as_it_is(self, number: int) -> QueuedMessage | None:
+        """A message from disk, whatever has become of its body, for who needs to know of it in any case; as
+        long as the database refuses, this waits. None when it is no longer queued. Raises MailError when the
+        queue is stopped meanwhile."""
+        stored = await self._patiently(lambda: self._writer.run(lambda database: database.message(number)))
+        return None if stored is None else self._queued(number, stored)
+
+    def _queued(self, number: int, stored: StoredMessage) -> QueuedMessage:
         path = self.spool.path(number) if stored.body is None else None
         return QueuedMessage(
             queue_id=encode(number),
@@ -223,8 +226,8 @@ class MailQueue:
         return await self._writer.run(lambda database: database.has_recipient(account, orcpt))
 
     async def hold(self, number: int, reason: str) -> None:
-        """No more attempts to deliver this message, until somebody looks at it."""
-        await self._writer.run(lambda database: database.hold(number, reason))
+        """No more attempts to deliver this message, until somebody looks at it. Waits as `settle` does."""
+        await self._patiently(lambda: self._writer.run(lambda database: database.hold(number, reason)))
 
     async def forget_spool(self, messages: Sequence[int]) -> None:
         """Remove the spool files of messages that are no longer queued."""
@@ -235,6 +238,21 @@ class MailQueue:
         return deferToThreadPool(self._reactor, self._pool, function, *arguments)
 
     # Within
+
+    async def _patiently(self, ask: Callable[[], Deferred[T]], longest_wait: float = inf) -> T:
+        """Ask until the database no longer refuses, each time later; or until that wait, in seconds, was in
+        vain."""
+        delay, longest = _ASK_AGAIN
+        while True:
+            try:
+                return await ask()
+            except (sqlite3.Error, OSError):
+                if delay > longest_wait:
+                    raise
+                again: Deferred[None] = Deferred()
+                self._reactor.callLater(delay, again.callback, None)
+                await again
+                delay = min(2 * delay, longest)
 
     def _tell_added(self, messages: Sequence[NewMessage]) -> None:
         self._added(messages)

@@ -86,12 +86,13 @@ class Spool:
                     continue
 
     def is_sound(self, message: int, checksum: int) -> bool:
-        """True when the file is there and holds what was received; reads all of it."""
+        """True when the file is there and holds what was received; reads all of it. Raises OSError when that
+        cannot be found out now: a disk or a process in trouble says nothing about the message."""
         found = 0
         try:
             with self.path(message).open("rb") as file:
                 while piece := file.read(_READ):
                     found = zlib.crc32(piece, found)
-        except OSError:
+        except FileNotFoundError:
             return False
         return found == checksum

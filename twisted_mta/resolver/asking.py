@@ -25,6 +25,7 @@ from twisted_mta.resolver.name_servers import NameServer, NameServers
 from twisted_mta.resolver.question import Question
 from twisted_mta.resolver.transport import Connection, Datagram, Unreachable, Useless, endpoint
 from twisted_mta.resolver.turns import Turns
+from twisted_mta.steady import steady_seconds
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two rounds
 
@@ -56,6 +57,7 @@ class Asking:
         self._servers = servers
         self._reactor = reactor
         self._clock = clock
+        self._steady = steady_seconds(clock)
         self._timeout = timeout
         self._lifetime = lifetime
         self._turns = Turns(most)
@@ -70,7 +72,7 @@ class Asking:
 
     async def ask(self, question: Question) -> tuple[Answer, NameServer]:
         """The answer (NOERROR or NXDOMAIN), and whose it is. Raises ResolutionError."""
-        deadline = self._clock.seconds() + self._lifetime
+        deadline = self._steady() + self._lifetime
         try:
             await self._by(deadline, self._turns.take())
             try:
@@ -132,7 +134,7 @@ class Asking:
 
     def _soon(self, deadline: float) -> float:
         """When a try that begins now must be over. Raises _Silence when it is too late for one, _Stopped."""
-        now = self._clock.seconds()
+        now = self._steady()
         if self._stopped:
             raise _Stopped
         if now >= deadline:
@@ -143,7 +145,7 @@ class Asking:
         """What it gives. Raises _Silence when it is not there by then, _Stopped."""
         self._pending[waiting] = None
         if not waiting.called:
-            waiting.addTimeout(max(0.0, deadline - self._clock.seconds()), self._clock)
+            waiting.addTimeout(max(0.0, deadline - self._steady()), self._clock)
         try:
             return await waiting
         except (TookTooLong, CancelledError, ConnectingCancelledError):

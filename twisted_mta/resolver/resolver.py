@@ -35,6 +35,7 @@ from twisted_mta.resolver.name_servers import NameServers
 from twisted_mta.resolver.question import NoSuchName, Question
 from twisted_mta.resolver.zone_text import WRITTEN
 from twisted_mta.shared_questions import SharedQuestions, TooManyQuestions
+from twisted_mta.steady import steady_seconds
 
 MOST_ASKED = 1000  # questions on their way at the same time; each holds a socket
 MOST_WAITING = 20_000  # questions that have no answer yet
@@ -71,13 +72,14 @@ class DnsResolver:
         lifetime: float = 10.0,
         most: int = MOST_ASKED,
     ) -> None:
-        self._clock = IReactorTime(reactor) if clock is None else clock
+        clock = IReactorTime(reactor) if clock is None else clock
+        self._steady = steady_seconds(clock)
         self._trusted = trusted
         self._absent = absent
         self._asking = Asking(
             NameServers(nameservers),
             reactor=reactor,
-            clock=self._clock,
+            clock=clock,
             timeout=timeout,
             lifetime=lifetime,
             most=min(most, _share_of_files()),
@@ -155,7 +157,7 @@ class DnsResolver:
         if self._stopped:
             raise ResolutionError(f"{kind} of {name}: the server is stopping")
         expiry, known, _ = self._cache.get((name, kind), (0.0, None, 0))
-        if expiry > self._clock.seconds():
+        if expiry > self._steady():
             return known
         try:
             return await self._questions.ask((name, kind), lambda: self._ask(name, kind))
@@ -164,7 +166,7 @@ class DnsResolver:
 
     async def _ask(self, name: str, kind: str) -> Found[Any] | None:
         """What was found, and is remembered from now on; None for NXDOMAIN. Raises ResolutionError."""
-        began = self._clock.seconds()
+        began = self._steady()
         try:
             answer, server = await self._asking.ask(Question.of(name, kind))
         except NoSuchName:

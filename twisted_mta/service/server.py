@@ -89,6 +89,9 @@ class MailServer(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the ports while we are still root. Raises SystemExit, the sentence is in the log."""
+        self._bind_ports()
+
+    def _bind_ports(self) -> None:
         try:  # the same server once more has its ports, too, but that is not what is wrong
             data_dir.require_free(Path(self._config.data_dir), self._config.roles)
         except ConfigError as error:
@@ -104,6 +107,8 @@ class MailServer(Service):
         """Raises SystemExit, the sentence is in the log, when the data directory, the certificate or a
         password file cannot be used."""
         super().startService()  # type: ignore[no-untyped-call]
+        if not self._bound:  # `python -m twisted` does nothing while it is root
+            self._bind_ports()
         return_large_blocks()
         try:
             directory = Path(self._config.data_dir)

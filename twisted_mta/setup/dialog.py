@@ -210,7 +210,10 @@ def handshake(place: Place, context: ssl.SSLContext, patience: float = PATIENCE)
         version = secured.version() or ""
         if place.tls == "implicit":
             greeting = talk.begin()
-        certificate = x509.load_der_x509_certificate(shown) if shown else None
+        try:
+            certificate = x509.load_der_x509_certificate(shown) if shown else None
+        except (ValueError, x509.InvalidVersion) as error:
+            raise NoAnswer("the certificate that is shown cannot be read") from error
         return Answer(greeting, version, cipher[0] if cipher else "", certificate)
 
 

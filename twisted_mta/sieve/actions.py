@@ -38,6 +38,7 @@ class Discard:
     """Nowhere."""
 
 
+@dataclass(frozen=True, slots=True)
 class Action:
     """The base of the actions that extensions bring along."""
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from twisted_mta.sieve.comparators import Comparator
 from twisted_mta.sieve.errors import RunError
-from twisted_mta.sieve.language import Bound, Extension, Kind, MatchType, Parameter, Spec, Tagged, Test
+from twisted_mta.sieve.language import Bound, Extension, Kind, Parameter, Spec, Tagged, Test
+from twisted_mta.sieve.matching import MatchType
 from twisted_mta.sieve.run import Run
 
 

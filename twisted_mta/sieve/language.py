@@ -10,16 +10,13 @@ import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from twisted_mta.sieve.comparators import Comparator
 from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.matching import Matcher, MatchType
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
 from twisted_mta.sieve.syntax import Node
-
-if TYPE_CHECKING:
-    from twisted_mta.sieve.matching import Matcher
 
 _VARIABLE = re.compile(r"(?P<global>global\.)?[A-Za-z_][A-Za-z0-9_]*\Z", re.IGNORECASE)
 NO_VARIABLE = "the name of a variable is a word of letters, digits and _, and no variable itself"
@@ -127,20 +124,6 @@ class Spec:
     tests: Tests = Tests.NONE
     block: bool = False
     grants: Callable[[Bound], Iterable[str]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MatchType:
-    """`operator`: it takes a string, such as "gt"; this says what is wrong with one. `parts`: it looks into
-    strings, which not every comparator can do. `counts`: what is compared is the number of values. `matches`
-    is asked for each value and key. `trouble`: what is wrong with a key, if not all strings are keys."""
-
-    name: str
-    matches: Callable[[Run, str, Comparator, str, str], bool]
-    operator: Callable[[str], str] | None = None
-    parts: bool = False
-    counts: bool = False
-    trouble: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _multiline(script: str, start: int, line: int, column: int) -> tuple[str, in
     end = _END_OF_TEXT.search(script, start)
     if end is None:
         raise SieveError('the text that begins here has no end, a line with nothing but "."', line, column)
-    text = re.sub(r"^\.", "", script[start : end.start()], flags=re.MULTILINE)
+    text = re.sub(r"^\.\.", ".", script[start : end.start()], flags=re.MULTILINE)
     return _line_ends(text), end.end()
 
 

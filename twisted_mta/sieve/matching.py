@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from twisted_mta.sieve.comparators import Comparator
 from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.glob import MAX_PATTERN, glob
-from twisted_mta.sieve.language import MatchType
 from twisted_mta.sieve.run import Run
 from twisted_mta.sieve.strings import Text
+
+
+@dataclass(frozen=True, slots=True)
+class MatchType:
+    """`operator`: it takes a string, such as "gt"; this says what is wrong with one. `parts`: it looks into
+    strings, which not every comparator can do. `counts`: what is compared is the number of values. `matches`
+    is asked for each value and key. `trouble`: what is wrong with a key, if not all strings are keys."""
+
+    name: str
+    matches: Callable[[Run, str, Comparator, str, str], bool]
+    operator: Callable[[str], str] | None = None
+    parts: bool = False
+    counts: bool = False
+    trouble: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.lexer import MAX_SCRIPT, Kind, Token, tokens
 from twisted_mta.sieve.syntax import Argument, Node, Number, Strings, Tag
 
 MAX_DEPTH = 32  # blocks in blocks, and tests in tests (RFC 5228 §2.10.5 wants 15)
 MAX_STRINGS = 10_000  # in one list
+MAX_NODES = 10_000  # commands and tests
+MAX_ARGUMENTS = 50_000  # tags, numbers and strings
+
+_NODE, _ARGUMENT, _CHARACTER = 1600, 200, 5  # octets that one may take when it is compiled
 
 
-def parse(script: bytes) -> tuple[Node, ...]:
+class Parsed(NamedTuple):
+    """weight: octets that it takes once it is compiled, about; not much less."""
+
+    commands: tuple[Node, ...]
+    weight: int
+
+
+def parse(script: bytes) -> Parsed:
     """The commands of a script. Raises SieveError."""
     if len(script) > MAX_SCRIPT:
         raise SieveError(f"the script is larger than {MAX_SCRIPT} octets", 1, 1)
@@ -23,13 +36,15 @@ def parse(script: bytes) -> tuple[Node, ...]:
     commands = parser.commands(0)
     if parser.token.kind is not Kind.END:
         raise parser.expected("a command")
-    return commands
+    return Parsed(commands, parser.nodes * _NODE + parser.given * _ARGUMENT + len(text) * _CHARACTER)
 
 
 class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens = tokens(text)
         self.token = next(self._tokens)
+        self.nodes = 0
+        self.given = 0  # arguments
 
     def commands(self, depth: int) -> tuple[Node, ...]:
         found = []
@@ -38,7 +53,7 @@ class _Parser:
         return tuple(found)
 
     def _command(self, depth: int) -> Node:
-        name = self._take()
+        name = self._name()
         arguments = self._arguments()
         tests, listed = self._tests(0)
         block = None
@@ -57,13 +72,13 @@ class _Parser:
             token = self.token
             if token.kind is Kind.TAG:
                 found.append(Tag(token.text, token.line, token.column))
-                self._take()
+                self._argument()
             elif token.kind is Kind.NUMBER:
                 found.append(Number(token.number, token.line, token.column))
-                self._take()
+                self._argument()
             elif token.kind is Kind.STRING:
                 found.append(Strings((token.text,), False, token.line, token.column))
-                self._take()
+                self._argument()
             elif self._is("["):
                 found.append(self._string_list())
             else:
@@ -77,7 +92,7 @@ class _Parser:
                 raise self.expected("a string")
             if len(values) == MAX_STRINGS:
                 raise self._wrong(f"a list may have {MAX_STRINGS} strings")
-            values.append(self._take().text)
+            values.append(self._argument().text)
             if not self._is(","):
                 break
             self._take()
@@ -101,7 +116,7 @@ class _Parser:
         self._check(depth)
         if self.token.kind is not Kind.IDENTIFIER:
             raise self.expected("a test")
-        name = self._take()
+        name = self._name()
         arguments = self._arguments()
         tests, listed = self._tests(depth + 1)
         return Node(name.text, name.line, name.column, arguments, tests, listed)
@@ -109,6 +124,19 @@ class _Parser:
     def _check(self, depth: int) -> None:
         if depth == MAX_DEPTH:
             raise self._wrong(f"more than {MAX_DEPTH} levels of nesting")
+
+    def _name(self) -> Token:
+        """That of a command or test."""
+        if self.nodes == MAX_NODES:
+            raise self._wrong(f"a script may have {MAX_NODES:,} commands and tests, and here is one more")
+        self.nodes += 1
+        return self._take()
+
+    def _argument(self) -> Token:
+        if self.given == MAX_ARGUMENTS:
+            raise self._wrong(f"a script may have {MAX_ARGUMENTS:,} arguments, and here is one more")
+        self.given += 1
+        return self._take()
 
     def _take(self) -> Token:
         token, self.token = self.token, next(self._tokens, self.token)

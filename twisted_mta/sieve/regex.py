@@ -14,7 +14,8 @@ import re2
 
 from twisted_mta.sieve.comparators import OCTET, Comparator
 from twisted_mta.sieve.errors import RunError
-from twisted_mta.sieve.language import Extension, MatchType, Tagged
+from twisted_mta.sieve.language import Extension, Tagged
+from twisted_mta.sieve.matching import MatchType
 from twisted_mta.sieve.run import Run
 
 MAX_EXPRESSION = 4096  # characters

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted_mta.sieve.comparators import Comparator
 from twisted_mta.sieve.errors import RunError
-from twisted_mta.sieve.language import Extension, MatchType
+from twisted_mta.sieve.language import Extension
+from twisted_mta.sieve.matching import MatchType
 from twisted_mta.sieve.run import Run
 
 _RELATIONS: dict[str, Callable[[Any, Any], bool]] = {

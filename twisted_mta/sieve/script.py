@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from twisted_mta.sieve.actions import AnyAction, Keep
 from twisted_mta.sieve.control import Return, Stop
@@ -12,11 +11,12 @@ from twisted_mta.sieve.errors import RunError
 from twisted_mta.sieve.language import Command
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.parser import parse
+from twisted_mta.sieve.ready import Ready
 from twisted_mta.sieve.run import Limits, Run
 from twisted_mta.sieve.validator import Validator
 from twisted_mta.sieve.world import World
 
-_MOST_KEPT = 64 * 1024  # octets of a script that is kept ready to be included
+_INCLUDED: Ready[bytes, Command] = Ready(32 << 20)  # the same scripts are included with every message
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,13 @@ class Result:
 
 
 class Script:
-    """Raises SieveError for a text that is no script."""
+    """Raises SieveError for a text that is no script. weight: octets that it takes, about."""
 
     def __init__(self, text: bytes) -> None:
         validator = Validator(DIALECT)
-        self._command: Command = validator.script(parse(text))
+        parsed = parse(text)
+        self._command: Command = validator.script(parsed.commands)
+        self.weight = parsed.weight
         self.capabilities = validator.required
         self.doubts = tuple(validator.doubts)  # see Validator
 
@@ -64,10 +66,9 @@ class Script:
 
 def _included(text: bytes) -> Command:
     """A script for another one. Raises SieveError."""
-    return _kept(text) if len(text) <= _MOST_KEPT else _kept.__wrapped__(text)
-
-
-@lru_cache(maxsize=100)
-def _kept(text: bytes) -> Command:
-    """The same scripts are included with every message."""
-    return Validator(DIALECT).script(parse(text))
+    command = _INCLUDED.get(text)
+    if command is None:
+        parsed = parse(text)
+        command = Validator(DIALECT).script(parsed.commands)
+        _INCLUDED.put(text, command, parsed.weight)
+    return command

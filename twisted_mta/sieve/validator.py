@@ -266,19 +266,23 @@ def _unknown(node: Node, text: str) -> UnknownError:
 
 
 def _counted(node: Node, command: Command) -> Command:
+    line = node.line  # the rest of the tree is done with
+
     def execute(run: Run) -> None:
-        run.step(node.line)
+        run.step(line)
         command(run)
 
     return execute
 
 
 def _counted_test(node: Node, test: Test) -> Test:
+    line = node.line
+
     def holds(run: Run) -> bool:
-        run.step(node.line)
+        run.step(line)
         try:
             return test(run)
         except RunError as error:
-            raise error if error.line else RunError(error.text, node.line) from None
+            raise error if error.line else RunError(error.text, line) from None
 
     return holds

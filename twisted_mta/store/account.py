@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_mta.store import flagging, hierarchy, loading
 from twisted_mta.store.changes import NONE, AccountChange, AccountWatcher, Step
 from twisted_mta.store.deposit import Deposit, Deposited, deposit
-from twisted_mta.store.errors import NoSuchMailbox, StoreError, disk_error
+from twisted_mta.store.errors import NoSuchMailbox, StoreError, TooManyMailboxes, disk_error
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import is_corruption
 from twisted_mta.store.knowledge import Render
@@ -100,20 +100,20 @@ class Account:
         return await self.visit(lambda home: home.index.subscriptions())
 
     async def subscribe(self, name: str, *, elsewhere: bool = False) -> None:
-        """Add a name to the subscriptions. Raises NoSuchMailbox when there is nothing of that name;
-        `elsewhere`: it names a mailbox of another account."""
+        """Add a name to the subscriptions; `elsewhere`: it names a mailbox of another account. Raises
+        NoSuchMailbox when there is nothing of that name; TooManyMailboxes."""
         await self.visit(partial(_subscribe, name=canonical_name(name), elsewhere=elsewhere))
 
     async def unsubscribe(self, name: str) -> None:
         """Take a name off the subscriptions. Raises NoSuchMailbox when it is not among them."""
         await self.visit(partial(_unsubscribe, name=canonical_name(name)))
 
-    async def create(self, name: str, special_use: str = "") -> None:
+    async def create(self, name: str, special_uses: frozenset[str] = frozenset()) -> None:
         """Make a mailbox; one separator at the end of the name is passed over (RFC 3501 §6.3.3).
 
         Raises MailboxExists."""
         canonical = canonical_name(name.removesuffix(SEPARATOR))
-        await self.visit(partial(hierarchy.create, name=canonical, special_use=special_use))
+        await self.visit(partial(hierarchy.create, name=canonical, special_uses=special_uses))
 
     async def delete(self, name: str) -> None:
         """Delete a mailbox and its messages; its children stay, below a parent that is not selectable.
@@ -431,8 +431,11 @@ def _subscribe(home: Home, name: str, elsewhere: bool) -> None:
         names = {row.name for row in home.rows()}
         if name not in names | hierarchy.virtual_parents(names):
             raise NoSuchMailbox()
+    most = 2 * home.bounds.mailboxes  # some are of others, some of what is gone
     with home.index.transaction():
         new = home.index.subscribe([name])
+        if new and len(home.index.subscriptions()) > most:
+            raise TooManyMailboxes(most, "subscriptions")
     if new:
         home.tell(Step(NONE, name=name, subscribed=True))
 

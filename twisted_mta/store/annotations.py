@@ -4,8 +4,8 @@ A mailbox's annotations are in its owner's index: shared ones, and private ones 
 mailbox. They follow it when it is renamed and go with it. The server's private ones are in their user's
 index; its shared ones are the operator's, and nobody can change them.
 
-`/private/specialuse` is the special use of the mailbox itself (RFC 6154 §5.4); its owner may change it, and
-then no other mailbox has that use any more.
+`/private/specialuse` has the special uses of the mailbox itself, with spaces between them (RFC 6154 §4,
+§5.4); its owner may change them, and then no other mailbox has one of these any more.
 
 Left out on purpose: annotations of names that only have children.
 """
@@ -69,8 +69,8 @@ def read_values(home: Home, mailbox: str | None, user: str, own: bool) -> Values
         return {entry: value for _, entry, value in home.index.annotations.of(SERVER, [user])}
     row = home.row(mailbox)
     found = {entry: value for _, entry, value in home.index.annotations.of(row.id, [_SHARED, user])}
-    if own and row.special_use:
-        found[SPECIAL_USE] = row.special_use.encode()
+    if own and row.special_uses:
+        found[SPECIAL_USE] = " ".join(sorted(row.special_uses)).encode()
     return found
 
 
@@ -96,14 +96,21 @@ def write_values(
             if own or not is_private(entry):
                 told.append((number, entry))
         of_user, shared = rows.count(number, user), rows.count(number, _SHARED)
-        if any(value is not None for value in changes.values()) and (
-            max(of_user, shared) > MAX_ENTRIES or rows.count(number) > MAX_ENTRIES_IN_ALL
-        ):
-            raise TooManyAnnotations()
+        if any(value is not None for value in changes.values()):
+            if max(of_user, shared) > MAX_ENTRIES or rows.count(number) > MAX_ENTRIES_IN_ALL:
+                raise TooManyAnnotations()
+            require_room_for(home, 0)
     if EVENT_SCRIPT in changes:
         home.event_scripts = None
     for number, entry in told:
         home.tell(Step(number if number != SERVER else NONE, annotation=entry))
+
+
+def require_room_for(home: Home, octets: int) -> None:
+    """In the lane: make sure that the account may have so many octets of annotations more. Raises
+    TooManyAnnotations."""
+    if home.index.annotations.octets() + octets > home.bounds.annotations:
+        raise TooManyAnnotations()
 
 
 def event_scripts(home: Home) -> dict[int, str]:
@@ -128,16 +135,21 @@ def all_values(home: Home, user: str, mailbox: str | None) -> Values:
 
 
 def _use(home: Home, row: MailboxRow, value: bytes | None) -> list[tuple[int, str]]:
-    """Give a mailbox its special use. Returns which mailboxes have another one now."""
-    use = ""
+    """Give a mailbox its special uses. Returns which mailboxes have other ones now."""
+    uses: frozenset[str] = frozenset()
     if value is not None:
-        use = SPECIAL_USES.get(value.decode("ascii", "replace").lower(), "")
-        if not use:
+        words = value.decode("ascii", "replace").lower().split()
+        uses = frozenset(SPECIAL_USES[word] for word in words if word in SPECIAL_USES)
+        if not words or not SPECIAL_USES.keys() >= set(words):
             raise BadSpecialUse()
-    before = [
-        each for each in home.index.mailboxes() if use and each.special_use == use and each.id != row.id
-    ]
+    return [(each.id, SPECIAL_USE) for each in (*give_uses(home, row, uses), row)]
+
+
+def give_uses(home: Home, row: MailboxRow, uses: frozenset[str]) -> list[MailboxRow]:
+    """In the lane, within a transaction: give a mailbox these special uses and no others. Returns those that
+    had one of them until now."""
+    before = [each for each in home.index.mailboxes() if uses & each.special_uses and each.id != row.id]
     for each in before:
-        home.index.set_special_use(each.id, "")
-    home.index.set_special_use(row.id, use)
-    return [(each.id, SPECIAL_USE) for each in (*before, row)]
+        home.index.set_special_uses(each.id, each.special_uses - uses)
+    home.index.set_special_uses(row.id, uses)
+    return before

@@ -5,8 +5,9 @@
     <account>/deleted/<hour>.<MMSS>/…       a mailbox that was deleted itself, in that minute and second
 
 That is beside the Maildir, where no mail program looks, and it does not count against the quota. A message
-is renamed into it, with its flags but for the one that says it is deleted: its file's change time is that
-moment. A mailbox goes there as a whole, and no message of a later one of its name joins it.
+is renamed into it, with its flags: its file's change time is that moment. A mailbox goes there as a whole,
+and no message of a later one of its name joins it. What comes back is not marked as deleted any more; that is
+the matter of whoever brings it.
 Hours go again when they are too old, and the oldest first when all of it is more than half of what the
 account may keep. On a disk that is nearly full nothing is kept: what makes room must not wait for room.
 """
@@ -23,10 +24,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from twisted_mta.store.flags import DELETED
 from twisted_mta.store.index.rows import Message
 from twisted_mta.store.keyword_file import KEYWORDS
-from twisted_mta.store.maildir import CUR, NEW, Maildir
+from twisted_mta.store.maildir import CUR, NEW, TMP, Maildir, Place
 from twisted_mta.store.names import INBOX, name_of
 from twisted_mta.store.space import is_tight
 
@@ -73,20 +73,37 @@ class Deleted:
 
     def discarding(self, folder: Folder) -> Callable[[Message], None]:
         """What takes a message's file out of the folder. It raises OSError."""
-        if not self.keep or is_tight(folder.maildir.path):
+        if not self._keeps(folder.maildir):
             return lambda message: os.unlink(folder.file(message))
         return lambda message: self._take(folder, message)
 
+    def discard_file(self, maildir: Maildir, name: str, place: Place) -> None:
+        """The same for a file of which no more is known. Raises OSError."""
+        source = maildir.file(name, place)
+        if not self._keeps(maildir):
+            os.unlink(source)
+            return
+        self._put(maildir, source, name + place.tail, letters=True)
+        self._octets = None
+
+    def _keeps(self, maildir: Maildir) -> bool:
+        return bool(self.keep) and not is_tight(maildir.path)
+
     def _take(self, folder: Folder, message: Message) -> None:
-        source = folder.file(message)
-        flags = message.flags & ~DELETED
         if message.keywords:
             with suppress(OSError, sqlite3.Error):  # it goes without them
                 folder.give_letters(message.keywords.split())
-        tail = folder.tail_for(message._replace(flags=flags))
-        directory = os.path.basename(folder.maildir.path)
+        name = f"{message.name}{folder.tail_for(message)}"
+        kept = self._put(folder.maildir, folder.file(message), name, letters=bool(message.keywords))
+        if kept and self._octets is not None:
+            self._octets += message.size
+
+    def _put(self, maildir: Maildir, source: str, name: str, *, letters: bool) -> bool:
+        """The file of that Maildir goes under that name into the hour. letters: of keywords may be in it.
+        False when it could not be kept. Raises OSError."""
+        directory = os.path.basename(maildir.path)
         place = f"{self.path}/{self._now(_HOURLY)}/{directory if directory.startswith('.') else INBOX}"
-        target = f"{place}/{CUR}/{message.name}{tail}"
+        target = f"{place}/{CUR}/{name}"
         try:
             try:
                 os.rename(source, target)
@@ -99,11 +116,10 @@ class Deleted:
             raise
         except OSError:  # whatever it is: expunged it has to be
             os.unlink(source)
-            return
-        if self._octets is not None:
-            self._octets += message.size
-        if message.keywords:
-            _keep_letters(folder.maildir.path, place)
+            return False
+        if letters:
+            _keep_letters(maildir.path, place)
+        return True
 
     def _now(self, form: str) -> str:
         return time.strftime(form, time.gmtime(self._seconds()))
@@ -171,10 +187,22 @@ def brought_back(each: Kept, names: set[str]) -> None:
         if name in names:
             with suppress(FileNotFoundError):
                 os.unlink(maildir.file(name, place))
-    if not maildir.list():
+    if maildir.list():
+        return
+    if each.gone is not None:
         shutil.rmtree(each.path, ignore_errors=True)
-        with suppress(OSError):
-            os.rmdir(os.path.dirname(each.path))
+    else:
+        try:
+            for directory in (CUR, NEW, TMP):
+                os.rmdir(f"{each.path}/{directory}")
+            with suppress(FileNotFoundError):
+                os.unlink(f"{each.path}/{KEYWORDS}")
+            os.rmdir(each.path)
+        except OSError:  # a server that runs has put more of this hour there meanwhile, and that stays
+            maildir.make(folder=False)
+            return
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(each.path))
 
 
 def _keep_letters(source: str, place: str) -> None:

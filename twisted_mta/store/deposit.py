@@ -71,6 +71,14 @@ class Deposited(NamedTuple):
 Result = Deposited | StoreError
 
 
+class _Replaced(NamedTuple):
+    """A message that makes way for the new one. undisturbed: its mailbox, before the work (see Folder)."""
+
+    folder: Folder
+    message: Message
+    undisturbed: bool
+
+
 class _Pending(NamedTuple):
     """A message between its renaming and its row."""
 
@@ -104,26 +112,23 @@ def deposit_together(
     home: Home, deposits: Sequence[Deposit], replaced: tuple[int, int] | None = None
 ) -> list[Deposited]:
     """Put all of them, which are for one mailbox, into it, or none. `replaced`: the number of a mailbox and
-    the UID of a message in it that is removed with that; the room it takes is free for them.
+    the UID of a message in it that goes in the same step; the room it takes is free for them.
 
     Raises NoSuchMailbox, NoSuchMessage (the one to be replaced), OverQuota, StorageFull, StorageFault, and
     sqlite3.Error, OSError of the index and of removing."""
     folder = home.folder(deposits[0].mailbox)
     results: list[Result | None] = [None] * len(deposits)
-    numbers = range(len(deposits))
-    if replaced is None:
-        _deposit_into(home, folder, deposits, numbers, results, home.room(), together=True)
-    else:
+    room, old = home.room(), None
+    if replaced is not None:
         number, uid = replaced
         source = home.folder_numbered(number)
         source.refresh()
         found = source.index.messages(number, [uid])
         if not found:
             raise NoSuchMessage()
-        room = home.room()
         room.give_back(found[0].size)
-        _deposit_into(home, folder, deposits, numbers, results, room, together=True)
-        source.expunge([uid])
+        old = _Replaced(source, found[0], source.undisturbed())
+    _deposit_into(home, folder, deposits, range(len(deposits)), results, room, together=True, replaced=old)
     return [result for result in results if isinstance(result, Deposited)]
 
 
@@ -142,12 +147,14 @@ def _deposit_into(
     room: Room,
     *,
     together: bool = False,
+    replaced: _Replaced | None = None,
 ) -> None:
     if any(deposits[number].recovered for number in numbers):
         folder.refresh()
     undisturbed = folder.undisturbed()
     folder.index.reserve(folder.id, len(numbers))
     pending: list[_Pending] = []
+    old_is_gone = False
     try:
         there = _find(folder, [deposits[number] for number in numbers if not deposits[number].fresh])
         wanted = []
@@ -172,17 +179,42 @@ def _deposit_into(
         with home.waiting():
             for directory in {each.row.directory for each in pending}:
                 sync(f"{folder.maildir.path}/{directory}")
+        if replaced is not None:
+            replaced.folder.discard(replaced.message)
+            old_is_gone = True  # from here on the new one must stay, whatever comes: a scan finds it
         if pending:
-            with folder.committing(undisturbed):
-                added = folder.number(each.row for each in pending)
+            added = _commit(folder, pending, undisturbed, replaced)
     except BaseException:
-        _undo(pending, deposits)
+        if not old_is_gone:
+            _undo(pending, deposits)
         folder.forget_stamp()
         raise
     if pending:
-        folder.tell(Step(folder.id, added[0].modseq, added=added))
         for each, message in zip(pending, added, strict=True):
             results[each.number] = Deposited(folder.uid_validity, message.uid)
+
+
+def _commit(
+    folder: Folder, pending: Sequence[_Pending], undisturbed: bool, replaced: _Replaced | None
+) -> list[Message]:
+    """The rows of files that are in their places, and of the one that has made way: all in one transaction,
+    which is told then. Raises sqlite3.Error."""
+    try:
+        with folder.committing(undisturbed):
+            added = folder.number(each.row for each in pending)
+            if replaced is not None:
+                modseq = folder.index.next_modseq(replaced.folder.id)
+                folder.index.remove(replaced.folder.id, [replaced.message.uid], modseq)
+                if replaced.folder is not folder:
+                    replaced.folder.take_stamp(replaced.undisturbed)
+    except BaseException:
+        if replaced is not None:
+            replaced.folder.forget_stamp()
+        raise
+    folder.tell(Step(folder.id, added[0].modseq, added=added))
+    if replaced is not None:
+        folder.tell(Step(replaced.folder.id, modseq, expunged=[replaced.message.uid]))
+    return added
 
 
 def _find(folder: Folder, deposits: Sequence[Deposit]) -> dict[str, int]:
@@ -279,10 +311,7 @@ def _pending(folder: Folder, number: int, each: Deposit, written: Written) -> _P
 def _undo(pending: Sequence[_Pending], deposits: Sequence[Deposit]) -> None:
     for each in pending:
         with suppress(OSError):
-            if isinstance(deposits[each.number].source, Written):
-                os.rename(each.path, each.tmp)  # its owner may try again, or discard it
-            else:
-                os.unlink(each.path)
+            os.rename(each.path, each.tmp)  # the owner of one that was there already may try again
         if isinstance(deposits[each.number].source, Content):
             with suppress(OSError):
                 os.unlink(each.tmp)

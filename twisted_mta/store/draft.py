@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 from twisted_mta.message.content import Content
 from twisted_mta.store.account import BATCH, Account
 from twisted_mta.store.deposit import Deposit, deposit_together
-from twisted_mta.store.errors import CannotDo, disk_error
+from twisted_mta.store.errors import CannotDo, StoreError, disk_error
 from twisted_mta.store.flags import split_flags
+from twisted_mta.store.home import Home
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.maildir import TMP, TmpFile, Written, read_file, write_message
 from twisted_mta.store.names import canonical_name
@@ -140,9 +141,21 @@ class MessageDraft:
         if replaced is not None and replaced[0].account is self._account:
             within = replaced[0].number, replaced[1]
         all_put = await self._account.visit(partial(deposit_together, deposits=deposits, replaced=within))
+        uids = [put.uid for put in all_put]
         if replaced is not None and within is None:
-            await replaced[0].expunge([replaced[1]])
-        return all_put[0].uid_validity, [put.uid for put in all_put]
+            await self._expunge_elsewhere(*replaced, deposits[0].mailbox, uids)
+        return all_put[0].uid_validity, uids
+
+    async def _expunge_elsewhere(self, mailbox: Mailbox, uid: int, target: str, uids: list[int]) -> None:
+        """The new ones are safe: the old one goes, which is of another account. When it stays, they go again.
+        Raises StoreError."""
+        try:
+            await mailbox.expunge([uid])
+        except StoreError:
+            with suppress(StoreError):  # when nobody knows, two of it are better than none
+                if await mailbox.account.visit(partial(_is_there, number=mailbox.number, uid=uid)):
+                    await self._account.visit(partial(_take_back, mailbox=target, uids=uids))
+            raise
 
     def abort(self) -> None:
         """Forget everything. Idempotent; a no-op after commit."""
@@ -212,6 +225,18 @@ class MessageDraft:
         except BaseException:
             self.abort()
             raise
+
+
+def _is_there(home: Home, number: int, uid: int) -> bool:
+    """In the lane: whether the message is still in its mailbox, as a look at the directory tells."""
+    folder = home.folder_numbered(number)
+    folder.refresh()
+    return bool(folder.index.messages(number, [uid]))
+
+
+def _take_back(home: Home, mailbox: str, uids: list[int]) -> None:
+    """In the lane."""
+    home.folder(mailbox).expunge(uids)
 
 
 def _with_space(path: str, pieces: Iterable[bytes]) -> Iterator[bytes]:

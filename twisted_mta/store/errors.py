@@ -49,6 +49,13 @@ class CannotDo(StoreError):
         super().__init__(550, "5.2.0", text)
 
 
+class TooManyMailboxes(CannotDo):
+    """The account has `most` mailboxes, or subscriptions, which is as many as it may have."""
+
+    def __init__(self, most: int, what: str = "mailboxes") -> None:
+        super().__init__(f"There are {most:,} {what}, and there can be no more")
+
+
 class NoPermission(StoreError):
     """The user may know of the mailbox, but has not the right to do this with it (RFC 4314 §4)."""
 
@@ -88,7 +95,7 @@ class AnnotationTooLong(StoreError):
 
 
 class TooManyAnnotations(StoreError):
-    """The mailbox, or the server, has as many annotations of this user as it may have (RFC 5464 §4.3)."""
+    """The mailbox, the account or the server has as many annotations as it may have (RFC 5464 §4.3)."""
 
     def __init__(self) -> None:
         super().__init__(552, "5.2.2", "Too many annotations")

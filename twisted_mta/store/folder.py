@@ -167,19 +167,11 @@ class Folder:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode):
             return None
-        size = canonical_size(place.tail, path, found.st_size)
-        return Message(
-            uid=0,
-            name=name,
-            directory=place.directory,
-            tail=place.tail,
-            flags=tail_bits(place.tail),
-            keywords=self._keywords_in(place.tail),
-            size=size,
-            internal_date=found.st_mtime,
-            modseq=0,
-            save_date=found.st_ctime,  # its renaming into the mailbox, or the last one since
-        )
+        directory, tail = place
+        size = canonical_size(tail, path, found.st_size)
+        flags, keywords = tail_bits(tail), self._keywords_in(tail)
+        saved = found.st_ctime  # its renaming into the mailbox, or the last one since
+        return Message(0, name, directory, tail, flags, keywords, size, found.st_mtime, 0, 0, saved)
 
     def _follow(self, moved: list[tuple[Message, Place]], missing: list[Message]) -> None:
         """Renames and removals by others. Only the letters that they changed change flags here."""
@@ -269,6 +261,8 @@ class Folder:
 
     def _keywords_in(self, tail: str) -> str:
         small = small_letters(tail)
+        if not small:
+            return ""
         return self.spelled({self.letters.names[each] for each in small if each in self.letters.names})
 
     def tail_for(self, message: Message) -> str:
@@ -287,12 +281,7 @@ class Folder:
         emails = itertools.count(self.index.emails.take(new) if new else 0)
         now = self.names.seconds()
         added = [
-            row._replace(
-                uid=uid,
-                modseq=modseq,
-                email=row.email or next(emails),
-                save_date=row.save_date or now,
-            )
+            _numbered(row, uid, modseq, row.email or next(emails), row.save_date or now)
             for uid, row in enumerate(rows, first)
         ]
         self.index.add(self.id, added)
@@ -385,6 +374,17 @@ class Folder:
             return False
         return True
 
+    def discard(self, message: Message) -> None:
+        """Take the message's file out of the mailbox, by whatever name another program has given it; one that
+        is gone is gone. Its row is the caller's matter. Raises OSError."""
+        discard = self.discarding(self)
+        try:
+            discard(message)
+        except FileNotFoundError:
+            place = self.maildir.list().get(message.name)
+            if place is not None:
+                discard(message._replace(directory=place.directory, tail=place.tail))
+
     def forget_stamp(self) -> None:
         """Something was left half done: read the directory at the next look."""
         self._stamp = _UNKNOWN
@@ -442,6 +442,12 @@ def _removing(folder: Folder) -> Callable[[Message], None]:
 def replaced(message: Message, directory: str, tail: str, flags: int, keywords: str, modseq: int) -> Message:
     """The message with other flags at another place."""
     uid, name, _, _, _, _, size, date, _, email, saved = message
+    return Message(uid, name, directory, tail, flags, keywords, size, date, modseq, email, saved)
+
+
+def _numbered(row: Message, uid: int, modseq: int, email: int, saved: float) -> Message:
+    """The row of a new message with its numbers. (`_replace` would take three times as long.)"""
+    _, name, directory, tail, flags, keywords, size, date, _, _, _ = row
     return Message(uid, name, directory, tail, flags, keywords, size, date, modseq, email, saved)
 
 

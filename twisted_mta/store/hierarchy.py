@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from twisted_mta.durable import sync
-from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox
+from twisted_mta.store.annotations import SPECIAL_USE, give_uses, require_room_for
+from twisted_mta.store.changes import Step
+from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox, TooManyMailboxes
 from twisted_mta.store.file_names import catch_up
 from twisted_mta.store.home import Home
 from twisted_mta.store.index.rows import MailboxRow
@@ -29,15 +31,25 @@ def virtual_parents(names: Iterable[str]) -> set[str]:
     return {parent for name in names for parent in parents(name)} - names
 
 
-def create(home: Home, name: str, special_use: str) -> None:
-    """Make a mailbox. Raises MailboxExists, BadMailboxName, OSError, sqlite3.Error."""
+def create(home: Home, name: str, special_uses: frozenset[str] = frozenset()) -> None:
+    """Make a mailbox. A use that another one has moves to it: RFC 6154 §3 leaves that open, and each account
+    has a mailbox for every use from the first day on.
+
+    Raises MailboxExists, TooManyMailboxes, BadMailboxName, OSError, sqlite3.Error."""
     directory = directory_of(name)
     home.notice()
     if home.named(name) is not None:
         raise MailboxExists()
+    if len(home.rows()) >= home.bounds.mailboxes:
+        raise TooManyMailboxes(home.bounds.mailboxes)
     Maildir(f"{home.root}/{directory}").make(folder=True)
     sync(home.root)
-    home.add([(name, directory, special_use)])
+    home.add([(name, directory, frozenset())])
+    if special_uses:
+        with home.index.transaction():
+            before = give_uses(home, home.row(name), special_uses)
+        for row in before:
+            home.tell(Step(row.id, annotation=SPECIAL_USE))
 
 
 def delete(home: Home, name: str) -> None:
@@ -65,13 +77,15 @@ def delete(home: Home, name: str) -> None:
 def rename(home: Home, old: str, new: str) -> None:
     """Give a mailbox and its children another name; of INBOX only the messages move, into a new mailbox.
 
-    Raises CannotDo, NoSuchMailbox, MailboxExists, BadMailboxName, OSError, sqlite3.Error."""
+    Raises CannotDo, NoSuchMailbox, MailboxExists, TooManyMailboxes, TooManyAnnotations, BadMailboxName,
+    OSError, sqlite3.Error."""
     home.notice()
     taken = {row.name for row in home.rows()}
     if new in taken | virtual_parents(taken):
         raise MailboxExists()
     if old == INBOX:
-        create(home, new, "")
+        require_room_for(home, home.index.annotations.octets(home.row(INBOX).id))
+        create(home, new)
         with home.index.transaction():  # they stay and go along (RFC 5464 §4.1)
             home.index.annotations.copy(home.row(INBOX).id, home.row(new).id)
         inbox = home.folder(INBOX)

@@ -36,7 +36,7 @@ from twisted_mta.store.index.reader import Reader
 from twisted_mta.store.index.rows import MailboxRow, is_corruption
 from twisted_mta.store.maildir import CUR, Maildir, NameSource
 from twisted_mta.store.numbers import last_number, take_numbers
-from twisted_mta.store.quota import EMPTY, UNLIMITED, Limits, Room, Usage
+from twisted_mta.store.quota import EMPTY, UNLIMITED, Bounds, Limits, Room, Usage
 from twisted_mta.store.take_over import (
     BadList,
     UidList,
@@ -82,6 +82,7 @@ class Home:
         self._root_stamp = _UNKNOWN
         self._steps: list[Step] = []
         self.limits: Callable[[], Limits] = lambda: UNLIMITED  # what the account may keep
+        self.bounds = Bounds()
         self.deleted = Deleted(path, names.seconds)
         self.deleted.most = lambda: None if (octets := self.limits().octets) is None else octets // SHARE
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext  # around a wait for the disk
@@ -348,7 +349,8 @@ class Home:
             if name is None or name in taken:
                 continue  # not a mailbox name, or the second directory of one
             Maildir(f"{self.root}/{directory}" if directory else self.root).make(folder=bool(directory))
-            found.append((name, directory, SPECIAL_USES.get(name, "") if new else ""))
+            uses = frozenset({SPECIAL_USES[name]}) if new and name in SPECIAL_USES else frozenset[str]()
+            found.append((name, directory, uses))
             taken.add(name)
         if found:
             lists = {directory: self._uid_list(directory) for _, directory, _ in found} if taking_over else {}
@@ -446,10 +448,10 @@ class Home:
 
     def add(
         self,
-        mailboxes: Sequence[tuple[str, str, str]],
+        mailboxes: Sequence[tuple[str, str, frozenset[str]]],
         uid_lists: Mapping[str, UidList] = MappingProxyType({}),
     ) -> None:
-        """Put mailboxes (name, directory, special use), whose directories exist, into the index, durably.
+        """Put mailboxes (name, directory, special uses), whose directories exist, into the index, durably.
         uid_lists: by directory, those whose UIDVALIDITY and UIDs are to be taken over."""
         above = max((each.uid_validity for each in uid_lists.values()), default=0)
         now = self.names.seconds()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MailboxInfo:
-    r"""One line of the list. `special_use` is "" or an attribute such as `\Sent` (RFC 6154);
+    r"""One line of the list. `special_uses`: attributes such as `\Sent` (RFC 6154), spelled as there;
     a mailbox that is not `selectable` only has children. `object_id` is MAILBOXID (RFC 8474), or "".
     `rights` and `own` are those of the user whose list it is (see `Viewpoint`)."""
 
     name: str
-    special_use: str
+    special_uses: frozenset[str]
     subscribed: bool
     selectable: bool
     object_id: str = ""
@@ -46,10 +46,10 @@ def list_mailboxes(home: Home) -> list[MailboxInfo]:
     if home.listing is None:
         subscribed = set(home.index.subscriptions())
         infos = [
-            MailboxInfo(row.name, row.special_use, row.name in subscribed, True, row.object_id)
+            MailboxInfo(row.name, row.special_uses, row.name in subscribed, True, row.object_id)
             for row in rows
         ]
         for name in virtual_parents(row.name for row in rows):
-            infos.append(MailboxInfo(name, "", name in subscribed, False))
+            infos.append(MailboxInfo(name, frozenset(), name in subscribed, False))
         home.listing = sorted(infos, key=lambda info: (info.name != "INBOX", info.name))
     return list(home.listing)

@@ -251,11 +251,12 @@ def write_all(file: int, data: bytes) -> None:
         written += os.write(file, data[written:])
 
 
-def read_file(path: str) -> bytes:
-    """A file's octets as they are. Raises OSError."""
+def read_file(path: str, size: int | None = None) -> bytes:
+    """A file's octets as they are; `size`: how many they were at the last look. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        size = os.fstat(file).st_size
+        if size is None:
+            size = os.fstat(file).st_size
         data = os.read(file, size + 1)
         if len(data) == size:
             return data
@@ -272,4 +273,4 @@ def canonical_size(tail: str, path: str, stored: int) -> int:
     sizes = _SIZES.search(tail)
     if sizes and int(sizes[1]) == stored and stored <= int(sizes[2]) <= 2 * stored:
         return int(sizes[2])
-    return crlf_length(read_file(path))
+    return crlf_length(read_file(path, stored))

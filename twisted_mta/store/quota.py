@@ -39,6 +39,14 @@ class Quota(NamedTuple):
     limits: Limits
 
 
+class Bounds(NamedTuple):
+    """What nobody needs more of, so that no account takes the disk with what is no mail: mailboxes, and twice
+    as many subscriptions; octets of all annotations together, as `AnnotationRows.octets` counts them."""
+
+    mailboxes: int = 10_000
+    annotations: int = 16 * 2**20
+
+
 UNLIMITED = Limits()
 EMPTY = Usage(0, 0)
 LimitsOf = Callable[[str], Limits]  # by account name; cheap, in any thread

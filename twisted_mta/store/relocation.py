@@ -43,7 +43,8 @@ def copy(source: Folder, target: Folder, uids: Sequence[int], room: Room) -> Cop
 
     Raises OverQuota, OSError, sqlite3.Error."""
     if room.bounded:
-        room.take(sum(message.size for message in source.index.messages(source.id, uids)), len(uids))
+        there = source.index.messages(source.id, uids)
+        room.take(sum(message.size for message in there), len(there))
     require_space(target.maildir.path, 0)  # only rows; a move, with which mail goes to the trash, is let be
     return _relocate(source, target, uids, link, move=False)
 

@@ -86,5 +86,5 @@ def finish(home: Home) -> None:
         for name, place in maildir.list().items():
             if name in wanted:
                 with suppress(FileNotFoundError):
-                    os.unlink(maildir.file(name, place))
+                    home.deleted.discard_file(maildir, name, place)
         _forget(maildir, entry.path)

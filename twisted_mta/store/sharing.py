@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -262,6 +262,19 @@ def forget_account(root: Path, account: str) -> None:
             (local, NEGATIVE + local, len(domain) + 1, "@" + domain),
         )
         _count_change(db)
+
+
+def bring_back(root: Path, account: str, grants: Sequence[tuple[str, str, str]]) -> int:
+    """What an account had granted, (mailbox, identifier, rights), unless it has granted something by now. How
+    much of it is there again. Blocks. Raises OSError, sqlite3.Error."""
+    if not grants:
+        return 0
+    with _database(root / FILE) as db, transaction(db):
+        if db.execute("SELECT 1 FROM grants WHERE owner = ?", (account,)).fetchone():
+            return 0
+        db.executemany("INSERT INTO grants VALUES (?, ?, ?, ?)", [(account, *each) for each in grants])
+        _count_change(db)
+    return len(grants)
 
 
 def grant(acl: Acl, identifier: str, rights: frozenset[str]) -> Acl:

@@ -33,7 +33,7 @@ from twisted_mta.store.knowledge import Render, render_nothing
 from twisted_mta.store.maildir import NameSource
 from twisted_mta.store.names import account_directory, canonical_name
 from twisted_mta.store.portions import Portions
-from twisted_mta.store.quota import UNLIMITED, LimitsOf, Renew, is_full, nothing_to_renew, unlimited
+from twisted_mta.store.quota import UNLIMITED, Bounds, LimitsOf, Renew, is_full, nothing_to_renew, unlimited
 from twisted_mta.store.sharing import Sharing
 from twisted_mta.store.threads import Threads
 from twisted_mta.store.upkeep import Upkeep
@@ -53,6 +53,7 @@ class MessageStore:
     `Mailbox.structures` gives. Whoever holds large messages has them as `portions`.
 
     limits_of: what an account may keep, by its name; renew_limits is awaited before it has to be right.
+    bounds: what each may have besides.
     indexing: whether the full text is kept, in the background. keep_deleted: seconds for which what was
     expunged can be brought back; 0: not at all.
     server_annotations: the operator's, by entry (RFC 5464 §3.2.1.1)."""
@@ -68,6 +69,7 @@ class MessageStore:
         render: Render = render_nothing,
         limits_of: LimitsOf = unlimited,
         renew_limits: Renew = nothing_to_renew,
+        bounds: Bounds = Bounds(),
         server_annotations: Mapping[str, bytes] = MappingProxyType({}),
         indexing: bool = True,
         keep_deleted: float = 0.0,
@@ -75,6 +77,7 @@ class MessageStore:
         self.portions = Portions()
         self.limits_of = limits_of
         self.renew_limits = renew_limits
+        self._bounds = bounds
         self.server_annotations = server_annotations
         self._root = root
         self._home = lru_cache(KNOWN_HOMES)(lambda account: root.joinpath(*account_directory(account)))
@@ -154,6 +157,7 @@ class MessageStore:
             path = self._root.joinpath(*account_directory(name)).absolute()
             home = Home(str(path), self._names, self._boot, self._report)
             home.limits = lambda: self.limits_of(name)
+            home.bounds = self._bounds
             home.deleted.keep = self._keep_deleted
             home.waiting = self._threads.away
             account = Account(name, home, self._threads, self._upkeep, self.portions, self._render, self._use)

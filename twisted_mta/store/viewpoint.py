@@ -132,7 +132,9 @@ class Viewpoint:
                 for info in await self._shared_by(owner, of_owner):
                     found[info.name] = replace(info, subscribed=info.name in subscribed)
         for above in {above for name in found for above in parents(name)} - found.keys():
-            found[above] = MailboxInfo(above, "", above in subscribed, False, rights=rights.NONE, own=False)
+            found[above] = MailboxInfo(
+                above, frozenset(), above in subscribed, False, rights=rights.NONE, own=False
+            )
         return own + [found[name] for name in sorted(found)]
 
     async def _shared_by(self, owner: str, rights_by_name: dict[str, frozenset[str]]) -> list[MailboxInfo]:
@@ -142,7 +144,7 @@ class Viewpoint:
             replace(
                 info,
                 name=_Name(owner, info.name, own=False).visible,
-                special_use="",
+                special_uses=frozenset(),
                 rights=rights_by_name[info.name],
                 own=False,
             )
@@ -186,17 +188,17 @@ class Viewpoint:
         will see."""
         return await self._place(self._take_apart(name), right)
 
-    async def create(self, name: str, special_use: str = "") -> None:
+    async def create(self, name: str, special_uses: frozenset[str] = frozenset()) -> None:
         """Make a mailbox; below another one (right `k`) it is shared as that one is (RFC 4314 §4).
 
         Raises MailboxExists; BadSpecialUse in the account of another."""
         there = self._take_apart_new(name)
         account, above = await self._require_parent(there)
-        if special_use and not there.own:
+        if special_uses and not there.own:
             raise BadSpecialUse()
         if self._sharing.acl(there.owner, there.mailbox):
             await self._forget_stale(account, there)
-        await account.create(there.mailbox, special_use)
+        await account.create(there.mailbox, special_uses)
         inherited = self._sharing.acl(there.owner, above) if above else {}
         if inherited:
             await self._sharing.change(there.owner, lambda grants: grants.update({there.mailbox: inherited}))
@@ -268,6 +270,8 @@ class Viewpoint:
 
     def rights_on(self, mailbox: Mailbox) -> frozenset[str]:
         """What the user may do with an open mailbox, as of now."""
+        if mailbox.account is self.account:
+            return rights.ALL
         return self._sharing.rights(mailbox.account.name, mailbox.name, self.name)
 
     async def rights(self, name: str) -> frozenset[str]:

@@ -108,7 +108,10 @@ class Check(Protocol):
 
     name: str
     seconds: float
-    otherwise: Verdict
+
+    @property
+    def otherwise(self) -> Verdict:
+        """See above."""
 
     async def judge(self, message: Incoming) -> Verdict:
         """What there is to say about the message. Must not change it."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from twisted_mta.message.headers import Field, fields, unfold, without_comments
+from twisted_mta.message.headers import Field, fields, unfold
 from twisted_mta.trust.finding import Finding
 
 NAME = b"authentication-results"
 WIDTH = 200  # characters of a line, but for one long value; a thousand are forbidden (RFC 5322 §2.1.1)
 LONGEST_VALUE = 300  # characters of a stranger's that stand in a property or reason
+LONGEST_FIELD = 64 * 1024  # octets of a field that are read; ours are far from that
 
 _HAS_RESULTS = re.compile(rb"(?:\A|\n)authentication-results[ \t]*+:", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?\Z", re.ASCII)
@@ -22,12 +23,19 @@ _TOKEN = re.compile(r"[^\s()<>@,;:\\\"/\[\]?=\x00-\x1f\x7f-\U0010ffff]+\Z")
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]*@[\w.-]+\Z", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_SERVICE = re.compile(rb'[ \t\r\n]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.DOTALL)
+# White space and comments up to the first word, a quoted or a plain one. Comments nest (RFC 5322 §3.2.2): as
+# deep as this, and whoever nests deeper does not say who he is.
+_COMMENT = rb"\((?:[^()\\]++|\\.)*+\)"
+for _ in range(4):
+    _COMMENT = rb"\((?:[^()\\]++|\\.|" + _COMMENT + rb")*+\)"
+_SERVICE = re.compile(
+    rb"(?:[ \t\r\n]++|" + _COMMENT + rb')*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"(]++))', re.DOTALL
+)
 
 
 def service_of(value: bytes) -> str:
     """Who says so: the authserv-id, in lower case and without a dot at its end; "" when there is none."""
-    found = _SERVICE.match(without_comments(value))
+    found = _SERVICE.match(value)
     if found is None:
         return ""
     quoted, token = found.groups()
@@ -69,7 +77,7 @@ def number_of(header: bytes, service: str, method: str, name: str) -> float | No
 def _words_of(header: bytes, service: str, method: str) -> list[str]:
     """The result and what follows it, with empty quotes in place of all that is quoted."""
     for field in of_service(header, service):
-        text = unfold(field.value).decode("utf-8", "replace")
+        text = unfold(field.value[:LONGEST_FIELD]).decode("utf-8", "replace")
         for part in without_quotes(text).split(";")[1:]:
             name, _, result = part.strip().partition("=")
             if name.strip().lower() == method and result.split():

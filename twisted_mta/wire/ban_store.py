@@ -145,13 +145,14 @@ class BanStore:
         """In the thread: all bans and the latest homes, if another process has changed them."""
         if bans or homes:
             database.write(bans, homes)
-        if self._reactor.seconds() - self._forgotten > FORGETTING:
+        now = self._reactor.seconds()
+        if abs(now - self._forgotten) > FORGETTING:
             self._forget(database)
         version = database.data_version()
         if version == self._version:
             return None
         self._version = version
-        since, self._read = self._read - _LATE, self._reactor.seconds()
+        since, self._read = min(self._read, now) - _LATE, now  # the clock may have been ahead
         return database.bans(), database.homes(since)
 
     def _adopt(self, found: list[Ban]) -> None:

@@ -123,8 +123,8 @@ class Bans:
             return False
         now = self._seconds()
         for size in self._sizes:
-            ban = self._bans.get(("range", range_of(peer, *size)))
-            if ban is not None and ban.until > now:
+            ban = self._holding("range", range_of(peer, *size), now)
+            if ban is not None:
                 because_of_others = size == WIDE and ban.grade > 0
                 if not (because_of_others and self._is_visitor(peer, now)):
                     return True
@@ -132,8 +132,8 @@ class Bans:
 
     def locked(self, login: str, peer: str = "") -> bool:
         """Must this login be told "no", whatever the password, when it comes from `peer`?"""
-        ban = self._bans.get(("login", _login(login)))
-        if ban is None or ban.until <= self._seconds() or (peer and self._is_exempt(peer)):
+        ban = self._holding("login", _login(login), self._seconds())
+        if ban is None or (peer and self._is_exempt(peer)):
             return False
         return not self._is_home(_login(login), peer)
 
@@ -149,8 +149,7 @@ class Bans:
             around = self._count("range", wide, weight, narrow)
             if around.level > limits.range_failures - HALF and len(around.members) >= limits.members:
                 self._ban("range", wide, limits.longest, service)
-        lock = self._bans.get(("login", name))
-        is_open = name and weight == 1.0 and (lock is None or lock.until <= now)
+        is_open = name and weight == 1.0 and self._holding("login", name, now) is None
         if is_open and self._count("login", name, weight, "").level > limits.login_failures - HALF:
             self._ban("login", name, limits.longest_lock, service)
 
@@ -207,6 +206,16 @@ class Bans:
 
     # Counting
 
+    def _holding(self, kind: Kind, subject: str, now: float) -> Ban | None:
+        """The ban that holds now. One that has not begun yet was made while the clock was ahead: it begins
+        now, and lasts no longer than it was meant to."""
+        ban = self._bans.get((kind, subject))
+        if ban is not None and ban.since > now:
+            ban = ban._replace(since=now, until=now + (ban.until - ban.since))
+            self.put(ban)
+            self._changed_bans[kind, subject] = ban
+        return ban if ban is not None and ban.until > now else None
+
     def _count(self, kind: Kind, subject: str, weight: float, member: str) -> _Suspect:
         now = self._seconds()
         suspect = self._suspects.pop((kind, subject), None)
@@ -233,9 +242,9 @@ class Bans:
 
     def _ban(self, kind: Kind, subject: str, longest: float, service: str) -> None:
         limits, now = self._limits, self._seconds()
-        before = self._bans.get((kind, subject))
-        if before is not None and before.until > now:
+        if self._holding(kind, subject, now) is not None:
             return
+        before = self._bans.get((kind, subject))
         recent = before is not None and now - before.until < limits.longest
         grade = before.grade + 1 if before is not None and recent else 1
         lasting = min(limits.shortest * limits.growth ** min(grade - 1, 30), longest)

@@ -14,11 +14,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
 
 _SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")  # RFC 9598 §3
 _UTF8_STRING = 0x0C
+
+# What comes of a certificate that OpenSSL has taken in a handshake, and that cannot be read: no version that
+# there is, a key of an unknown kind, an extension twice, a name of a strange kind.
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class ClientAuthorities:
@@ -36,7 +47,7 @@ class ClientAuthorities:
         try:
             context.verify_certificate()
             return _addresses(certificate) if _is_for_clients(certificate) else ()
-        except (crypto.X509StoreContextError, ValueError):  # or an extension that cannot be read
+        except (crypto.X509StoreContextError, *UNREADABLE):
             return ()
 
 

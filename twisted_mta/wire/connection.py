@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_mta.message.status import MailError, unexpected
+from twisted_mta.wire.client_certificates import UNREADABLE
 from twisted_mta.wire.compression import Compression
 from twisted_mta.wire.listener import Listener
 from twisted_mta.wire.outflow import Outflow
@@ -216,10 +218,13 @@ class Connection(TwistedProtocol, Generic[Event]):
 
     @property
     def client_certificate(self) -> Certificate | None:
-        """What the client has shown in the handshake, if anything; whether it counts is another question."""
+        """What the client has shown in the handshake, if anything that can be read; whether it counts is
+        another question."""
         handle = self._tls_handle
         shown = None if handle is None else handle.get_peer_certificate()
-        return None if shown is None else shown.to_cryptography()
+        with suppress(*UNREADABLE):
+            return None if shown is None else shown.to_cryptography()
+        return None
 
     def after_handshake(self, say: Callable[[], None]) -> None:
         """Do this now, or once the TLS handshake is over that has begun: what TLS is worth is known then."""

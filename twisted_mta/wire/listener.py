@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from twisted_mta.message.networks import NARROW, Network, range_of, within
 from twisted_mta.metrics.tally import Tally
+from twisted_mta.steady import steady_seconds
 from twisted_mta.wire.admission import Verdict, everybody
-from twisted_mta.wire.steady import steady_seconds
 from twisted_mta.wire.turn import breathe
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from twisted_mta.metrics.counts import WORK, Histogram
-from twisted_mta.wire.steady import steady_seconds
+from twisted_mta.steady import steady_seconds
 
 INTERVAL = 0.25  # seconds
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_mta.access.imap4.message_cache import MessageCache
+from twisted_mta.access.imap4.progress import Reminders
 from twisted_mta.access.imap4.session import ImapSession
 from twisted_mta.interfaces import IDirectory, IMailboxEvents, ISubmitter
 from twisted_mta.journey.bus import Journey
@@ -68,6 +69,7 @@ class ImapAccess:
         self.means = means
         self.submitter = submitter
         self.events = events
+        self.reminders = Reminders(reactor)
         self.messages: MessageCache[Sections] = MessageCache(limits.partial_cache // 2)
         self.headers: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)
         self.structures: MessageCache[bytes] = MessageCache(limits.partial_cache // 4)

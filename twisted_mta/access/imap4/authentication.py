@@ -8,13 +8,8 @@ from twisted_mta.access.imap4.capabilities import capabilities
 from twisted_mta.access.imap4.command import Rows
 from twisted_mta.protocol.imap4.commands.connection import Authenticate, StartTls, Unauthenticate
 from twisted_mta.protocol.imap4.commands.connection import Login as LoginCommand
-from twisted_mta.protocol.sasl.credentials import (
-    Credentials,
-    KeysWanted,
-    PasswordCredentials,
-    SaslError,
-    utf8_text,
-)
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted, PasswordCredentials
+from twisted_mta.protocol.sasl.error import SaslError, utf8_text
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
 from twisted_mta.wire.login import LoginAttempts
 

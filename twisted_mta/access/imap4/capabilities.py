@@ -75,11 +75,12 @@ _EXTENSIONS = (
     "UTF8=ACCEPT",  # RFC 6855
     "WITHIN",  # RFC 5032
 )
+_ALWAYS = " ".join(("IMAP4rev1", "IMAP4rev2", *_EXTENSIONS))
 
 
 def capabilities(session: ImapSession) -> str:
     """What the server can do for this client now (RFC 9051 §7.2.2)."""
-    words = ["IMAP4rev1", "IMAP4rev2", *_EXTENSIONS]
+    words = [_ALWAYS]
     words.append(f"APPENDLIMIT={session.access.limits.message}")  # RFC 7889
     words.append(f"MESSAGELIMIT={session.access.limits.messages}")  # RFC 9738
     if session.access.events is not None:

@@ -73,10 +73,11 @@ async def fetch(session: ImapSession, command: Fetch) -> None:
 
 
 async def tell(session: ImapSession, items: tuple[Item, ...], positions: Sequence[int]) -> None:
-    """Untagged responses that no command has asked for (RFC 5465 §5.2)."""
+    """Untagged responses that no command has asked for (RFC 5465 §5.2), as long as the user may read."""
+    view = session.require_view()
     plan = _Plan(session, Fetch("*", False, SequenceSet(()), items))
     for portion in plan.portions(positions):
-        if session.gone:
+        if session.gone or not view.readable:
             return
         await plan.answer(portion)
         await session.access.breathe()
@@ -94,11 +95,11 @@ class _Plan:
         if command.changed_since is not None and Attribute.MODSEQ not in items:
             items.append(Attribute.MODSEQ)
         self._words = tuple(item for item in items if isinstance(item, Attribute))
-        # A message that becomes \Seen by this tells of it (RFC 9051 §6.4.5, RFC 7162 §3.2.4).
-        told = self._view.flag_items(command.by_uid)
-        self._words_when_marked = (*self._words, *(item for item in told if item not in self._words))
         self._texts = [item for item in items if not isinstance(item, Attribute)]
-        self._marks_seen = self._view.may("s") and not all(text.peek for text in self._texts)
+        self._marks_seen = not all(text.peek for text in self._texts) and self._view.may("s")
+        # A message that becomes \Seen by this tells of it (RFC 9051 §6.4.5, RFC 7162 §3.2.4).
+        told = self._view.flag_items(command.by_uid) if self._marks_seen else ()
+        self._words_when_marked = (*self._words, *(item for item in told if item not in self._words))
         self._lookup = Lookup(session.access.structures, self._view.mailbox, self._words)
         self._headers_only = are_headers(self._texts)
         self._reader = self._reader_of(self._texts, bulk)

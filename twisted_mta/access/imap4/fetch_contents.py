@@ -36,9 +36,11 @@ class Lookup:
         items, mailbox = self._items, self._mailbox
         found: dict[Attribute, dict[int, bytes]] = {}
         if items & _STRUCTURES:
-            pairs = {uid: split_structures(rendered) for uid, rendered in await self._structures(uids)}
-            found[Attribute.ENVELOPE] = {uid: pair[0] for uid, pair in pairs.items()}
-            found[Attribute.BODYSTRUCTURE] = {uid: pair[1] for uid, pair in pairs.items()}
+            pairs = [(uid, split_structures(rendered)) for uid, rendered in await self._structures(uids)]
+            if Attribute.ENVELOPE in items:
+                found[Attribute.ENVELOPE] = {uid: pair[0] for uid, pair in pairs}
+            if Attribute.BODYSTRUCTURE in items:
+                found[Attribute.BODYSTRUCTURE] = {uid: pair[1] for uid, pair in pairs}
         if Attribute.BODY in items:
             bodies = await mailbox.cached(_BASIC_BODY, uids, render_basic_body)
             found[Attribute.BODY] = {

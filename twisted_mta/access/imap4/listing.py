@@ -88,7 +88,7 @@ async def select_names(
     parents = {above for info in mailboxes for above in levels_above(info.name)}
 
     def meets(name: str, info: MailboxInfo | None) -> bool:
-        if "SPECIAL-USE" in criteria and not (info and info.special_use):
+        if "SPECIAL-USE" in criteria and not (info and info.special_uses):
             return False
         return "SUBSCRIBED" not in criteria or name in subscribed
 
@@ -163,8 +163,10 @@ async def _tell(session: ImapSession, command: List, found: Sequence[Found], new
     told_of = []
     if returned.status or returned.metadata or "MYRIGHTS" in returned.options:
         told_of = [each for each in found if each.selected and each.exists]
-    results = await together([_lines_behind(session, returned, each) for each in told_of])
-    behind = dict(zip([each.name for each in told_of], results, strict=True))
+    behind: dict[str, bytes | StoreError] = {}
+    if told_of:
+        results = await together([_lines_behind(session, returned, each) for each in told_of])
+        behind.update(zip([each.name for each in told_of], results, strict=True))
     told_subscribed = "SUBSCRIBED" in command.selection | returned.options
     criteria = sorted(command.selection & {"SUBSCRIBED", "SPECIAL-USE"})
     for each in found:
@@ -233,8 +235,8 @@ def attributes(found: Found, new_form: bool, closed: bool = False) -> list[str]:
     if closed or not found.exists or (found.info and "r" not in found.info.rights):
         words.append("\\Noselect")
     words.append("\\HasChildren" if found.children else "\\HasNoChildren")
-    if found.info is not None and found.info.special_use:
-        words.append(found.info.special_use)
+    if found.info is not None:
+        words += sorted(found.info.special_uses)
     return words
 
 

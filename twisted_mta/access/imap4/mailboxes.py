@@ -26,7 +26,7 @@ async def create(session: ImapSession, command: Create) -> None:
     uses = [SPECIAL_USES.get(use.lower(), "") for use in command.uses or ()]
     if not all(uses):
         raise BadSpecialUse()
-    await session.viewpoint.create(command.mailbox, " ".join(dict.fromkeys(uses)))
+    await session.viewpoint.create(command.mailbox, frozenset(uses))
     _made_itself(session, command.mailbox)
     _tell_normalized(session, command.mailbox, command.mailbox)
     place = await session.viewpoint.require(command.mailbox, "k")  # as on the mailbox above: it is inherited

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from twisted_mta.access.imap4.response_codes import code_of
@@ -89,11 +89,9 @@ async def expecting(session: ImapSession, target: str) -> AsyncIterator[None]:
         yield
 
 
-@asynccontextmanager
-async def expecting_append(session: ImapSession, place: Place) -> AsyncIterator[None]:
+def expecting_append(session: ImapSession, place: Place) -> AbstractAsyncContextManager[None]:
     """While messages are appended, until they are submitted. Raises MailError."""
-    async with _expecting(_submitter(session, place), place.account.name):
-        yield
+    return _expecting(_submitter(session, place), place.account.name)
 
 
 @asynccontextmanager

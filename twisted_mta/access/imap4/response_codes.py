@@ -17,12 +17,14 @@ from twisted_mta.store.errors import (
     StorageFull,
     StoreError,
     TooManyAnnotations,
+    TooManyMailboxes,
 )
 
 _CODES: tuple[tuple[type[MailError], str], ...] = (
     (NoSuchMailbox, "NONEXISTENT"),
     (MailboxExists, "ALREADYEXISTS"),
     (BadMailboxName, "CANNOT"),
+    (TooManyMailboxes, "LIMIT"),
     (CannotDo, "CANNOT"),
     (NoSuchMessage, "EXPUNGEISSUED"),
     (NoPermission, "NOPERM"),

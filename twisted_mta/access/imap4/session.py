@@ -19,10 +19,10 @@ from twisted_mta.access.imap4.counted import VERBS, CountedImapServer
 from twisted_mta.access.imap4.response_codes import code_of
 from twisted_mta.access.imap4.searching import context
 from twisted_mta.access.imap4.table import COMMANDS
-from twisted_mta.access.imap4.view import View
+from twisted_mta.access.imap4.view import UNREADABLE, View
 from twisted_mta.message.status import MailError
 from twisted_mta.protocol.imap4 import responses
-from twisted_mta.protocol.imap4.commands.appending import TextPart, UrlPart
+from twisted_mta.protocol.imap4.commands.appending import Replace, TextPart, UrlPart
 from twisted_mta.protocol.imap4.commands.command import Command, OnMessages
 from twisted_mta.protocol.imap4.commands.copying import Move
 from twisted_mta.protocol.imap4.commands.storing import Expunge
@@ -105,8 +105,8 @@ class ImapSession(Connection[Event]):
         if isinstance(event, Command):
             self._faults = 0
             self._commands[VERBS[type(event)]] += 1
-            if isinstance(event, OnMessages) and "r" not in self.require_view().rights:
-                self.refuse_command(event, "You may not read this mailbox any more", "NOPERM")
+            if isinstance(event, OnMessages | Expunge | Replace) and not self.require_view().readable:
+                self.refuse_command(event, UNREADABLE, "NOPERM")
                 return
             await COMMANDS[type(event)](self, event)
         elif isinstance(event, LiteralChunk):
@@ -154,11 +154,12 @@ class ImapSession(Connection[Event]):
 
     def complete(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
         """Tell what has changed meanwhile, then that the command has been carried out."""
-        self.tell_updates(
-            expunges=expunges,
-            with_uid=isinstance(command, OnMessages) and command.by_uid,
-            result=isinstance(command, Expunge | Move),
-        )
+        if self.view is not None:
+            self.tell_updates(
+                expunges=expunges,
+                with_uid=isinstance(command, OnMessages) and command.by_uid,
+                result=isinstance(command, Expunge | Move),
+            )
         if not self.engine.finished:
             self.engine.respond(command.tag, "OK", text, code)
 

@@ -41,21 +41,23 @@ def prepare_status(session: ImapSession, items: Iterable[str]) -> None:
 
 async def status_line(session: ImapSession, name: str, items: Iterable[str], found: MailboxStatus) -> bytes:
     """An untagged STATUS. Raises StoreError when a mailbox that has to be opened for it is gone."""
-    words = [f"{item} {await _value(session, name, item, found)}" for item in items]
+    words = [
+        f"{item} {count(found)}" if (count := _ITEMS.get(item)) else await _other(session, name, item, found)
+        for item in items
+    ]
     return b"* STATUS %b (%b)\r\n" % (session.mailbox_name(name), " ".join(words).encode("ascii"))
 
 
-async def _value(session: ImapSession, name: str, item: str, found: MailboxStatus) -> str:
+async def _other(session: ImapSession, name: str, item: str, found: MailboxStatus) -> str:
     match item:
         case "RECENT":
-            return str(_recent(session, found))
+            return f"RECENT {_recent(session, found)}"
         case "MAILBOXID":
-            return f"({found.object_id})"
+            return f"MAILBOXID ({found.object_id})"
         case "APPENDLIMIT":
-            return str(session.access.limits.message)
-        case "DELETED-STORAGE":
-            return str(await _deleted_octets(session, name) if found.deleted else 0)
-    return str(_ITEMS[item](found))
+            return f"APPENDLIMIT {session.access.limits.message}"
+    assert item == "DELETED-STORAGE"
+    return f"DELETED-STORAGE {await _deleted_octets(session, name) if found.deleted else 0}"
 
 
 def _recent(session: ImapSession, found: MailboxStatus) -> int:

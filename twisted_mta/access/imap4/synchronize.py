@@ -29,7 +29,7 @@ def enable_condstore(session: ImapSession) -> None:
     to start."""
     if "CONDSTORE" not in session.enabled:
         session.enabled.add("CONDSTORE")
-        if session.view is not None:
+        if session.view is not None and session.view.readable:
             session.engine.write(highest_modseq_line(session.view.mailbox.highest_modseq))
 
 

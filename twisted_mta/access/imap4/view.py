@@ -31,6 +31,7 @@ from twisted_mta.store.rights import storable
 if TYPE_CHECKING:
     from twisted_mta.access.imap4.searching.context import Contexts
 
+UNREADABLE = "You may not read this mailbox any more"
 _MODIFYING = frozenset("swtie")  # with none of these rights a mailbox is read-only (RFC 4314 §5.2)
 
 
@@ -97,6 +98,13 @@ class View:
     def rights(self) -> frozenset[str]:
         """What the user may do with the mailbox (RFC 4314); what is taken away is gone at once."""
         return self._rights()
+
+    @property
+    def readable(self) -> bool:
+        """True while the user may read here. While not, nothing of the mailbox is told, asked or unasked:
+        what happens waits, and message numbers stay, until the right is back or the mailbox is left. RFC 4314
+        §5.1.1 allows BYE as well; but the connection may be of use for other mailboxes."""
+        return "r" in self.rights
 
     @property
     def read_only(self) -> bool:
@@ -252,7 +260,9 @@ class View:
         """Untagged responses for all that the client does not know yet, which it then does. Without
         `expunges` (during FETCH, STORE and SEARCH, RFC 3501 §7.4.1) nobody's number may change; then new
         messages wait, too, if others before them are gone. `exists_first`: new ones are told before others
-        that are gone, as REPLACE has it (RFC 8508 §3.2)."""
+        that are gone, as REPLACE has it (RFC 8508 §3.2). None for whoever may not read any more."""
+        if not self._has_news() or not self.readable:
+            return []
         lines: list[bytes] = []
         if self.contexts is not None:
             lines += self.contexts.removals()
@@ -267,6 +277,11 @@ class View:
         if self.tells_modseqs:
             lines += self._safe_modseq()
         return lines
+
+    def _has_news(self) -> bool:
+        """False when there is nothing to tell, as behind most commands."""
+        changed = self._expunged or self._flagged or self._held_back or self.contexts is not None
+        return bool(changed) or len(self.uids) != self.count
 
     def flag_names(self) -> list[bytes]:
         """FLAGS and PERMANENTFLAGS, if there are keywords that the client has not been told of."""

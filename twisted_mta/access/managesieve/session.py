@@ -124,15 +124,13 @@ class ManageSieveSession(Connection[Event]):
             case Login():
                 await self._log_in(event)
             case StartTls():
-                self._account = ""
-                self.idle_limit = self._settings.login_limit
-                self.patience = STRANGERS_PATIENCE
+                self._nobody()
                 self.start_tls()
                 self.after_handshake(self.engine.secured)
             case KeysWanted():
                 self.engine.provide(await self._attempts.keys(event))
             case Unauthenticate():
-                self._account = ""
+                self._nobody()
                 self.engine.logged_out()
             case CheckScript(text):
                 if await self._is_valid(text):
@@ -171,6 +169,12 @@ class ManageSieveSession(Connection[Event]):
         self.idle_limit = self._settings.idle_limit
         self.patience = inf
         self.engine.logged_in(account)
+
+    def _nobody(self) -> None:
+        """Nobody is logged in any more: the client has as long as one that has just come."""
+        self._account = ""
+        self.idle_limit = self._settings.login_limit
+        self.patience = STRANGERS_PATIENCE
 
     async def _get(self, name: str) -> None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ NONCE_ATTEMPTS = 10  # an authority may refuse a good nonce (RFC 8555 §6.5)
 MOST_AUTHORIZATIONS = 4  # of an order, which is for one name
 LARGEST = 256 * 1024  # octets of an answer
 LONGEST_REST = 7 * 86400.0  # seconds; whoever wants to be left alone for longer is asked again then
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,500}")
 
 
 @dataclass
@@ -165,6 +168,8 @@ class AcmeClient:
                 f"the authority does not offer {challenge} for {name}, but {kinds}; set tls.acme.challenge"
             )
         token = str(chosen.get("token", ""))
+        if not _TOKEN.fullmatch(token):  # RFC 8555 §8.3
+            raise AcmeError(f"the authority gave no token for {name} that is one; tried again later")
         host = name.removeprefix("*.")
         task = Challenge(challenge, host, token, account.key.key_authorization(token))
         try:

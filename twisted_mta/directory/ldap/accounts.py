@@ -23,6 +23,7 @@ from twisted_mta.interfaces import Resolution
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.shared_questions import SharedQuestions, TooManyQuestions
+from twisted_mta.steady import steady_seconds
 
 THREADS = 4
 MOST_ASKED = 200  # questions at the same time
@@ -79,6 +80,7 @@ class LdapAccounts:
         self._searches = searches
         self._domains = frozenset(domains)
         self._reactor = reactor
+        self._steady = steady_seconds(reactor)
         self._lifetime = lifetime
         self._pool = ThreadPool(minthreads=0, maxthreads=THREADS, name="LDAP")
         self._answers: dict[str, _Answer] = {}
@@ -99,7 +101,7 @@ class LdapAccounts:
 
     async def resolve(self, address: Address) -> Resolution | None:
         """Who has exactly this address. Raises LdapUnavailable."""
-        key, now = address.key, self._reactor.seconds()
+        key, now = address.key, self._steady()
         known = self._answers.get(key)
         if known is not None and now - known.at < self._lifetime:
             return known.resolution
@@ -130,13 +132,13 @@ class LdapAccounts:
     async def _resolve(self, key: str) -> Resolution | None:
         found = await self._asked(lambda: resolution(self._client, self._searches, self._domains, key))
         self._answers.pop(key, None)
-        self._answers[key] = _Answer(found, self._reactor.seconds())
+        self._answers[key] = _Answer(found, self._steady())
         if len(self._answers) > MOST_REMEMBERED:
             del self._answers[next(iter(self._answers))]
         return found
 
     async def _asked(self, question: Callable[[], T]) -> T:
-        if self._reactor.seconds() < self._resting:
+        if self._steady() < self._resting:
             raise LdapUnavailable("the LDAP server could not be asked a moment ago")
         try:
             answer: T = await deferToThreadPool(self._reactor, self._pool, question)
@@ -144,7 +146,7 @@ class LdapAccounts:
             self.log.warn("an entry in LDAP cannot be used: {error}", error=error)
             raise
         except LdapUnavailable as error:
-            self._resting = self._reactor.seconds() + REST
+            self._resting = self._steady() + REST
             self.log.warn("the LDAP server cannot be asked: {error}", error=error)
             raise
         return answer

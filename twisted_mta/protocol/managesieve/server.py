@@ -27,7 +27,8 @@ from twisted_mta.protocol.managesieve.events import (
     Unauthenticate,
 )
 from twisted_mta.protocol.managesieve.reader import Argument, BadLine, CommandReader
-from twisted_mta.protocol.sasl.credentials import KeysWanted, ProvenCredentials, SaslError
+from twisted_mta.protocol.sasl.credentials import KeysWanted, ProvenCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
 from twisted_mta.protocol.sasl.lines import MAX_LINE, encode
 from twisted_mta.protocol.sasl.offer import Offer
@@ -154,8 +155,7 @@ class ManageSieveServer:
 
     def logged_out(self) -> None:
         """The answer to Unauthenticate."""
-        self._owner = ""
-        self._reader.max_literal = self._limits.before_login
+        self._nobody()
         self.accept("")
 
     def scripts(self, names: Sequence[str], active: str) -> None:
@@ -183,6 +183,11 @@ class ManageSieveServer:
         if not self.finished:
             self._reply("BYE", text, code)
             self.finished = True
+
+    def _nobody(self) -> None:
+        """Nobody is logged in any more, and what comes is bounded as a stranger's is."""
+        self._owner = ""
+        self._reader.max_literal = self._limits.before_login
 
     def _reply(self, word: str, text: str, code: str) -> None:
         line = word.encode()
@@ -261,7 +266,7 @@ class ManageSieveServer:
             # Sent in the clear, by whomever, to be read as if it had come through TLS.
             self.shut("Nothing may follow STARTTLS before the handshake")
             return None
-        self._owner = ""
+        self._nobody()
         self.accept("Begin TLS")
         return StartTls()
 

@@ -32,7 +32,8 @@ from twisted_mta.protocol.pop3.events import (
 from twisted_mta.protocol.pop3.languages import LANGUAGES, choose
 from twisted_mta.protocol.pop3.maildrop import Maildrop, NoSuchMessage
 from twisted_mta.protocol.pop3.multiline import END, PIECE, LongMessage, top
-from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials, SaslError
+from twisted_mta.protocol.sasl.credentials import KeysWanted, PasswordCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslRefused, Step
 from twisted_mta.protocol.sasl.lines import MAX_LINE
 from twisted_mta.protocol.sasl.offer import Offer

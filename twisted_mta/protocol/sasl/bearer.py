@@ -14,7 +14,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from twisted_mta.protocol.sasl.credentials import SaslError, TokenCredentials, utf8_text
+from twisted_mta.protocol.sasl.credentials import TokenCredentials
+from twisted_mta.protocol.sasl.error import SaslError, utf8_text
 from twisted_mta.protocol.sasl.mechanism import ClientFirst
 from twisted_mta.protocol.sasl.scram import unescaped
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.scram import HASHES, ScramClient
 
 

@@ -1,4 +1,4 @@
-"""What comes out of a SASL exchange, and what is wrong with a malformed one (RFC 4422 §3).
+"""What comes out of a SASL exchange (RFC 4422 §3).
 
 In all credentials `login` is who the client says it is, and `authorization_id` whom it wants to act as, ""
 for itself (RFC 4422 §3.4.1). `refusal`: what the mechanism has to say, in one more challenge, before a "no";
@@ -8,14 +8,9 @@ b"" for nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from twisted_mta.protocol.sasl.scram import Keys
-
-
-class SaslError(Exception):
-    """The peer's side of the exchange is malformed. The text is fit for the peer's eyes."""
+from twisted_mta.protocol.sasl.scram import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +79,3 @@ class KeysWanted:
     mechanism: str
     login: str
     authorization_id: str = ""
-
-
-def utf8_text(octets: bytes, what: str) -> str:
-    """A login name or password as text. Raises SaslError for NUL and for what is not UTF-8 (RFC 4616
-    §2)."""
-    if b"\0" in octets:
-        raise SaslError(f"NUL in the {what}")
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        raise SaslError(f"The {what} is not UTF-8") from None

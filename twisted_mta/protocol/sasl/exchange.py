@@ -11,12 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twisted_mta.protocol.sasl.credentials import (
-    Credentials,
-    KeysWanted,
-    ProvenCredentials,
-    SaslError,
-)
+from twisted_mta.protocol.sasl.credentials import Credentials, KeysWanted, ProvenCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.lines import CANCEL, decode, encode
 from twisted_mta.protocol.sasl.mechanism import Mechanism
 from twisted_mta.protocol.sasl.scram import Keys

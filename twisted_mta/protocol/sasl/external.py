@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twisted_mta.protocol.sasl.credentials import CertificateCredentials, utf8_text
+from twisted_mta.protocol.sasl.credentials import CertificateCredentials
+from twisted_mta.protocol.sasl.error import utf8_text
 from twisted_mta.protocol.sasl.mechanism import ClientFirst
 
 

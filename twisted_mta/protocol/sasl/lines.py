@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 
 CANCEL = b"*"  # the line that calls an exchange off, in all four protocols
 

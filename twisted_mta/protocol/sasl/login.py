@@ -5,7 +5,8 @@ The draft's limit of 63 characters for the name is not enforced: login names her
 
 from __future__ import annotations
 
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
+from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+from twisted_mta.protocol.sasl.error import SaslError, utf8_text
 from twisted_mta.protocol.sasl.mechanism import ClientFirst
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twisted_mta.protocol.sasl.credentials import PasswordCredentials, SaslError, utf8_text
+from twisted_mta.protocol.sasl.credentials import PasswordCredentials
+from twisted_mta.protocol.sasl.error import SaslError, utf8_text
 from twisted_mta.protocol.sasl.mechanism import ClientFirst
 
 

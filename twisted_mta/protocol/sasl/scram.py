@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from passlib.utils import saslprep
 
-from twisted_mta.protocol.sasl.credentials import SaslError, utf8_text
+from twisted_mta.protocol.sasl.error import SaslError, utf8_text
 from twisted_mta.protocol.sasl.lines import decode, encode
 
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}  # strongest first; each with "-PLUS", too

@@ -18,12 +18,8 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from twisted_mta.protocol.sasl.credentials import (
-    FailedProof,
-    KeysWanted,
-    ProvenCredentials,
-    SaslError,
-)
+from twisted_mta.protocol.sasl.credentials import FailedProof, KeysWanted, ProvenCredentials
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.lines import encode
 from twisted_mta.protocol.sasl.mechanism import ClientFirst, Result
 from twisted_mta.protocol.sasl.scram import (

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twisted_mta.message.status import MailError
-from twisted_mta.protocol.sasl.credentials import KeysWanted, SaslError
+from twisted_mta.protocol.sasl.credentials import KeysWanted
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.exchange import Exchange, SaslCancelled, SaslRefused, Step
 from twisted_mta.protocol.sasl.offer import Offer
 from twisted_mta.protocol.sasl.scram import Keys

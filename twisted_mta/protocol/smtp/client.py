@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.lines import decode, encode
 from twisted_mta.protocol.smtp.client_events import (
     Broken,

@@ -82,11 +82,10 @@ class Transaction:
             said.append(b"BODY=8BITMIME")
         if utf8:
             said.append(b"SMTPUTF8")
-        if "DSN" in extensions:
-            if asked.ret:
-                said.append(b"RET=%b" % asked.ret.encode("ascii"))
-            if _PRINTABLE.fullmatch(asked.envid):
-                said.append(b"ENVID=%b" % xtext(asked.envid))
+        if "DSN" in extensions and asked.ret:
+            said.append(b"RET=%b" % asked.ret.encode("ascii"))
+        if named := "DSN" in extensions and _PRINTABLE.fullmatch(asked.envid) is not None:
+            said.append(b"ENVID=%b" % xtext(asked.envid))
         if asked.require_tls and "REQUIRETLS" in extensions:
             said.append(b"REQUIRETLS")
         if asked.priority and "MT-PRIORITY" in extensions:
@@ -95,7 +94,8 @@ class Transaction:
             left = max(-_LATEST, min(_LATEST, int(asked.deliver_by.when - now)))
             mode = ("N" if asked.deliver_by.notify else "R") + ("T" if asked.deliver_by.trace else "")
             said.append(b"BY=%d;%b" % (left, mode.encode("ascii")))
-        if "MTRK" in extensions and _CERTIFIER.fullmatch(asked.tracking):
+        # Nobody could ask for it without that name, and a server may refuse it (RFC 3885 §3).
+        if named and "MTRK" in extensions and _CERTIFIER.fullmatch(asked.tracking):
             said.append(b"MTRK=%b" % asked.tracking.encode("ascii"))
         return said
 

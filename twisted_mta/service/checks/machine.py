@@ -15,6 +15,7 @@ from twisted_mta.queue import reserve
 from twisted_mta.queue.figures import count
 from twisted_mta.queue.mailqueue import DATABASE
 from twisted_mta.service import data_dir
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.named_files import authorities
 from twisted_mta.service.options.roles import BOTH, TRANSFER
@@ -74,7 +75,8 @@ def queue(config: Config) -> Finding:
     recipients = sum(found.recipients.values())
     if not recipients:
         return Finding("queue", "ok", "empty")
-    text = f"{recipients} recipients wait, the oldest message for {_age(found.oldest)}"
+    waiting = counted(recipients, "recipient waits", "recipients wait")
+    text = f"{waiting}, the oldest message for {_age(found.oldest)}"
     longest = config.queue.delay_warning or config.queue.lifetime
     if found.oldest > longest:
         return Finding("queue", "warning", f"{text}; see what it waits for: mta queue list")

@@ -12,6 +12,7 @@ from twisted_mta.directory.address_administration import AddressAdministration
 from twisted_mta.directory.database import DATABASE, DirectoryDatabase
 from twisted_mta.message.mailing_list import MailingList
 from twisted_mta.service.commands.database import opened
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.options.config import Config
 
 Commands = argparse._SubParsersAction  # made by `add_subparsers`
@@ -126,7 +127,9 @@ def list_list(config: Config, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([_facts(each) for each in lists]))
     else:
-        lines = [f"{each.address}: {len(each.members)} members, owner {each.owner}" for each in lists]
+        lines = [
+            f"{each.address}: {counted(len(each.members), 'member')}, owner {each.owner}" for each in lists
+        ]
         print("\n".join(lines) or "no lists yet; see: list add")
 
 
@@ -152,7 +155,7 @@ def list_add(config: Config, options: argparse.Namespace) -> None:
     owner = how.pop("owner")
     with _administration(config) as administration:
         made = administration.add_list(options.address, owner, options.members, **how)
-    print(f"list {made.address} added, {len(made.members)} members")
+    print(f"list {made.address} added, {counted(len(made.members), 'member')}")
 
 
 def list_change(config: Config, options: argparse.Namespace) -> None:
@@ -173,14 +176,14 @@ def member_add(config: Config, options: argparse.Namespace) -> None:
     """`list member add ADDRESS MEMBER…`"""
     with _administration(config) as administration:
         found = administration.add_members(options.address, options.members)
-    print(f"list {found.address} has {len(found.members)} members")
+    print(f"list {found.address} has {counted(len(found.members), 'member')}")
 
 
 def member_remove(config: Config, options: argparse.Namespace) -> None:
     """`list member remove ADDRESS MEMBER…`"""
     with _administration(config) as administration:
         found = administration.remove_members(options.address, options.members)
-    print(f"list {found.address} has {len(found.members)} members")
+    print(f"list {found.address} has {counted(len(found.members), 'member')}")
 
 
 def _facts(found: MailingList) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands import mailbox_transport
-from twisted_mta.service.commands.mailbox_transport import mailboxes, messages
 from twisted_mta.service.commands.refused import Refused
-from twisted_mta.service.commands.terminal import printable
+from twisted_mta.service.commands.terminal import counted, printable
 from twisted_mta.service.importing import request as import_request
 from twisted_mta.service.importing.connection import Denied, Lost, Place, tls_context
 from twisted_mta.service.importing.imap import ImapImport, Result
@@ -135,7 +134,7 @@ def _from_server(config: Config, options: argparse.Namespace) -> None:
 def _plan(server: OldServer, account: MailAccount, moved: dict[str, str], excluded: list[str]) -> Plan:
     """What is to be fetched. The first connection has to succeed."""
     with Inventory(account.path) as inventory:
-        uses = {marks.special_use: name for name, marks in inventory.marks().items() if marks.special_use}
+        uses = {use: name for name, marks in inventory.marks().items() for use in marks.special_uses}
     try:
         server.log_in()
         own, others = server.namespaces()
@@ -228,8 +227,8 @@ def _shown(name: str) -> str:
 def _lines(shown: str, result: Result) -> list[str]:
     into = "" if shown == result.target else f", into {printable(result.target)}"
     there = f", {result.known:,} were there already" if result.known else ""
-    flags = f", {messages(result.remarked)} with other flags than before" if result.remarked else ""
-    lines = [f"{shown}{into}: {messages(result.new)} imported{there}{flags}"]
+    flags = f", {counted(result.remarked, 'message')} with other flags than before" if result.remarked else ""
+    lines = [f"{shown}{into}: {counted(result.new, 'message')} imported{there}{flags}"]
     if result.lost:
         lines.append(f"  keywords that could not be kept: {' '.join(sorted(result.lost))}")
     for uid, why in list(result.refused.items())[:10]:
@@ -269,12 +268,15 @@ def _tell(
         for name, why in failed.items():
             print(f"{_shown(name)}: not imported, {printable(why)}")
         total = sum(result.new for result in results.values())
-        print(f"{options.address}: {messages(total)} imported from {mailboxes(len(results))}")
+        print(f"{options.address}: {counted(total, 'message')} imported from {_mailboxes(results)}")
     missing = sum(len(result.refused) for result in results.values())
     if failed or missing:
-        raise Refused(
-            f"{mailboxes(len(failed))} and {messages(missing)} could not be fetched; everything else is in"
-        )
+        lacking = f"{_mailboxes(failed)} and {counted(missing, 'message')}"
+        raise Refused(f"{lacking} could not be fetched; everything else is in")
+
+
+def _mailboxes(some: Sized) -> str:
+    return counted(len(some), "mailbox", "mailboxes")
 
 
 def _mark(config: Config, account: MailAccount, marks: HierarchyMarks) -> None:

@@ -18,6 +18,7 @@ from twisted_mta.service import data_dir
 from twisted_mta.service.commands import mailbox_transport
 from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import MailAccount, every, one, refusing
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.roles import ACCESS
@@ -97,7 +98,7 @@ def verify_accounts(config: Config, options: argparse.Namespace) -> None:
         )
     faults = sum(finding.fault for findings in results.values() for finding in findings)
     if faults:
-        raise Refused(f"{faults} {'fault' if faults == 1 else 'faults'} found")
+        raise Refused(f"{counted(faults, 'fault')} found")
 
 
 def _verify(account: MailAccount) -> list[Finding]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Refused
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import MailAccount, one, refusing
 from twisted_mta.service.options.config import Config
-from twisted_mta.store.errors import OverQuota, StoreError
+from twisted_mta.store.errors import OverQuota, StoreError, TooManyMailboxes
 from twisted_mta.store.exchange.exporting import export
 from twisted_mta.store.exchange.importing import Imported, Importer
 from twisted_mta.store.exchange.inventory import Inventory
@@ -76,12 +77,12 @@ def export_mail(config: Config, options: argparse.Namespace) -> None:
             with ProgressBar(name, sum(1 for _ in inventory.items(name)), "messages") as bar:
                 counts[name] = export(inventory, name, to, options.format, bar.advance)
             if not options.json:
-                print(f"{name}: {messages(counts[name])}")
+                print(f"{name}: {counted(counts[name], 'message')}")
         os.sync()
     if options.json:
         print(json.dumps(counts))
     else:
-        print(f"{account.name}: {messages(sum(counts.values()))} written to {to}")
+        print(f"{account.name}: {counted(sum(counts.values()), 'message')} written to {to}")
 
 
 def _chosen(inventory: Inventory, mailboxes: list[str]) -> list[str]:
@@ -122,14 +123,15 @@ def import_mail(config: Config, options: argparse.Namespace) -> None:
         print(f"new mailboxes: {', '.join(importer.made)}; mail programs may have to subscribe to them")
     new, known = (sum(getattr(imported, what) for imported in done.values()) for what in ("new", "known"))
     there = f", {known:,} were there already" if known else ""
-    print(f"{account.name}: {messages(new)} imported into {mailboxes(len(done))}{there}")
+    into = counted(len(done), "mailbox", "mailboxes")
+    print(f"{account.name}: {counted(new, 'message')} imported into {into}{there}")
 
 
 def importer_for(config: Config, account: MailAccount) -> Importer:
     """What brings mail into the account. Raises StoreError, OSError, sqlite3.Error."""
     names = NameSource(config.hostname, secrets.token_hex(6), time.time)
     _require_maildir(account, names)
-    return Importer(f"{account.path}/Maildir", _room(account), names)
+    return Importer(f"{account.path}/Maildir", _room(account), names, config.mailboxes.most)
 
 
 def _require_maildir(account: MailAccount, names: NameSource) -> None:
@@ -160,20 +162,28 @@ def cut_short(importer: Importer, name: str, where: str) -> Iterator[None]:
         yield
     except OverQuota as error:
         raise Refused(
-            f"{name}: {importer.new:,} messages are in, the next one is over the account's quota; see:"
+            f"{name}: {_so_far(importer)} in, the next one is over the account's quota; see:"
             " account quota. Then import once more: what is in does not come twice"
+        ) from error
+    except TooManyMailboxes as error:
+        raise Refused(
+            f"{name}: {error.text}: leave mailboxes out, or give the account more with mailboxes.most"
         ) from error
     except OSError as error:
         raise Refused(
-            f"{name}: {importer.new:,} messages are in, then: {error.strerror or error}"
+            f"{name}: {_so_far(importer)} in, then: {error.strerror or error}"
             f" ({error.filename or where}). Import once more when that has been seen to: what is in"
             " does not come twice"
         ) from error
 
 
+def _so_far(importer: Importer) -> str:
+    return counted(importer.new, "message is", "messages are")
+
+
 def _said(name: str, imported: Imported, mail: Source) -> list[str]:
     there = f", {imported.known:,} were there already" if imported.known else ""
-    lines = [f"{name}: {messages(imported.new)} imported{there}"]
+    lines = [f"{name}: {counted(imported.new, 'message')} imported{there}"]
     if mail.passed_over:
         lines.append(f"  passed over {mail.passed_over:,} octets before the first message")
     if imported.lost:
@@ -183,13 +193,3 @@ def _said(name: str, imported: Imported, mail: Source) -> list[str]:
 
 def _as_json(imported: Imported) -> dict[str, object]:
     return {"imported": imported.new, "there": imported.known, "lost_keywords": sorted(imported.lost)}
-
-
-def messages(count: int) -> str:
-    """So many, in words."""
-    return f"{count:,} {'message' if count == 1 else 'messages'}"
-
-
-def mailboxes(count: int) -> str:
-    """The same of them."""
-    return f"{count:,} {'mailbox' if count == 1 else 'mailboxes'}"

@@ -19,7 +19,7 @@ from twisted_mta.queue.schema import SchemaTooNew
 from twisted_mta.queue.selection import Selection
 from twisted_mta.service import data_dir
 from twisted_mta.service.commands.refused import Misused, Refused
-from twisted_mta.service.commands.terminal import printable
+from twisted_mta.service.commands.terminal import counted, printable
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Domain, NextHop
 
@@ -177,10 +177,10 @@ def stats(config: Config, options: argparse.Namespace) -> None:
 def _figures(figures: Figures) -> Iterator[str]:
     waiting, held = (figures.recipients.get(state, 0) for state in ("waiting", "held"))
     yield (
-        f"{figures.messages:,} {'message' if figures.messages == 1 else 'messages'}; "
-        f"{waiting:,} {'recipient waits' if waiting == 1 else 'recipients wait'}, "
-        f"{figures.due:,} of them {_are(figures.due)} due and {figures.attempted:,} "
-        f"{'was' if figures.attempted == 1 else 'were'} attempted; {held:,} {_are(held)} held"
+        f"{counted(figures.messages, 'message')}; "
+        f"{counted(waiting, 'recipient waits', 'recipients wait')}, "
+        f"{counted(figures.due, 'of them is', 'of them are')} due and "
+        f"{counted(figures.attempted, 'was', 'were')} attempted; {counted(held, 'is', 'are')} held"
     )
     if figures.oldest is not None:
         yield f"the oldest message is of {_when(figures.oldest)}"
@@ -193,10 +193,6 @@ def _figures(figures: Figures) -> Iterator[str]:
             f"    {domain.domain:<{width}}  {domain.waiting:>9,} waiting  {domain.held:>9,} held  "
             f"{domain.attempted:>9,} attempted"
         )
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def change(config: Config, options: argparse.Namespace) -> None:
@@ -220,7 +216,7 @@ def change(config: Config, options: argparse.Namespace) -> None:
     elif options.change == "remove" and options.id and not criteria:
         print(f"{options.id} removed")
     else:
-        print(f"{count} {'recipient' if count == 1 else 'recipients'} {options.done}")
+        print(f"{counted(count, 'recipient')} {options.done}")
 
 
 def _is_held(queue: QueueAdministration, queue_id: str, selection: Selection) -> bool:
@@ -244,7 +240,7 @@ def _lines(message: Listing, recipients: Iterable[StoredRecipient]) -> Iterator[
 
 
 def _state(recipient: StoredRecipient) -> str:
-    tried = f"{recipient.attempts} {'attempt' if recipient.attempts == 1 else 'attempts'}"
+    tried = counted(recipient.attempts, "attempt")
     said = " ".join(filter(None, (recipient.status, recipient.remote_mta, recipient.diagnostic)))
     due = f", next {_when(recipient.next_attempt)}" if recipient.state == "waiting" else ""
     by_hand = ", is returned" if recipient.returned else ""

@@ -14,7 +14,7 @@ from typing import Any
 from twisted_mta.message.shown import shown
 from twisted_mta.service.commands.database import opened
 from twisted_mta.service.commands.refused import Refused
-from twisted_mta.service.commands.terminal import show_either
+from twisted_mta.service.commands.terminal import counted, show_either
 from twisted_mta.service.options.config import Config
 from twisted_mta.setup.zone import Mail, reporting
 from twisted_mta.trust.dmarc.reports.aggregate import Observation
@@ -64,8 +64,8 @@ def _summary_lines(found: Summary) -> Iterator[str]:
     messages, proved = found.messages, found.proved
     who = ", ".join(name for name, _ in found.by.most_common(MOST_SOURCES))
     yield (
-        f"{found.domain}: {messages} messages from {_date(found.begins)} to {_date(found.ends)}, "
-        f"in {found.reports} reports by {who or 'nobody'}"
+        f"{found.domain}: {counted(messages, 'message')} from {_date(found.begins)} to {_date(found.ends)}, "
+        f"in {counted(found.reports, 'report')} by {who or 'nobody'}"
     )
     if found.unproved:
         yield f"    of {found.unproved} of the reports nobody knows who has sent them: DMARC did not prove it"
@@ -97,7 +97,8 @@ def list_reports(config: Config, options: argparse.Namespace) -> None:
         found = list(_chosen(database, options))
     text = [
         f"{stored.number:>6}  {_date(stored.report.begins)}  {stored.report.published.domain}  "
-        f"by {stored.report.organization}: {stored.report.messages} messages, {_failed(stored)} not proved"
+        f"by {stored.report.organization}: {counted(stored.report.messages, 'message')}, "
+        f"{_failed(stored)} not proved"
         f"{'' if stored.sender else '; sender unknown'}"
         for stored in found
     ]

@@ -19,9 +19,11 @@ from twisted_mta.backup import restoring
 from twisted_mta.backup.messages import KeptMailbox, having
 from twisted_mta.backup.snapshots import MAIL, Snapshot, Snapshots
 from twisted_mta.service import data_dir
+from twisted_mta.service.belongings import bring_back
 from twisted_mta.service.commands.backup import refusing_backup
 from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Misused, Refused
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import MailAccount, one
 from twisted_mta.service.options.config import Config
 from twisted_mta.store.errors import OverQuota, StoreError
@@ -109,8 +111,7 @@ def _everything(config: Config, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"snapshot": snapshot.name, "files": _files(snapshot), "accounts": accounts}))
         return
-    of = f"{accounts:,} {'account' if accounts == 1 else 'accounts'}"
-    print(f"{data}: restored as of {snapshot.name}, the mail of {of}")
+    print(f"{data}: restored as of {snapshot.name}, the mail of {counted(accounts, 'account')}")
     if not options.without_queue:
         print(
             "  what was on its way then goes out when the server starts; to look at it before: mta queue list"
@@ -152,17 +153,25 @@ def _account(config: Config, options: argparse.Namespace) -> None:
 def _anew(
     config: Config, options: argparse.Namespace, account: MailAccount, snapshot: Snapshot, section: str
 ) -> None:
-    """The account has no mail at all: it gets back all that it had."""
+    """The account has no mail at all: it gets back all that it had, but for what only the directory knows."""
     with ProgressBar(account.name, _files(snapshot, section), "files") as bar:
         damage = restoring.restore_account(
             snapshot, section, config.data_dir, damaged_too=options.even_damaged, progress=bar.advance
         )
-    _damage(damage, options.even_damaged)
+    if not options.even_damaged:
+        _damage(damage, restored=False)
+    back = bring_back(config, snapshot, account.name)
+    _damage(damage, restored=True)
     if options.json:
         files = _files(snapshot, section)
-        print(json.dumps({"snapshot": snapshot.name, "account": account.name, "files": files}))
-    else:
-        print(f"{account.name}: restored as of {snapshot.name}, with its scripts and all that belongs to it")
+        told = {"snapshot": snapshot.name, "account": account.name, "files": files}
+        print(json.dumps({**told, **back._asdict()}))
+        return
+    print(f"{account.name}: restored as of {snapshot.name}, with its scripts and rules")
+    if back.grants or back.limits:
+        had = counted(back.grants, "grant on its mailboxes", "grants on its mailboxes")
+        print(f"  {had} and {counted(back.limits, 'limit')} of its own came back with it")
+    print("  its password, its app passwords and what others share with it are as they were before this")
 
 
 def _bring(
@@ -190,8 +199,9 @@ def _bring(
                 try:
                     done = importer.bring(source, into, bar.at)
                 except OverQuota as error:
+                    so_far = counted(importer.new, "message is", "messages are")
                     raise Refused(
-                        f"{mailbox}: {importer.new:,} messages are back, the next one is over the account's"
+                        f"{mailbox}: {so_far} back, the next one is over the account's"
                         " quota; see: account quota. Then restore once more: what is back does not come twice"
                     ) from error
             if done.new or done.known:
@@ -231,7 +241,7 @@ def _tell(
         return
     for each in brought:
         there = f", {each.known:,} were there already" if each.known else ""
-        many = "message" if each.new == 1 else "messages"
-        print(f"{each.mailbox}: {each.new:,} {many} of {snapshot.name} restored into {each.into}{there}")
+        new = counted(each.new, "message")
+        print(f"{each.mailbox}: {new} of {snapshot.name} restored into {each.into}{there}")
     if not brought:
         print(f"{account.name}: there was no mail in {snapshot.name}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted_mta.service.commands.database import opened
 from twisted_mta.service.commands.refused import Refused
-from twisted_mta.service.commands.terminal import printable
+from twisted_mta.service.commands.terminal import counted, printable
 from twisted_mta.service.directory_administration import opened_administration
 from twisted_mta.service.options.config import Config
 from twisted_mta.store.names import account_directory
@@ -104,8 +104,9 @@ def show_learned(config: Config, options: argparse.Namespace) -> None:
         enough = min(counts) >= needed
         how = "counts" if enough else f"counts from {needed} of each kind on"
         print(
-            f"{account}: {counts.junk} messages are junk, {counts.good} are not; {tokens} words and "
-            f"{senders} senders are known; what a message says {how}"
+            f"{account}: {counted(counts.junk, 'message is', 'messages are')} junk, "
+            f"{counted(counts.good, 'is', 'are')} not; {counted(tokens, 'word')} and "
+            f"{counted(senders, 'sender')} are known; what a message says {how}"
         )
 
 

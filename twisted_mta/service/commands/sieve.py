@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from twisted_mta.message.address import Address
@@ -22,7 +24,7 @@ from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
 from twisted_mta.sieve.mailto import parse_mailto
 from twisted_mta.sieve.rejecting import Reject
-from twisted_mta.sieve.script import Script
+from twisted_mta.sieve.script import Result, Script
 from twisted_mta.sieve.vacation import Vacation
 from twisted_mta.sieve.world import World
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, ScriptIsActive, Scripts
@@ -44,9 +46,9 @@ def add_commands(sieve: argparse.ArgumentParser) -> None:
     tried.add_argument("--from", dest="sender", help="the reverse-path; by default what From says")
     tried.add_argument("--to", dest="recipient", help="the recipient; by default what To says")
     listed = command("list", list_scripts, "the scripts of an account; * is the one in use", "address")
-    for parser in (checked, listed):
+    shown = command("show", show, "print a script of an account", "address", "name")
+    for parser in (checked, tried, listed, shown):
         parser.add_argument("--json", action="store_true")
-    command("show", show, "print a script of an account", "address", "name")
     put_in = command("put", put, "give an account a script from a file", "address", "name", "file")
     put_in.add_argument("--activate", action="store_true", help="and use it from now on")
     command("activate", activate, "use a script from now on", "address", "name")
@@ -76,6 +78,9 @@ def test(config: Config, options: argparse.Namespace) -> None:
     recipient = options.recipient if options.recipient is not None else _first_address(header, b"To")
     mail = Mail(header, len(message), lambda: message[len(header) :])
     result = script.run(mail, SieveEnvelope(sender, recipient), _Here(Path(options.file).parent))
+    if options.json:
+        print(json.dumps(_as_json(result, mail)))
+        return
     if result.error is not None:
         print(printable(f"the script ends with an error: {result.error}"))
     for action in result.actions:
@@ -86,6 +91,16 @@ def test(config: Config, options: argparse.Namespace) -> None:
             sys.stdout.buffer.write(b"  %b:%b\n" % (field.name, field.value.replace(b"\r\n", b"\n")))
         if mail.body != message[len(header) :]:
             sys.stdout.buffer.write(b"and the body:\n" + mail.body.replace(b"\r\n", b"\n"))
+
+
+def _as_json(result: Result, mail: Mail) -> dict[str, object]:
+    """The actions by the names of their commands. `message`: what has become of it, None for the same."""
+    actions = [{"action": type(each).__name__.lower(), **asdict(each)} for each in result.actions]
+    return {
+        "error": None if result.error is None else {"line": result.error.line, "text": result.error.text},
+        "actions": actions,
+        "message": mail.data.decode("utf-8", "replace") if mail.edited else None,
+    }
 
 
 class _Here(World):
@@ -159,7 +174,13 @@ def list_scripts(config: Config, options: argparse.Namespace) -> None:
 def show(config: Config, options: argparse.Namespace) -> None:
     """`sieve show ADDRESS NAME`"""
     with _refusing():
-        sys.stdout.buffer.write(_scripts(config, options).read(options.name))
+        scripts = _scripts(config, options)
+        script = scripts.read(options.name)
+        if options.json:
+            text, active = script.decode("utf-8", "replace"), options.name == scripts.active()
+            print(json.dumps({"name": options.name, "active": active, "script": text}))
+        else:
+            sys.stdout.buffer.write(script)
 
 
 def put(config: Config, options: argparse.Namespace) -> None:

@@ -9,12 +9,14 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from twisted_mta.backup.messages import having
 from twisted_mta.message import encoded_word
 from twisted_mta.service.commands.refused import Misused, Refused
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import MailAccount, one, refusing
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.quantities import Duration
@@ -22,7 +24,8 @@ from twisted_mta.store.deleted import Kept, brought_back, kept
 from twisted_mta.store.errors import OverQuota, StoreError
 from twisted_mta.store.exchange.importing import Importer
 from twisted_mta.store.exchange.inventory import Inventory
-from twisted_mta.store.exchange.mail_source import MaildirSource
+from twisted_mta.store.exchange.mail_source import Incoming, MaildirSource
+from twisted_mta.store.flags import DELETED
 from twisted_mta.store.maildir import Maildir, NameSource
 from twisted_mta.store.names import canonical_name
 from twisted_mta.store.quota import Room
@@ -110,12 +113,16 @@ def _wanted(account: MailAccount, options: argparse.Namespace) -> list[_Wanted]:
 
 
 class _Some(MaildirSource):
-    """Of a Maildir only the messages with these base names."""
+    """Of a Maildir only the messages with these base names, no longer marked as deleted."""
 
     def __init__(self, path: str, names: set[str]) -> None:
         super().__init__(path)
         self._places = {name: place for name, place in self._places.items() if name in names}
         self.size = len(self._places)
+
+    def __iter__(self) -> Iterator[Incoming]:
+        for each in super().__iter__():
+            yield replace(each, marks=each.marks._replace(bits=each.marks.bits & ~DELETED))
 
 
 def _bring(
@@ -130,9 +137,9 @@ def _bring(
         try:
             importer.bring(_Some(each.kept.path, each.names), name, lambda count: None)
         except OverQuota as error:
+            so_far = counted(importer.new, "message is", "messages are")
             raise Refused(
-                f"{name}: {importer.new:,} messages are back, the next one is over the account's quota; see:"
-                " account quota"
+                f"{name}: {so_far} back, the next one is over the account's quota; see: account quota"
             ) from error
         brought_back(each.kept, each.names)
         back[name] = back.get(name, 0) + len(each.names)
@@ -140,7 +147,7 @@ def _bring(
         print(json.dumps({"account": account.name, "mailboxes": back}))
         return
     for name, count in back.items():
-        print(f"{name}: {count:,} {'message' if count == 1 else 'messages'} brought back")
+        print(f"{name}: {counted(count, 'message')} brought back")
     if importer.made:
         print(f"new mailboxes: {', '.join(importer.made)}; mail programs may have to subscribe to them")
 

@@ -30,6 +30,7 @@ from twisted_mta.service.commands.backup import refusing_backup
 from twisted_mta.service.commands.mailbox import MOMENT
 from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Misused, Refused
+from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import every, refusing
 from twisted_mta.service.options.config import Config
 from twisted_mta.service.options.roles import TRANSFER
@@ -105,7 +106,7 @@ def _tell(options: argparse.Namespace, what: str, faults: list[Fault]) -> None:
         if len(faults) > SHOWN:
             print(f"  and {len(faults) - SHOWN:,} more; --json shows all")
     if left:
-        raise Refused(f"{len(left):,} {'fault' if len(left) == 1 else 'faults'} found")
+        raise Refused(f"{counted(len(left), 'fault')} found")
 
 
 # What the server keeps
@@ -162,10 +163,14 @@ def _queue(data: Path) -> Iterator[Fault]:
             f"it cannot be sent; to return it to its sender: mta queue bounce {encode(number)}",
         )
     for number in sorted(wanted.keys() & there & still):
-        if not spool.is_sound(number, wanted[number]) and number in _wanted(path):
+        try:
+            fault = "" if spool.is_sound(number, wanted[number]) else "has other octets than were received"
+        except OSError as error:
+            fault = f"cannot be read: {error.strerror}"
+        if fault and number in _wanted(path):
             yield Fault(
                 f"queue: {encode(number)}",
-                f"its body {spool.path(number)} has other octets than were received",
+                f"its body {spool.path(number)} {fault}",
                 "put it back from a backup",
             )
     for number in sorted(there - wanted.keys() - still):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from twisted_mta.protocol.imap4.client import Text
 from twisted_mta.protocol.imap4.client_responses import Continue, Data, Status, Value
 from twisted_mta.protocol.sasl.client import ClientMechanism, choose
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.sasl.lines import CANCEL, decode, encode
 from twisted_mta.service.commands.refused import Refused
 from twisted_mta.service.importing.connection import Connection, Denied, Lost, Place, connect

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from twisted_mta.service.options.quantities import DurationOrNever
+from twisted_mta.service.options.quantities import DurationOrNever, Size
+from twisted_mta.store.quota import Bounds
+
+BOUNDS = Bounds()
 
 
 class Mailboxes(Struct, frozen=True, forbid_unknown_fields=True):
-    """`keep_deleted`: for how long `mta undelete` can bring back what was deleted; 0: it is gone at once."""
+    """`keep_deleted`: for how long `mta undelete` can bring back what was deleted; 0: it is gone at once.
+    `most`: so many mailboxes an account can have; `annotations`: so many octets of them (RFC 5464)."""
 
     keep_deleted: DurationOrNever = DurationOrNever(7 * 86400)
+    most: Annotated[int, Meta(ge=100)] = BOUNDS.mailboxes
+    annotations: Size = Size(BOUNDS.annotations)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Both, for the store."""
+        return Bounds(self.most, self.annotations)
 
 
 class Pop3(Struct, frozen=True, forbid_unknown_fields=True):

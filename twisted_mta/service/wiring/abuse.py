@@ -9,21 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.threads import deferToThreadPool
-
 from twisted_mta.interfaces import IDirectory, IMailboxEvents, IResolver
 from twisted_mta.journey.bus import Journey
 from twisted_mta.service.options.config import Config
+from twisted_mta.steady import steady_seconds
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.junk.learning import Learning
 from twisted_mta.transfer.mda.junk.personal import JunkRules, OwnOpinion
 from twisted_mta.transfer.mda.junk.recipients_lists import RecipientsLists
-from twisted_mta.transfer.mda.junk.rejects import (
-    MAILBOX,
-    RejectRules,
-    Rejects,
-    is_worth_keeping,
-)
+from twisted_mta.transfer.mda.junk.rejects import MAILBOX, RejectRules, Rejects, keep_what_is_wanted
 from twisted_mta.trust.abuse.checks import (
     DnsListCheck,
     GreylistCheck,
@@ -37,10 +31,8 @@ from twisted_mta.trust.abuse.ledger import DATABASE, SenderStore
 from twisted_mta.trust.abuse.memory import Memory
 from twisted_mta.trust.abuse.senders import SenderLists
 from twisted_mta.trust.abuse.traps import Traps
-from twisted_mta.trust.check import Check, Incoming, PersonalCheck
+from twisted_mta.trust.check import Check, PersonalCheck
 from twisted_mta.trust.judgement import Keep
-
-Worth = Callable[[Incoming, str], Awaitable[bool]]
 
 
 class KnownSenders:
@@ -71,7 +63,7 @@ class Strangers:
     ) -> None:
         options, seconds, lists = config.abuse, reactor.seconds, senders.lists
         traps = Traps(options.traps.addresses, disgrace=options.traps.disgrace, seconds=seconds)
-        dnsbl = DnsLists(dns_lists(config), resolver=resolver, seconds=seconds)
+        dnsbl = DnsLists(dns_lists(config), resolver=resolver, seconds=steady_seconds(reactor))
         rules = options.greylist
         greylist = Greylist(GreylistRules(rules.delay, rules.window, rules.trust), seconds=seconds)
         at_rcpt = DnsListCheck(dnsbl, "recipient", options.dnsbl.reject or None)
@@ -100,8 +92,8 @@ class Strangers:
 
 
 class OwnJunk:
-    """What accounts think of their mail: `personal` checks for delivery; `keep` for what is refused, None
-    when nothing is put by. `parts` are started when the store is."""
+    """What accounts think of their mail: `personal` checks for delivery; `keep` puts by what is refused.
+    `parts` are started when the store is."""
 
     def __init__(
         self,
@@ -117,12 +109,12 @@ class OwnJunk:
         self._told: dict[str, Any] = {"service": config.hostname, "journey": journey, "reactor": reactor}
         self._store = store
         self._senders = senders
-        rejects = Rejects(
-            store, directory=directory, lists=senders.lists, **self._told, rules=_reject_rules(config)
-        )
+        options = config.abuse.rejects
+        rules = RejectRules(options.keep, options.messages)
+        rejects = Rejects(store, directory=directory, **self._told, rules=rules)
         self.personal: list[PersonalCheck] = [_own_opinion(config, store, senders.lists, reactor)]
-        self.keep: Keep | None = rejects.keep if config.abuse.rejects.keep else None
-        self.parts: list[tuple[str, Rejects]] = [("rejects", rejects)] if self.keep is not None else []
+        self.keep: Keep = rejects.keep
+        self.parts: list[tuple[str, Rejects]] = [("rejects", rejects)] if options.keep else []
         senders.memories["rejects"] = rejects.accounts
 
     def events(self, following: IMailboxEvents) -> IMailboxEvents:
@@ -134,22 +126,14 @@ class OwnJunk:
         )
 
 
-def worth_keeping(config: Config, senders: KnownSenders, reactor: Any) -> Worth | None:
-    """Whether what is refused is handed to the process with the mailboxes; None: never."""
-    if not config.abuse.rejects.keep:
-        return None
-
-    async def in_thread(function: Any) -> int:
-        found: int = await deferToThreadPool(reactor, reactor.getThreadPool(), function)
-        return found
-
-    octets = _reject_rules(config).octets
-    return partial(is_worth_keeping, lists=senders.lists, octets=octets, in_thread=in_thread)
-
-
-def _reject_rules(config: Config) -> RejectRules:
+def keeping(
+    config: Config, lists: SenderLists, *, keep: Keep, in_thread: Callable[..., Awaitable[int]]
+) -> Keep | None:
+    """What is done with mail that is refused: `keep`, if it is worth it; None when nothing is put by."""
     options = config.abuse.rejects
-    return RejectRules(options.keep, options.messages, options.size)
+    if not options.keep:
+        return None
+    return partial(keep_what_is_wanted, keep=keep, lists=lists, octets=options.size, in_thread=in_thread)
 
 
 def _own_opinion(config: Config, store: MessageStore, lists: SenderLists, reactor: Any) -> OwnOpinion:

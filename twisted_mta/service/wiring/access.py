@@ -91,6 +91,7 @@ def build_store(config: Config, directory: Directory, reactor: Any) -> MessageSt
         render=render_structures,
         limits_of=lambda account: quota_commands.limits(config, directory.quota(account)),
         renew_limits=directory.refresh,
+        bounds=config.mailboxes.bounds,
         server_annotations={"/shared/admin": f"mailto:{POSTMASTER}@{config.domains[0]}".encode()},
         keep_deleted=config.mailboxes.keep_deleted,
     )

@@ -13,6 +13,7 @@ from twisted_mta.interfaces import IDirectory, IResolver
 from twisted_mta.protocol.sasl.bearer import TokenAdvice
 from twisted_mta.service.options.auth import OAuth
 from twisted_mta.service.options.named_files import authorities, first_line
+from twisted_mta.steady import steady_seconds
 
 PATIENCE = 10.0  # seconds for the issuer to answer: somebody waits to be let in
 
@@ -61,5 +62,5 @@ def _reader(options: OAuth, https: HttpsClient, reactor: Any) -> TokenReader:
         if options.keys_file
         else KeyUrl(options.keys, https=https)
     )
-    keys = KeySet(source, seconds=reactor.seconds)
+    keys = KeySet(source, seconds=steady_seconds(reactor))
     return SignedTokens(keys, issuer=options.issuer, audience=options.audience, now=time.time)

@@ -25,7 +25,6 @@ from twisted_mta.service.wiring.handover import (
     GoOn,
     OnceThere,
     mailbox_process,
-    mailbox_ways,
     queue_process,
     serve_access,
 )
@@ -194,7 +193,7 @@ def _access_alone(house: House) -> _Sides:
 def _transfer_alone(house: House) -> _Sides:
     door = QueueDoor(house)
     process, mailboxes = mailbox_process(house, door)
-    transfer = TransferSide(house, door, mailbox_ways(house, mailboxes))
+    transfer = TransferSide(house, door, MailboxWays(mailboxes, mailboxes.is_full, mailboxes.keep))
     GoOn(process, mailboxes, transfer.dispatcher, reactor=house.reactor)
     in_order: NamedParts = [
         *house.first,

@@ -16,10 +16,9 @@ from twisted_mta.message.status import MailError
 from twisted_mta.service.commands import quota as quota_commands
 from twisted_mta.service.in_queue import is_queued
 from twisted_mta.service.options.complaint import ConfigError
-from twisted_mta.service.wiring.abuse import worth_keeping
 from twisted_mta.service.wiring.access import AccessSide
 from twisted_mta.service.wiring.house import House, Part
-from twisted_mta.service.wiring.transfer import MailboxWays, QueueDoor
+from twisted_mta.service.wiring.transfer import QueueDoor
 from twisted_mta.service.wiring.ways import WAYS, QueueWays, remote
 from twisted_mta.store.quota import UNLIMITED
 from twisted_mta.transfer.mta.dispatch import Dispatcher
@@ -54,12 +53,7 @@ def mailbox_process(house: House, door: QueueDoor) -> tuple[MailboxProcess, Mail
         await house.directory.refresh()
         return quota_commands.limits(house.config, house.directory.quota(account)) != UNLIMITED
 
-    mailboxes = Mailboxes(
-        process,
-        reactor=house.reactor,
-        has_limits=has_limits,
-        is_worth_keeping=worth_keeping(house.config, house.senders, house.reactor),
-    )
+    mailboxes = Mailboxes(process, reactor=house.reactor, has_limits=has_limits)
     serve_queue(
         process,
         ways={way: getattr(door.signing, way) for way in WAYS},
@@ -69,12 +63,6 @@ def mailbox_process(house: House, door: QueueDoor) -> tuple[MailboxProcess, Mail
         has_recipient=door.queue.has_recipient,
     )
     return process, mailboxes
-
-
-def mailbox_ways(house: House, mailboxes: Mailboxes) -> MailboxWays:
-    """What the side with the queue needs of them."""
-    keep = mailboxes.keep if house.config.abuse.rejects.keep else None
-    return MailboxWays(mailboxes, mailboxes.is_full, keep)
 
 
 class GoOn:

@@ -25,6 +25,7 @@ from twisted_mta.service.wiring.dkim import Signing
 from twisted_mta.service.wiring.proxy import with_manners
 from twisted_mta.service.wiring.reception import Gate
 from twisted_mta.service.wiring.submission import submission_limits
+from twisted_mta.steady import steady_seconds
 from twisted_mta.store.store import MessageStore
 from twisted_mta.transfer.mda.lmtp import Lmtp
 from twisted_mta.transfer.mda.srs import ReversePaths
@@ -151,7 +152,7 @@ def access_sessions(
         "means": means,
     }
     settings = Pop3Settings(**common, unique_ids=config.pop3.unique_ids)
-    delay = LoginDelay(reactor.seconds, round(config.pop3.login_delay))
+    delay = LoginDelay(steady_seconds(reactor), round(config.pop3.login_delay))
 
     def pop3() -> Pop3Session:
         return Pop3Session(

@@ -11,7 +11,7 @@ from twisted_mta.message.address import Address
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.service.options.config import Config
-from twisted_mta.service.wiring.abuse import Strangers
+from twisted_mta.service.wiring.abuse import Strangers, keeping
 from twisted_mta.service.wiring.dkim import Signing
 from twisted_mta.service.wiring.dmarc import build_dmarc
 from twisted_mta.service.wiring.filter import ContentFilters
@@ -53,12 +53,12 @@ class QueueDoor:
 
 @dataclass(frozen=True)
 class MailboxWays:
-    """What the side with the queue needs of mailboxes, which may be in another process. `keep`: for what is
-    refused, None when nothing is put by. `store`: None when it is in the other process."""
+    """What the side with the queue needs of mailboxes, which may be in another process. `keep` puts refused
+    mail by. `store`: None when it is in the other process."""
 
     deliverer: IDeliverer
     is_full: IsFull
-    keep: Keep | None
+    keep: Keep
     store: MessageStore | None = None
 
 
@@ -127,7 +127,9 @@ class TransferSide:
             recipient=strangers.recipient,
             content=[*strangers.content, *checks, BimiCheck(house.gate.resolver)],
             hear=self._dmarc.hear,
-            keep=self._mailboxes.keep,
+            keep=keeping(
+                house.config, house.senders.lists, keep=self._mailboxes.keep, in_thread=house.in_thread
+            ),
         )
         submitting = session_options(
             house.config,

@@ -14,7 +14,7 @@ from twisted_mta.store.home import Home
 
 
 class HierarchyMarks(NamedTuple):
-    """Canonical names to subscribe to; special uses (RFC 6154) by name, for mailboxes that have none."""
+    """Canonical names to subscribe to; a special use (RFC 6154) by name, for mailboxes that have none."""
 
     subscribed: Sequence[str]
     uses: Mapping[str, str]
@@ -27,16 +27,16 @@ def put_marks(home: Home, marks: HierarchyMarks) -> None:
     Raises StoreError, OSError, sqlite3.Error."""
     home.notice()
     rows = {row.name: row for row in home.rows()}
-    taken = {row.special_use for row in rows.values()}
+    taken = {use for row in rows.values() for use in row.special_uses}
     known = set(home.index.subscriptions())
     new = [name for name in marks.subscribed if name in rows and name not in known]
     used: list[int] = []
     with home.index.transaction():
         home.index.subscribe(new)
         for name, use in marks.uses.items():
-            if name in rows and not rows[name].special_use and use not in taken:
+            if name in rows and not rows[name].special_uses and use not in taken:
                 taken.add(use)
-                home.index.set_special_use(rows[name].id, use)
+                home.index.set_special_uses(rows[name].id, {use})
                 used.append(rows[name].id)
     for number in used:
         home.tell(Step(number, annotation=SPECIAL_USE))

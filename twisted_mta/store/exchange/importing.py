@@ -21,6 +21,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from twisted_mta.durable import sync
+from twisted_mta.store.errors import TooManyMailboxes
 from twisted_mta.store.exchange.inventory import mailbox_directories
 from twisted_mta.store.exchange.mail_source import Incoming, chunks, open_file
 from twisted_mta.store.flags import INFO, is_keyword, tail_elsewhere
@@ -57,12 +58,14 @@ class Imported(NamedTuple):
 
 
 class Importer:
-    """Brings mail into the account whose Maildir is `root`. room: what still fits into the account."""
+    """Brings mail into the account whose Maildir is `root`. room: what still fits into the account; most: the
+    mailboxes beyond which none are made."""
 
-    def __init__(self, root: str, room: Room, names: NameSource) -> None:
+    def __init__(self, root: str, room: Room, names: NameSource, most: int | None = None) -> None:
         self._root = root
         self._room = room
         self._names = names
+        self._most = most
         self.made: list[str] = []  # mailboxes that were not there
         self.new = 0  # messages that are in, of all sources
 
@@ -76,8 +79,8 @@ class Importer:
         """All messages of the source, into the mailbox of that canonical name, which is made when it is
         missing. `kept` is told of messages that were there already, too.
 
-        Raises OverQuota, BadMailboxName, OSError, and what the source raises; what came before is there
-        then."""
+        Raises OverQuota, TooManyMailboxes, BadMailboxName, OSError, and what the source raises; what came
+        before is there then."""
         target = _Target(self.maildir(mailbox), self._room, self._names, kept)
         try:
             try:
@@ -93,9 +96,12 @@ class Importer:
     def maildir(self, mailbox: str) -> Maildir:
         """The mailbox of that canonical name, which is made when it is missing.
 
-        Raises BadMailboxName, OSError."""
-        directory = mailbox_directories(self._root).get(mailbox)
+        Raises TooManyMailboxes, BadMailboxName, OSError."""
+        there = mailbox_directories(self._root)
+        directory = there.get(mailbox)
         if directory is None:
+            if self._most is not None and len(there) >= self._most:
+                raise TooManyMailboxes(self._most)
             directory = directory_of(mailbox)
             self.made.append(mailbox)
             Maildir(f"{self._root}/{directory}").make(folder=True)

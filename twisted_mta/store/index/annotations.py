@@ -30,6 +30,15 @@ class AnnotationRows:
         ).fetchone()
         return int(row[0])
 
+    def octets(self, mailbox: int | None = None) -> int:
+        """What those of a mailbox, or all, take up: their values and names, and 100 octets for each one."""
+        row = self._db.execute(
+            "SELECT coalesce(sum(length(value) + length(entry) + length(owner) + 100), 0) FROM annotations"
+            " WHERE ? IS NULL OR mailbox = ?",
+            (mailbox, mailbox),
+        ).fetchone()
+        return int(row[0])
+
     def set(self, mailbox: int, owner: str, entry: str, value: bytes | None) -> None:
         """Give an entry a value; None removes it."""
         key = (mailbox, owner, entry)

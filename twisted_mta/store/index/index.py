@@ -16,7 +16,7 @@ All methods block and belong to one thread at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,15 @@ from twisted_mta.store.index.annotations import AnnotationRows
 from twisted_mta.store.index.behind import BehindRows
 from twisted_mta.store.index.emails import Emails
 from twisted_mta.store.index.keys import AccessKeyRows
-from twisted_mta.store.index.rows import MailboxRow, Marked, Message, connect, insert_rows, rows_of_uids
+from twisted_mta.store.index.rows import (
+    MailboxRow,
+    Marked,
+    Message,
+    connect,
+    insert_rows,
+    rows_of_uids,
+    special_uses,
+)
 from twisted_mta.store.index.schema import MIGRATIONS
 
 UID_BLOCK = 1000  # UIDs reserved at a time, one sync each
@@ -159,18 +167,19 @@ class Index:
         number: int,
         name: str,
         directory: str,
-        special_use: str,
+        uses: Collection[str],
         uid_validity: int | None = None,
         uid_next: int = 1,
     ) -> None:
-        """A new, empty mailbox; `number` is its identity here, and its UIDVALIDITY unless it has one."""
+        """A new, empty mailbox with these special uses; `number` is its identity here, and its UIDVALIDITY
+        unless it has one."""
         self.generation += 1
         if uid_validity is None:
             uid_validity = number
         self._db.execute(
             "INSERT INTO mailboxes SELECT ?, ?, ?, ?, ?, ?, 1, 1, ?, NULL, 0, 0, 0,"
             " 'F' || lower(hex(randomblob(8))), 1, ''",
-            (number, name, directory, uid_validity, uid_next, uid_next + UID_BLOCK, special_use),
+            (number, name, directory, uid_validity, uid_next, uid_next + UID_BLOCK, _in_one(uses)),
         )
 
     def remove_mailbox(self, mailbox: int) -> None:
@@ -196,10 +205,10 @@ class Index:
             (name, directory, moved_from, mailbox),
         )
 
-    def set_special_use(self, mailbox: int, special_use: str) -> None:
-        """Give a mailbox another special use; "": none."""
+    def set_special_uses(self, mailbox: int, uses: Collection[str]) -> None:
+        """Give a mailbox these special uses and no others."""
         self.generation += 1
-        self._db.execute("UPDATE mailboxes SET special_use = ? WHERE id = ?", (special_use, mailbox))
+        self._db.execute("UPDATE mailboxes SET special_use = ? WHERE id = ?", (_in_one(uses), mailbox))
 
     def mailbox_moved(self, mailbox: int) -> None:
         """The directory has its new name."""
@@ -473,8 +482,13 @@ def _ranges(ascending: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _mailbox(row: tuple[Any, ...]) -> MailboxRow:
-    number, name, directory, uid_validity, special_use, new_stamp, cur_stamp, settled, object_id, moved = row
+    number, name, directory, uid_validity, uses, new_stamp, cur_stamp, settled, object_id, moved = row
     stamp = new_stamp, cur_stamp
     return MailboxRow(
-        number, name, directory, uid_validity, special_use, stamp, bool(settled), object_id, moved
+        number, name, directory, uid_validity, special_uses(uses), stamp, bool(settled), object_id, moved
     )
+
+
+def _in_one(uses: Collection[str]) -> str:
+    """Special uses as the column has them; `special_uses` reads it."""
+    return " ".join(sorted(uses))

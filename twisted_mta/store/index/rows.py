@@ -16,13 +16,13 @@ _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 @dataclass(slots=True)
 class MailboxRow:
-    """A row of `mailboxes`. `stamp` holds the times of `new` and `cur`."""
+    """A row of `mailboxes`. `stamp` holds the times of `new` and `cur`; `special_uses`: as `MailboxInfo`."""
 
     id: int
     name: str
     directory: str
     uid_validity: int
-    special_use: str
+    special_uses: frozenset[str]
     stamp: tuple[int, int]
     settled: bool
     object_id: str
@@ -64,6 +64,11 @@ class FileRow(NamedTuple):
     tail: str
     size: int
     email: int
+
+
+def special_uses(column: str) -> frozenset[str]:
+    """What the column of that name holds: words between spaces."""
+    return frozenset(column.split())
 
 
 def is_corruption(error: sqlite3.Error) -> bool:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
-from twisted_mta.store.index.rows import is_corruption
+from twisted_mta.store.index.rows import is_corruption, special_uses
 from twisted_mta.store.index.schema import MIGRATIONS
 
 _PATIENCE = 10.0  # seconds to wait for a server that builds its index
@@ -39,7 +39,7 @@ class MailboxMarks:
     directory: str
     uid_next: int
     uid_reserved: int
-    special_use: str
+    special_uses: frozenset[str]
     stamp: tuple[int, int]
     settled: bool
 
@@ -101,8 +101,10 @@ class IndexSurvey:
             " FROM mailboxes ORDER BY name"
         )
         return [
-            MailboxMarks(number, name, directory, uid_next, reserved, special_use, (new, cur), bool(settled))
-            for number, name, directory, uid_next, reserved, special_use, new, cur, settled in rows
+            MailboxMarks(
+                number, name, directory, uid_next, reserved, special_uses(uses), (new, cur), bool(settled)
+            )
+            for number, name, directory, uid_next, reserved, uses, new, cur, settled in rows
         ]
 
     def messages(self, number: int) -> list[IndexedMessage]:

@@ -21,6 +21,8 @@ An account's Sieve script decides where its copy goes (`sieve/filtering.py`). Ot
 the recipient's place through the queue, as the members of an alias do; its own among them is the INBOX.
 Where no script decides, what was judged to be junk goes to the account's mailbox for that, which is made when
 it is missing; the account itself may think otherwise (`trust/check.py`, PersonalCheck).
+
+What its sender wanted to be delivered by some time or not at all is not delivered later (RFC 2852 §4).
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IReactorThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -55,6 +57,8 @@ from twisted_mta.transfer.mda.srs import ReversePaths
 from twisted_mta.transfer.reading import read
 from twisted_mta.trust.check import PersonalCheck
 
+_TOO_LATE = Outcome(Action.FAILED, "5.4.7", "The time for delivery that the sender gave is over")
+
 
 @dataclass(slots=True)
 class _Copy:
@@ -70,8 +74,8 @@ class _Copy:
 
 @implementer(IDeliverer)
 class LocalDelivery:
-    """The MDA. `reactor` is asked for its thread pool, to read the header of a message that is in a file.
-    None is of the parts that are not wanted."""
+    """The MDA. `reactor` provides IReactorTime, and IReactorThreads to read the header of a message that is
+    in a file. None is of the parts that are not wanted."""
 
     log = Logger(namespace="twisted_mta.mda")
 
@@ -81,7 +85,7 @@ class LocalDelivery:
         directory: IDirectory,
         store: MessageStore,
         journey: Journey,
-        reactor: IReactorThreads,
+        reactor: Any,
         filters: Filters | None = None,
         lists: MailingLists | None = None,
         returns: ReversePaths | None = None,
@@ -102,6 +106,9 @@ class LocalDelivery:
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[QueuedRecipient]) -> list[Outcome]:
         """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
+        by = message.parameters.deliver_by
+        if by is not None and not by.notify and self._reactor.seconds() >= by.when:
+            return [_TOO_LATE] * len(recipients)
         try:
             been = await read(message.content, delivered_to, reactor=self._reactor)
         except Exception as error:

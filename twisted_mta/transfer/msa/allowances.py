@@ -278,8 +278,8 @@ def _is_over(sent: int, more: int, limit: int | None) -> bool:
 def _sent(database: sqlite3.Connection, hour: int, *, account: str) -> Sent:
     row = database.execute(
         "SELECT COALESCE(SUM(messages), 0), COALESCE(SUM(recipients), 0), COALESCE(SUM(newcomers), 0)"
-        " FROM sent WHERE account = ? AND hour > ?",
-        (account, hour - HOURS),
+        " FROM sent WHERE account = ? AND hour > ? AND hour <= ?",
+        (account, hour - HOURS, hour),
     ).fetchone()
     return Sent(*row)
 
@@ -316,7 +316,10 @@ def _add(database: sqlite3.Connection, hour: int, *, account: str, added: Sent) 
         " excluded.newcomers",
         (account, hour, *added),
     )
-    database.execute("DELETE FROM sent WHERE account = ? AND hour <= ?", (account, hour - HOURS))
+    # Hours to come are those of a clock that was ahead: they must not count when they are there.
+    database.execute(
+        "DELETE FROM sent WHERE account = ? AND (hour <= ? OR hour > ?)", (account, hour - HOURS, hour)
+    )
 
 
 def _remember(

@@ -30,6 +30,8 @@ _BLIND = frozenset((b"bcc", b"resent-bcc"))
 _BLIND_NAME = re.compile(rb"\n(?:resent-)?bcc[ \t]*:", re.IGNORECASE)
 # Where one is not closed, none behind it is: it is matched to the end, and not tried from each of its quotes.
 _QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?\Z)', re.DOTALL)
+# A domain with a word or a colon behind it: some readers take it for a part of the domain.
+_GLUED = re.compile(rb"@\s*+[^\s\[<>,;@:][^\s<>,;@:]*+(?:\s*+:|\s++[^\s<>,;])")
 # An address that is its own display name, unquoted as many clients write it. Begins where a word does: a long
 # word must not be tried from each of its octets.
 _NAMED_BY_ITSELF = re.compile(rb'(?<![^\s<>,:;@"])([^\s<>,:;@"]++@[^\s<>,:;@"]++)\s*+<\1>', re.IGNORECASE)
@@ -77,7 +79,8 @@ def addresses_in(name: str, value: bytes, longest: int = MAX_VALUE) -> list[Addr
     if len(value) > longest:
         raise _refusal(f"{name} is too long")
     entries = [entry for entry in parse_addresses(value) if entry.domain is not None]
-    if _at_signs(value) != len(entries):
+    bare = _bare(value)
+    if bare is None or bare.count(b"@") != len(entries) or _GLUED.search(bare):
         raise _refusal(f"{name} can be read in more than one way")
     try:
         return [_address(entry.local or b"", entry.domain or b"") for entry in entries]
@@ -90,13 +93,13 @@ def _address(local: bytes, domain: bytes) -> Address:
     return Address.parse(str(Address(local.decode(), domain.decode())), utf8=True)
 
 
-def _at_signs(value: bytes) -> int:
-    """How many addresses a reader could find at most: the `@` outside comments and quoted strings, where one
-    that is never closed is none; -1 when a comment is not closed."""
+def _bare(value: bytes) -> bytes | None:
+    """Without comments and quoted strings, where one that is never closed is none: has an `@` for each
+    address that a reader could find at most. None when a comment is not closed."""
     bare = without_comments(value + b";")
     if not bare.endswith(b";"):
-        return -1
-    return _NAMED_BY_ITSELF.sub(b"<@>", _QUOTED.sub(_unquoted, bare)).count(b"@")
+        return None
+    return _NAMED_BY_ITSELF.sub(b"<@>", _QUOTED.sub(_unquoted, bare))
 
 
 def _unquoted(quoted: re.Match[bytes]) -> bytes:

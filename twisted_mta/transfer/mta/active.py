@@ -6,7 +6,9 @@ accounts here; `lane.py` says who goes next, `destination.py` how many attempts 
 Memory is shared by one rule: nobody may have more than four times of what is still free. It holds for a
 sender in all, for a destination in all, and for a sender at a destination, within that destination's share.
 One alone gets four fifths, two four ninths each; whoever comes later finds room, in memory, at once. What is
-refused stays on disk: a destination is then marked as behind, and of a sender the backlog takes note.
+refused stays on disk: a destination is then marked as behind, and of a sender the backlog takes note. It is
+read when there is room by far: the same rule with everything that is taken counted twice, so that what is
+read is let in.
 
 Pure bookkeeping: no I/O, no clock.
 """
@@ -28,6 +30,7 @@ __all__ = ["RECIPIENTS_AT_ONCE", "ActiveLimits", "ActiveQueue", "Admission", "Wo
 
 RECIPIENTS_AT_ONCE = 100  # in one attempt; what every server must take (RFC 5321 §4.5.3.1.8)
 _TIMES_FREE = 4
+_BY_FAR = 2  # times what is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +103,13 @@ class ActiveQueue:
 
     def may_take(self, key: Key, sender: str, priority: int) -> Admission:
         """Whether more of a sender's mail for a destination is let in."""
-        if self._senders[sender] >= _TIMES_FREE * self._free:
+        if not self._fair(self._senders[sender]):
             return Admission.PASSED_OVER
         destination = self._destinations.get(key)
         if destination is None:
             return Admission.GRANTED
         room = destination.share - destination.recipients
-        if self._fair(destination) and destination.of_senders[sender, priority] < _TIMES_FREE * room:
+        if self._takes(destination) and destination.of_senders[sender, priority] < _TIMES_FREE * room:
             return Admission.GRANTED
         if not destination.domain:
             return Admission.PASSED_OVER
@@ -210,7 +213,7 @@ class ActiveQueue:
         """A destination that has more due on disk, and room for it. Whoever asks reads it, or says again that
         it `is_behind`."""
         for destination in self._behind:
-            if destination.recipients <= destination.share // 2 and self._fair(destination, 2):
+            if self._takes(destination, _BY_FAR):
                 del self._behind[destination]
                 return destination
         return None
@@ -222,23 +225,24 @@ class ActiveQueue:
 
     def has_room_for(self, sender: str, key: Key) -> bool:
         """Whether there is room by far, where a sender's mail for a destination was passed over."""
-        if 2 * self._senders[sender] > _TIMES_FREE * self._free:
+        if not self._fair(_BY_FAR * self._senders[sender]):
             return False
         destination = self._destinations.get(key)
-        return destination is None or 2 * destination.recipients <= destination.share
+        return destination is None or self._takes(destination, _BY_FAR)
 
     @property
     def _free(self) -> int:
         return self.limits.recipients - len(self.numbers)
 
-    def _fair(self, destination: Destination, times: int = _TIMES_FREE) -> bool:
-        """Whether a destination has no more than it may have of all memory. The local ones share it as
-        they like: what matters there is the sender's share."""
-        return (
-            not destination.rests
-            or not destination.recipients
-            or (destination.recipients < times * self._free)
-        )
+    def _fair(self, recipients: int) -> bool:
+        """Whether somebody who has so many may have more of all memory; nobody when it is full."""
+        return recipients < _TIMES_FREE * self._free
+
+    def _takes(self, destination: Destination, times: int = 1) -> bool:
+        """Whether a destination may have more, of its share and of all memory, even if it had so many times
+        what it has. The local ones share memory as they like: what matters there is the sender's share."""
+        recipients = times * destination.recipients
+        return recipients <= destination.share and (not destination.rests or self._fair(recipients))
 
     def _let_go(self, works: Iterable[Work]) -> None:
         for work in works:

@@ -107,9 +107,10 @@ class Bounces:
         )
 
     async def _render(self, report: Report) -> Rendered:
-        """What is large takes its time, and takes it in a thread: for each recipient it is found out what a
-        server may have meant."""
-        if len(report.original) <= WHOLE_LIMIT and len(report.recipients) <= _QUICK:
+        """What takes its time takes it in a thread: for each recipient it is found out what a server may have
+        meant, and whether 8-bit content may come back whole, by converting it part by part."""
+        converts = report.ret == "FULL" and not report.original.isascii()
+        if len(report.original) <= WHOLE_LIMIT and len(report.recipients) <= _QUICK and not converts:
             return render(report)
         return await self._queue.in_thread(render, report)
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from twisted.logger import Logger
+
 from twisted_mta.journey.bus import Journey
+from twisted_mta.message.content import Content
 from twisted_mta.message.date import format_date
 from twisted_mta.message.dsn.rules import members_notify, reported_as
 from twisted_mta.message.dsn.values import ReportedRecipient
@@ -37,6 +40,8 @@ class Conclusion:
 class Conclusions:
     """Draws them. `schedule` says when to try again, when to warn, and when to give up."""
 
+    log = Logger(namespace="twisted_mta.dispatch")
+
     def __init__(
         self,
         queue: MailQueue,
@@ -52,6 +57,8 @@ class Conclusions:
 
     async def conclude(self, work: Work, outcomes: Sequence[Outcome], now: float) -> Conclusion:
         """Record the outcomes of an attempt, one for each recipient of `work`; returns once it is on disk."""
+        if work.deadline:  # what follows from a delay depends on it
+            await self._load(work)
         pairs = zip(work.recipients, outcomes, strict=True)
         results = tuple(self._decide(work, recipient, outcome, now) for recipient, outcome in pairs)
         told = [self._reported_as(work, result, now) for result in results]
@@ -115,16 +122,26 @@ class Conclusions:
         self, work: Work, results: Sequence[Result], told: Sequence[Action | None], now: float
     ) -> NewMessage | None:
         """The one report of all that is to be told."""
+        await self._load(work)
         if work.message is None:
-            work.message = await self._queue.message(work.number)
-            if work.message is None:
-                return None
+            return None
         recipients = [
             self._reported(work, result, action, now)
             for result, action in zip(results, told, strict=True)
             if action is not None
         ]
-        return await self._bounces.report(work.message, recipients, now)
+        try:
+            return await self._bounces.report(work.message, recipients, now)
+        except Exception:
+            # Outcomes that are never recorded are worse than a report without the message.
+            self.log.failure("{queue_id}: it cannot be quoted in a report", queue_id=encode(work.number))
+            empty = dataclasses.replace(work.message, content=Content(b""))
+            return await self._bounces.report(empty, recipients, now)
+
+    async def _load(self, work: Work) -> None:
+        """If it was not attempted it may not be in memory. What is damaged can be reported, too."""
+        if work.message is None:
+            work.message = await self._queue.message_as_it_is(work.number)
 
     def _reported_as(self, work: Work, result: Result, now: float) -> Action | None:
         recipient, by = result.recipient, _deliver_by(work.message)

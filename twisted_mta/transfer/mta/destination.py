@@ -5,9 +5,10 @@ to where there was trouble last, beyond that by one with each windowful of succe
 host of the destination can be reached, or it says 421, "too much at once". The attempts that were under way
 meet the same trouble and say nothing new, so that the window shrinks once for all of them.
 
-At the least window trouble counts towards a rest: no attempts for a while, then one that probes. Mail whose
-attempt ended with 421 while another one was under way is put back in line; nobody has refused it, there was
-just one attempt too many.
+At the least window trouble counts towards a rest: no attempts for a while, then one that probes. A host that
+falls silent in the middle of a message gets fewer attempts, too, but no rest: it was reached, and other mail
+may fare better. Mail whose attempt ended with 421 while another one was under way is put back in line; nobody
+has refused it, there was just one attempt too many.
 
 Pure bookkeeping: no I/O, no clock.
 """
@@ -59,11 +60,13 @@ class Work:
 
 
 class Lesson(enum.Enum):
-    """What an attempt says of the destination. BUSY: its 421; AWAY: no host of it was reached."""
+    """What an attempt says of the destination. BUSY: its 421; CUT_OFF: a host of it began with the mail and
+    fell silent; AWAY: none was reached."""
 
     FINE = enum.auto()
     ANSWERS = enum.auto()
     BUSY = enum.auto()
+    CUT_OFF = enum.auto()
     AWAY = enum.auto()
 
 
@@ -74,7 +77,7 @@ def lesson(outcomes: Sequence[Outcome]) -> Lesson:
     if all(outcome.text.startswith("421") for outcome in outcomes):
         return Lesson.BUSY
     if all(outcome.status.startswith("4.4.") for outcome in outcomes):
-        return Lesson.AWAY
+        return Lesson.CUT_OFF if any(outcome.broke_off for outcome in outcomes) else Lesson.AWAY
     return Lesson.ANSWERS
 
 
@@ -165,7 +168,7 @@ class Destination:
             self.troubles = 0
         else:
             self.known_until = now + _MEMORY * rest
-            if self.window <= FEW:
+            if self.window <= FEW and learned is not Lesson.CUT_OFF:
                 self.troubles += 1
             if work.era == self.era:
                 self._shrink()

@@ -4,12 +4,16 @@ One straight path for each attempt: pick (`active`), load if it is not in memory
 give up, expand), settle in one transaction together with the report to the sender, tell. A recipient is in
 memory, and so not picked twice, from when it was picked or committed until its outcome is on disk.
 
-A deliverer that raises is an accident of ours: the recipients are tried again later (RFC 5321 §4.5.4.1).
+What fails on the way means something else at each step. A message that cannot be read, or a deliverer that
+raises, is an accident of ours: the recipients are tried again later (RFC 5321 §4.5.4.1). A message that is
+damaged is held. Outcomes that cannot be recorded wait for the disk; should they be lost all the same, the
+recipients stay in memory, so that what was perhaps delivered is not attempted again before the next start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -35,6 +39,8 @@ from twisted_mta.wire.drive import drive
 _NOTICED_WITHIN = 10.0  # seconds from a change by hand until its notice
 STOPPING = 10.0  # seconds that attempts under way are given when the server stops
 _RETURNED = Outcome(Action.FAILED, "5.0.0", "Returned by the administrator")
+_UNREADABLE = Outcome(Action.DELAYED, "4.3.0", "The message cannot be read at the moment")
+_ACCIDENT = Outcome(Action.DELAYED, "4.3.0", "Local error in processing")
 
 
 class Dispatcher:
@@ -184,27 +190,23 @@ class Dispatcher:
             self._proceeding = False
 
     async def _attempt(self, work: Work) -> None:
-        learned: Lesson | None = None
+        """Load, deliver, record; what fails in there, see the module."""
         began = self._clock.seconds()
-        try:
-            outcomes = self._without_attempt(work)
-            if outcomes is not None and work.deadline:
-                await self._loaded(work)  # the conclusion depends on it
-            if outcomes is None and await self._loaded(work):
-                outcomes = await self._deliver(work)
-                now = self._clock.seconds()
-                destination = work.destination
-                learned = destination.learn(work, outcomes, now, self._active.limits.rest)
-                if destination.may_put_back(work, learned, now):
-                    self._active.put_back(work)
-                    self._go_on()
-                    return
-            if outcomes is not None:
-                await self._conclude(work, outcomes)
-        except DamagedMessage as error:
-            self.log.critical("{error}; the message is held", error=error)
-            await self._queue.hold(work.number, str(error))
-            self._journey.tell("held", encode(work.number), reason=str(error))
+        learned: Lesson | None = None
+        outcomes = self._without_attempt(work)
+        if outcomes is None:
+            outcomes = await self._load(work)
+        if outcomes is None:
+            outcomes = await self._deliver(work)
+            now = self._clock.seconds()
+            learned = work.destination.learn(work, outcomes, now, self._active.limits.rest)
+            # What may have been held or removed by hand meanwhile is not tried again without a look at it.
+            if self._noticed < began and work.destination.may_put_back(work, learned, now):
+                self._active.put_back(work)
+                self._go_on()
+                return
+        if outcomes:
+            await self._record(work, outcomes)
         self._active.finished(work, self._clock.seconds(), learned)
         if self._noticed >= began:
             self._backlog.expect(self._noticed - _NOTICED_WITHIN)  # it may be returned, or have another route
@@ -235,29 +237,43 @@ class Dispatcher:
             outcome = _RETURNED
         return None if outcome is None else [outcome] * len(work.recipients)
 
-    async def _loaded(self, work: Work) -> bool:
-        """Whether the message is in memory, from disk if need be; False when it was removed by hand."""
+    async def _load(self, work: Work) -> Sequence[Outcome] | None:
+        """Have the message in memory, from disk if need be. None: it is there, to be delivered. Otherwise
+        what is to be recorded: nothing, when it was removed by hand or is held now."""
         if work.message is None:
-            work.message = await self._queue.message(work.number)
-        return work.message is not None
+            try:
+                work.message = await self._queue.message(work.number)
+            except DamagedMessage as error:
+                self.log.critical("{error}; the message is held", error=error)
+                await self._queue.hold(work.number, str(error))
+                self._journey.tell("held", encode(work.number), reason=str(error))
+            except MailError:
+                raise  # the queue has been stopped
+            except Exception as error:
+                queue_id = encode(work.number)
+                self.log.error("{queue_id}: it cannot be read: {error!r}", queue_id=queue_id, error=error)
+                return [_UNREADABLE] * len(work.recipients)
+        return None if work.message is not None else []
 
     async def _deliver(self, work: Work) -> Sequence[Outcome]:
         """One outcome for each recipient."""
-        assert work.message is not None
+        message = work.message
+        assert message is not None
+        if any(recipient.attempts for recipient in work.recipients):
+            message = replace(message, recovered=True)  # an attempt that failed may have come half the way
         try:
-            outcomes = await self._active.lane_of(work).deliverer.deliver(work.message, work.recipients)
+            outcomes = await self._active.lane_of(work).deliverer.deliver(message, work.recipients)
             if len(outcomes) != len(work.recipients):
                 raise RuntimeError(f"{len(outcomes)} outcomes for {len(work.recipients)} recipients")
         except Exception:
             self.log.failure("{queue_id}: unexpected error in a delivery", queue_id=encode(work.number))
-            accident = Outcome(Action.DELAYED, "4.3.0", "Local error in processing")
-            outcomes = [accident] * len(work.recipients)
+            outcomes = [_ACCIDENT] * len(work.recipients)
         return outcomes
 
     # What came of it
 
-    async def _conclude(self, work: Work, outcomes: Sequence[Outcome]) -> None:
-        """Record it, and take in what the settlement put into the queue."""
+    async def _record(self, work: Work, outcomes: Sequence[Outcome]) -> None:
+        """Have it on disk, and take in what the settlement put into the queue."""
         now = self._clock.seconds()
         conclusion = await self._conclusions.conclude(work, outcomes, now)
         for result in conclusion.results:

@@ -72,6 +72,7 @@ class ReportIntake:
         return outcomes
 
     async def _take(self, message: QueuedMessage, kinds: Sequence[ReportKind]) -> None:
+        """Trouble is logged; it is no trouble for the delivery."""
         queue_id = message.queue_id
         for kind in kinds:
             try:
@@ -89,6 +90,8 @@ class ReportIntake:
                     name=kind.name,
                     error=error,
                 )
+            except Exception:  # the mail has been delivered, whatever it holds, and stays so
+                self.log.failure("{queue_id}: no {name} report", queue_id=queue_id, name=kind.name)
 
 
 _ARRIVED = frozenset({Action.DELIVERED, Action.EXPANDED})

@@ -38,4 +38,6 @@ class Traps:
         """Seconds that it is still in disgrace for; 0 when it is not."""
         now = self._seconds()
         found = self.caught.get(origin, now)
-        return found.until - now if found is not None else 0.0
+        if found is None or found.since > now:  # the clock has been set back
+            return 0.0
+        return found.until - now

@@ -32,6 +32,7 @@ from twisted.logger import Logger
 
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
+from twisted_mta.steady import steady_seconds
 from twisted_mta.trust.filters.conversation import Conversation
 from twisted_mta.trust.filters.unavailable import Unavailable
 
@@ -76,6 +77,7 @@ class Daemon:
         self.seconds = seconds
         self._reactor = reactor
         self._clock = IReactorTime(reactor)
+        self._steady = steady_seconds(self._clock)
         self._resolver = resolver
         self._turns = DeferredSemaphore(MOST_ASKED)
         self._kept: list[tuple[float, Conversation]] = []
@@ -89,7 +91,7 @@ class Daemon:
         """What a dialog comes to. It is led on a connection that was kept, or else on a new one; once more
         when the one that was kept turns out to be gone. It sets `reusable` when the connection may be kept.
         Raises Unavailable."""
-        if self._rests_until and (self._trying or self._clock.seconds() < self._rests_until):
+        if self._rests_until and (self._trying or self._steady() < self._rests_until):
             raise Unavailable(f"{self.place} has not answered lately")
         trying = self._trying = bool(self._rests_until)
         begun = False
@@ -155,7 +157,7 @@ class Daemon:
             conversation.close()
             raise
         if conversation.reusable and conversation.quiet and len(self._kept) < KEPT:
-            self._kept.append((self._clock.seconds(), conversation))
+            self._kept.append((self._steady(), conversation))
         else:
             conversation.close()
         return answer
@@ -163,7 +165,7 @@ class Daemon:
     def _take_kept(self) -> Conversation | None:
         while self._kept:
             since, conversation = self._kept.pop()
-            if conversation.quiet and self._clock.seconds() - since < KEPT_FOR:
+            if conversation.quiet and self._steady() - since < KEPT_FOR:
                 return conversation
             conversation.close()
         return None
@@ -182,12 +184,12 @@ class Daemon:
         if not self._rests_until:
             self.log.warn("{name} is not asked for a while: {why}.", name=self.name, why=str(why))
         self._rest = min(2 * self._rest or FIRST_REST, LONGEST_REST)
-        self._rests_until = self._clock.seconds() + self._rest
+        self._rests_until = self._steady() + self._rest
 
     def _complain(self, why: Unavailable) -> None:
         """It is there, and of no use. Once in a while: perhaps somebody provokes it with each message."""
-        if self._clock.seconds() >= self._quiet_until:
-            self._quiet_until = self._clock.seconds() + LONGEST_REST
+        if self._steady() >= self._quiet_until:
+            self._quiet_until = self._steady() + LONGEST_REST
             self.log.warn("{name} is asked in vain: {why}.", name=self.name, why=str(why))
 
     # Connections

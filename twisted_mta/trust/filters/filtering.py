@@ -37,7 +37,11 @@ class DaemonCheck:
         self.daemon = daemon
         self.rules = rules
         self.seconds = daemon.seconds + GRACE
-        self.otherwise = self._without("it does not answer")
+
+    @property
+    def otherwise(self) -> Verdict:
+        """See Check. A new one each time: its error is raised, and then holds whatever that passed."""
+        return self._without("it does not answer")
 
     async def ask(self, conversation: Conversation, message: Incoming, content: Content) -> Verdict:
         """Lead the dialog; from its beginning, it may have been led in vain. Raises Unavailable."""

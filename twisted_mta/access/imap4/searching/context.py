@@ -100,6 +100,8 @@ class Contexts:
         """Tell all that can be told, now that nothing else is being said. Raises StoreError."""
         self.due = False
         session, view = self._session, self._view
+        if not view.readable:
+            return
         if session.idling is not None:
             session.tell_updates(expunges=True)
         for line in self.removals():
@@ -126,6 +128,8 @@ class Contexts:
     def changes(self) -> list[bytes]:
         """Responses for what matches now and did not, or the other way round, to be sent after EXISTS."""
         view = self._view
+        if not view.readable:
+            return []
         newest = view.uids[view.count - 1] if view.count else 0
         lines: list[bytes] = []
         for context in self.by_tag.values():

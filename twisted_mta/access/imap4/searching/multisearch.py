@@ -16,12 +16,13 @@ from twisted_mta.access.imap4.searching.program import SearchProgram
 from twisted_mta.access.imap4.searching.request import forbid_charset, requested_key
 from twisted_mta.access.imap4.searching.result import highest_modseq, save, saving
 from twisted_mta.access.imap4.searching.searched import Searched
+from twisted_mta.access.imap4.view import UNREADABLE
 from twisted_mta.protocol.imap4.commands.searching import MultiSearch
 from twisted_mta.protocol.imap4.esearch import ALL_RESULTS, esearch, result_data
 from twisted_mta.protocol.imap4.grammar import CommandError
 from twisted_mta.protocol.imap4.mailbox_filter import MailboxFilter
 from twisted_mta.protocol.imap4.search_keys import Key, ModSeq, walk
-from twisted_mta.store.errors import StoreError
+from twisted_mta.store.errors import NoPermission, StoreError
 from twisted_mta.store.mailbox import Mailbox
 from twisted_mta.store.names import SEPARATOR
 
@@ -54,7 +55,8 @@ async def multisearch(session: ImapSession, command: MultiSearch) -> None:
 
 
 def _check(session: ImapSession, command: MultiSearch, sources: tuple[MailboxFilter, ...]) -> None:
-    """Raises CommandError for what does not go together."""
+    """Raises CommandError for what does not go together; NoPermission when what is selected may not be read
+    any more."""
     kinds = {source.kind for source in sources}
     words = command.returning.words if command.returning else frozenset[str]()
     if "selected-delayed" in kinds:
@@ -64,6 +66,8 @@ def _check(session: ImapSession, command: MultiSearch, sources: tuple[MailboxFil
     if "SAVE" in words and kinds != {"selected"}:
         raise CommandError("Only a result of the selected mailbox can be saved")
     if session.view is not None:
+        if "selected" in kinds and not session.view.readable:
+            raise NoPermission(UNREADABLE)
         context.check(session.view, command)
 
 

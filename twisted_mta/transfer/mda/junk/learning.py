@@ -43,22 +43,23 @@ MOST_WAITING = 5000  # messages of one account
 MOST_OF_ONE = 200  # messages of one move, the newest: each costs some milliseconds, and they are alike
 _LESSONS = 25  # in one transaction
 
-_JUNK, _TRASH = "\\junk", "\\trash"
-_NOT_KEPT = frozenset((_JUNK, _TRASH, "\\drafts", "\\sent", "\\all", "\\flagged"))
-_OWN = frozenset(("\\drafts", "\\sent"))  # what lies there its owner has written
+_NO_USE: frozenset[str] = frozenset()
+_JUNK, _TRASH = "\\Junk", "\\Trash"
+_NOT_KEPT = frozenset((_JUNK, _TRASH, "\\Drafts", "\\Sent"))
+_OWN = frozenset(("\\Drafts", "\\Sent"))  # what lies there its owner has written
 
 
-def lesson_of(source: str, target: str, uses: Mapping[str, str], rejects: str) -> bool | None:
-    """Whether a move teaches that something is junk; None: nothing at all. `uses`: special uses in lower case
-    by mailbox, `rejects` the name of that mailbox."""
-    before, after = uses.get(source, ""), uses.get(target, "")
-    if before in _OWN or target == rejects:
+def lesson_of(source: str, target: str, uses: Mapping[str, frozenset[str]], rejects: str) -> bool | None:
+    """Whether a move teaches that something is junk; None: nothing at all. `uses`: special uses by mailbox,
+    `rejects` the name of that mailbox."""
+    before, after = uses.get(source, _NO_USE), uses.get(target, _NO_USE)
+    if before & _OWN or target == rejects:
         return None
-    if after == _JUNK:
-        return None if before == _JUNK else True
-    if before == _JUNK or (source and source == rejects):
-        return None if after == _TRASH else False
-    if not source or target == INBOX or after in _NOT_KEPT:
+    if _JUNK in after:
+        return None if _JUNK in before else True
+    if _JUNK in before or (source and source == rejects):
+        return None if _TRASH in after else False
+    if not source or target == INBOX or after & _NOT_KEPT:
         return None
     return False
 
@@ -128,7 +129,7 @@ class Learning:
 
     async def _learn(self, event: MailboxEvent) -> None:
         account = await self._store.account(event.account)
-        uses = {info.name: info.special_use.lower() for info in await account.list_mailboxes()}
+        uses = {info.name: info.special_uses for info in await account.list_mailboxes()}
         junk = lesson_of(event.source, event.mailbox, uses, self._rejects)
         if junk is None:
             return

@@ -35,6 +35,7 @@ from twisted_mta.trust.abuse.memory import Memory
 from twisted_mta.trust.abuse.senders import SERVER, SenderLists
 from twisted_mta.trust.check import Incoming
 from twisted_mta.trust.finding import Finding
+from twisted_mta.trust.judgement import Keep
 from twisted_mta.trust.results import value_of
 
 MAILBOX = "Rejects"
@@ -46,16 +47,15 @@ _LONGEST_WORDS = 300
 
 @dataclass(frozen=True, slots=True)
 class RejectRules:
-    """`keep` in seconds; `most` messages of one account; none that is larger than `octets`."""
+    """`keep` in seconds; `most` messages of one account."""
 
     keep: float = 14 * 86400.0
     most: int = 200
-    octets: int = 1024 * 1024
 
 
 class Rejects:
-    """`service`: our authserv-id. `lists`: who is denied by hand. `reactor`: provides the thread pool and the
-    wall clock. `accounts` are those with something put by, to be kept beside it (`trust/abuse/ledger.py`)."""
+    """`service`: our authserv-id. `reactor`: provides the thread pool and the wall clock. `accounts` are
+    those with something put by, to be kept beside it (`trust/abuse/ledger.py`)."""
 
     log = Logger(namespace="twisted_mta.junk")
 
@@ -64,7 +64,6 @@ class Rejects:
         store: MessageStore,
         *,
         directory: IDirectory,
-        lists: SenderLists,
         service: str,
         journey: Journey,
         reactor: Any,
@@ -73,7 +72,6 @@ class Rejects:
         self.accounts = Memory(MOST_ACCOUNTS)
         self._store = store
         self._directory = directory
-        self._lists = lists
         self._service = service
         self._journey = journey
         self._reactor = reactor
@@ -93,12 +91,9 @@ class Rejects:
             self._look.stop()
 
     async def keep(self, message: Incoming, why: str) -> None:
-        """Put a message by that is about to be refused; see `Judge`. Raises OSError."""
+        """Put a message by that is about to be refused, and is complete; see `Judge`. Raises OSError."""
         content = message.content
-        if content is None or not await is_worth_keeping(
-            message, why, lists=self._lists, octets=self._rules.octets, in_thread=self._in_thread
-        ):
-            return
+        assert content is not None
         if message.parameters.body != "BINARYMIME":
             await self._put_all(message, content, why)
             return
@@ -196,18 +191,20 @@ class Rejects:
         self.log.error("refused mail cannot be looked through: {error}", error=failure.getErrorMessage())
 
 
-async def is_worth_keeping(
+async def keep_what_is_wanted(
     message: Incoming,
     why: str,
     *,
+    keep: Keep,
     lists: SenderLists,
     octets: int,
     in_thread: Callable[..., Awaitable[int]],
-) -> bool:
-    """Whether somebody might want to have what is refused for that reason. Raises OSError."""
+) -> None:
+    """Give `keep` what is refused for that reason if somebody might want to have it, and it has no more than
+    `octets`. lists: who is denied by hand. Decided where mail is refused, before it is handed to the process
+    with the mailboxes. Raises OSError, and what `keep` raises."""
     content = message.content
     if content is None or "virus" in why.lower():
-        return False
-    if lists.word(SERVER, sender_of(message))[0] == "deny":
-        return False
-    return await in_thread(content.__len__) <= octets
+        return
+    if lists.word(SERVER, sender_of(message))[0] != "deny" and await in_thread(content.__len__) <= octets:
+        await keep(message, why)

@@ -24,7 +24,8 @@ class Allowance:
         self._sent.move_to_end(account)
         if len(self._sent) > _ACCOUNTS:
             self._sent.popitem(last=False)
-        while times and times[0] < now - HOUR:
+        # What is to come was sent while the clock was ahead.
+        while times and not now - HOUR <= times[0] <= now:
             times.popleft()
         if len(times) >= self.most:
             return False

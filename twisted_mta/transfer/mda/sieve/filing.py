@@ -36,14 +36,14 @@ async def mailbox_for(
         return name
     owner = await store.account(account)
     known = await owner.list_mailboxes()
-    used = [info.name for info in known if special_use.lower() in info.special_use.lower().split()]
-    if special_use and used:
+    used = [info.name for info in known if special_use in info.special_uses]
+    if used:
         return used[0]
     if create and name not in {info.name for info in known if info.selectable}:
         if not special_use and len(known) >= MOST:  # of each use there is one
             raise CannotDo(f"there are {MOST} mailboxes, and no more are made by scripts")
         with suppress(MailboxExists):  # another delivery has just made it
-            await owner.create(name, special_use)
+            await owner.create(name, frozenset({special_use} if special_use else ()))
     return name
 
 

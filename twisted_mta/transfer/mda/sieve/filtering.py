@@ -1,12 +1,14 @@
 """Asks an account's script what is to become of a message.
 
 A script is compiled when it is first needed, and again when it has changed. It runs in a thread: an owner's
-script may be slow, and nobody else waits for it. Whatever goes wrong, the message is kept in the INBOX.
+script may be slow, and nobody else waits for it. Whatever goes wrong with it, the message is kept in the
+INBOX. Only where the process or the disk is in trouble for the moment, so that nobody knows what the script
+says, the delivery waits.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,9 +21,11 @@ from twisted.logger import Logger
 from twisted_mta.journey.bus import Journey
 from twisted_mta.message.content import Content
 from twisted_mta.message.outcome import QueuedMessage
+from twisted_mta.message.status import MailError
 from twisted_mta.sieve.actions import FileCopy, Notify
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.mail import Mail, SieveEnvelope
+from twisted_mta.sieve.ready import Ready
 from twisted_mta.sieve.script import Result, Script
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import ScriptError, Scripts, Stamp
@@ -37,9 +41,10 @@ from twisted_mta.transfer.mda.sieve.onward import Onward
 from twisted_mta.transfer.mda.sieve.troubles import Troubles
 from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
-_COMPILED = 1000  # scripts that are kept ready
+_COMPILED = 64 << 20  # octets of scripts that are kept ready
 _REMEMBERED = 30 * 86400.0  # seconds, longer than a message is in the queue
-_OCTETS = 8 << 20  # of their texts; what is made of them takes a multiple
+# Trouble of the process or the disk, and not of the script: it may be readable a little later.
+_OF_THE_MOMENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN})
 # Capabilities that ask for the list; what an included script asks for is not known beforehand.
 _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
 
@@ -80,8 +85,7 @@ class Filters:
         self._onward = onward
         self._troubles = troubles
         self._acquaintance = acquaintance
-        self._compiled: OrderedDict[str, tuple[Stamp, Script | None]] = OrderedDict()
-        self._octets = 0  # of the texts of those
+        self._compiled: Ready[str, tuple[Stamp, Script | None]] = Ready(_COMPILED)  # by account
         self._stamps = Glances(lambda account: Scripts(store.home(account)).stamp())
 
     def has_script(self, account: str) -> bool:
@@ -98,7 +102,7 @@ class Filters:
         default: Decision = KEEP,
     ) -> Decision:
         """For one copy of a message; never raises for what a script does. default: KEEP or JUNK, for what its
-        owner does not decide."""
+        owner does not decide. Raises MailError when the script cannot be read at the moment."""
         home = self._store.home(account)
         stamp = self._stamps.at(account)
         if stamp is None:
@@ -126,12 +130,12 @@ class Filters:
         """Makes the house for runs of the script; what is lacking is the header of the message, and may be
         the items of the environment. Raises StoreError."""
         home = self._store.home(account)
-        mailboxes: dict[str, str] = {}
+        mailboxes: dict[str, frozenset[str]] = {}
         lookup: Lookup = nothing
         if script.capabilities & (_MAILBOXES | CAPABILITIES):
             owner = await self._store.account(account)
             mailboxes = {
-                info.name: info.special_use for info in await owner.list_mailboxes() if info.selectable
+                info.name: info.special_uses for info in await owner.list_mailboxes() if info.selectable
             }
         if script.capabilities & CAPABILITIES:
             lookup = await read_annotations(self._store, account, mailboxes)
@@ -154,7 +158,6 @@ class Filters:
         """The compiled script; None when it is none, which its owner was told when it was put there."""
         known = self._compiled.get(account)
         if known is not None and known[0] == stamp:
-            self._compiled.move_to_end(account)
             return known[1]
         try:
             script: Script | None = await self._in_thread(_compile, home)
@@ -162,18 +165,15 @@ class Filters:
             await self.failed(account, queue_id, str(error))
             script = None
         except (ScriptError, OSError) as error:  # what is not there, or cannot be read, may be next time
+            if isinstance(error, OSError) and error.errno in _OF_THE_MOMENT:
+                self.log.error(
+                    "the script of {account} cannot be read: {error}", account=account, error=error
+                )
+                raise MailError(451, "4.3.0", "The recipient's rules cannot be read at the moment") from error
             await self.failed(account, queue_id, f"the script cannot be read: {error}")
             return None
-        self._keep_ready(account, stamp, script)
+        self._compiled.put(account, (stamp, script), script.weight if script is not None else 0)
         return script
-
-    def _keep_ready(self, account: str, stamp: Stamp, script: Script | None) -> None:
-        before = self._compiled.pop(account, None)
-        self._compiled[account] = (stamp, script)
-        self._octets += stamp[2] - (before[0][2] if before is not None else 0)
-        while len(self._compiled) > _COMPILED or self._octets > _OCTETS:
-            _, ((_, _, size), _) = self._compiled.popitem(last=False)
-            self._octets -= size
 
     async def send_on(
         self, account: str, delivered_to: str, message: QueuedMessage, number: int, decided: Decision

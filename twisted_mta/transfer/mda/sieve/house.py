@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from twisted_mta.message.address import Address
 from twisted_mta.message.status import MailError
 from twisted_mta.sieve.world import World
+from twisted_mta.store.annotations import SPECIAL_USES
 from twisted_mta.store.script_memory import ScriptMemory
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, Scripts
 from twisted_mta.transfer.mda.sieve.annotated import Lookup, nothing
@@ -20,7 +21,7 @@ Acquaintance = Callable[[str, Address], bool]  # whether an account has written 
 
 class House(World):
     """For one delivery, in a thread. header: of the message as it came. mailboxes: the names that exist, with
-    the special use of each or "". own, common: scripts that may be included, the owner's and everybody's.
+    the special uses of each. own, common: scripts that may be included, the owner's and everybody's.
     hostname: this server's. junk: whether the server takes the message for junk. annotations: the value of
     one, of a mailbox or of the server (None). items: of the environment, besides those of a delivery or in
     their place. acquaintance: what the address book is made of; None when there is none."""
@@ -29,7 +30,7 @@ class House(World):
         self,
         *,
         header: bytes,
-        mailboxes: Mapping[str, str],
+        mailboxes: Mapping[str, frozenset[str]],
         memory: ScriptMemory,
         own: Scripts,
         common: Scripts | None,
@@ -85,10 +86,8 @@ class House(World):
         return (name.upper() if name.upper() == "INBOX" else name) in self._mailboxes
 
     def has_special_use(self, mailbox: str | None, use: str) -> bool:
-        uses: Collection[str] = (
-            self._mailboxes.values() if mailbox is None else (self._mailboxes.get(mailbox, ""),)
-        )
-        return use.lower() in {known.lower() for known in uses if known}
+        meant = self._mailboxes.values() if mailbox is None else [self._mailboxes.get(mailbox, frozenset())]
+        return SPECIAL_USES.get(use.lower()) in frozenset[str | None]().union(*meant)
 
     def annotation(self, mailbox: str | None, name: str) -> str | None:
         return self._annotations(mailbox, name)

@@ -20,7 +20,7 @@ not made up for.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -37,6 +37,7 @@ from twisted_mta.message.status import MailError
 from twisted_mta.sieve.errors import SieveError
 from twisted_mta.sieve.imapsieve import out_of_place
 from twisted_mta.sieve.mail import SieveEnvelope
+from twisted_mta.sieve.ready import Ready
 from twisted_mta.sieve.script import Script
 from twisted_mta.store.annotations import event_scripts
 from twisted_mta.store.errors import NoSuchMessage
@@ -49,7 +50,7 @@ from twisted_mta.transfer.mda.sieve.carrying_out import CarryingOut
 from twisted_mta.transfer.mda.sieve.filtering import Filters, run
 
 MOST_WAITING = 10_000  # messages of one account; what comes beyond is passed over, and said
-_COMPILED = 100  # scripts that are kept ready
+_COMPILED = 32 << 20  # octets of scripts that are kept ready
 
 
 @implementer(IMailboxEvents)
@@ -79,7 +80,7 @@ class ImapEvents:
         self._reactor = reactor
         self._common = common
         self._script = script
-        self._compiled: OrderedDict[bytes, Script] = OrderedDict()
+        self._compiled: Ready[bytes, Script] = Ready(_COMPILED)
         self._waiting: dict[str, deque[MailboxEvent]] = {}  # by account; there is one while its events run
         self._count: Counter[str] = Counter()
 
@@ -149,9 +150,8 @@ class ImapEvents:
             return None
         script = self._compiled.get(text)
         if script is None:
-            script = self._compiled[text] = Script(text)
-            if len(self._compiled) > _COMPILED:
-                self._compiled.popitem(last=False)
+            script = Script(text)
+            self._compiled.put(text, script, script.weight)
         return script
 
     async def _run(self, script: Script, event: MailboxEvent, mailbox: Mailbox, uid: int) -> None:

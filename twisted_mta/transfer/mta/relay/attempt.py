@@ -113,7 +113,7 @@ class Attempt:
         quoted = "reply" if place is not None and verdict.code else "reason"  # the host's words, or ours
         passed_on = verdict.accepted and place is not None and place.dsn
         self._settled[recipient.number] = Outcome(
-            action, verdict.status, verdict.text, name, passed_on=passed_on
+            action, verdict.status, verdict.text, name, passed_on=passed_on, broke_off=verdict.broke_off
         )
         self._journey.tell(
             _STAGES[action],

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from twisted_mta.message.conversion import Form
 from twisted_mta.protocol.sasl.client import ClientMechanism
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.smtp import outgoing
 from twisted_mta.protocol.smtp.client import ClientEngine
 from twisted_mta.protocol.smtp.client_events import (
@@ -50,7 +50,7 @@ Encoding = Callable[[Iterable[bytes]], Iterator[bytes]]
 @implementer(IHandshakeListener)
 class ClientSession(Protocol):
     """hostname: our name in EHLO. host: the server. timeouts: seconds, by stage. seconds: the clock, since
-    the epoch. steady: one that nobody sets; None: the same. on_end: called once, when the connection is gone.
+    the epoch. steady: one that nobody sets. on_end: called once, when the connection is gone.
 
     deadline: when `expire` is due, by the steady clock. messages: transactions begun so far.
     tls_version: "TLSv1.3" and the like, "" in the clear.
@@ -65,7 +65,7 @@ class ClientSession(Protocol):
         *,
         timeouts: Mapping[Stage, float],
         seconds: Callable[[], float],
-        steady: Callable[[], float] | None = None,
+        steady: Callable[[], float],
         on_end: Callable[[ClientSession], None],
     ) -> None:
         self.engine = ClientEngine(hostname, lmtp=host.lmtp)
@@ -75,7 +75,7 @@ class ClientSession(Protocol):
         self.tls_version = ""
         self._timeouts = timeouts
         self._seconds = seconds
-        self._steady = steady or seconds
+        self._steady = steady
         self._on_end = on_end
         self._outflow = Outflow()
         self._waiting: Deferred[Event] | None = None
@@ -138,6 +138,9 @@ class ClientSession(Protocol):
         """
         self.messages += 1
         count = len(transaction.recipients)
+        if not self.usable:  # it has ended, or we are leaving, while the message was prepared
+            await pieces.aclose()
+            raise self._end or trouble(Stage.MAIL, "4.4.2", "Connection closed before the message was sent")
         try:
             self.engine.envelope(transaction, now=self._seconds(), reset=reset)
             event = await self._next()
@@ -163,6 +166,10 @@ class ClientSession(Protocol):
     def rest(self) -> None:
         """Nothing to do for now: when the idle time is over, or the server speaks, the connection ends."""
         self._await(Stage.IDLE)
+
+    def wake(self) -> None:
+        """There is a message: it may take as long as it likes to be made ready."""
+        self.deadline = inf
 
     def quit(self) -> None:
         """Say goodbye and close. What comes of that is of no interest any more (RFC 5321 §4.1.1.10)."""
@@ -325,6 +332,7 @@ class ClientSession(Protocol):
             self._waiting = Deferred()
             self._await(self.engine.waiting_for)
             event = await self._waiting
+        self.deadline = inf  # it is our turn
         if isinstance(event, Broken):
             self.abort()
             raise trouble(event.stage, "4.5.0", event.text)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from twisted_mta.journey.bus import Journey
 from twisted_mta.protocol.smtp.client_events import Stage
+from twisted_mta.steady import steady_seconds
 from twisted_mta.transfer.mta.relay import dial
 from twisted_mta.transfer.mta.relay.client_session import ClientSession
 from twisted_mta.transfer.mta.relay.limits import RelayLimits
@@ -26,7 +27,6 @@ from twisted_mta.transfer.mta.routing import Credentials, Host, Proxy, Route
 from twisted_mta.transfer.mta.tls.demand import TlsDemand
 from twisted_mta.transfer.mta.tls.level import TlsLevel
 from twisted_mta.transfer.mta.tls.policy import TlsPolicy
-from twisted_mta.wire.steady import steady_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ class Connector:
             session = kept[-1]
             self._forget(session, purpose)
             if session.usable:
+                session.wake()
                 return session
         return await self._open(route, demand, purpose)
 

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from twisted_mta.protocol.sasl.client import ClientMechanism, choose
-from twisted_mta.protocol.sasl.credentials import SaslError
+from twisted_mta.protocol.sasl.error import SaslError
 from twisted_mta.protocol.smtp.client_events import Stage
 from twisted_mta.transfer.mta.relay.verdict import trouble
 from twisted_mta.transfer.mta.route import Credentials, Host

@@ -7,7 +7,8 @@ when it is temporary the next host is asked. Hosts that do not keep to SMTP are 
 
 What is sent on, by an alias or a script, leaves under a reverse-path in a domain of ours
 (`transfer/mda/srs.py`), and bears `Delivered-To:` with the alias' address, by which local delivery
-knows it when a member sends it back (`transfer/mda/delivery.py`). So they get transactions of their own.
+knows it when a member sends it back (`transfer/mda/delivery.py`): one that is not ASCII only where the server
+takes such header fields. So they get transactions of their own.
 What was found out about it when it came is sealed then, in the form in which it leaves (RFC 8617 §5.1).
 
 Left out on purpose: memory of dead destinations across messages, which is the queue's to keep; that of dead
@@ -205,7 +206,8 @@ class Relay:
                 self._host_failed(attempt, end.verdict, Place(host))
                 return fresh
             offered = session.engine.extensions
-            place = Place(host, session.tls_version, dsn="DSN" in offered, tracking="MTRK" in offered)
+            tracking = {"DSN", "MTRK"} <= offered.keys()
+            place = Place(host, session.tls_version, dsn="DSN" in offered, tracking=tracking)
             self._hosts.answered(host)
             self._heard(attempt)
             try:
@@ -239,6 +241,8 @@ class Relay:
                 if recipient.original_path == alias and recipient.forward_path.is_ascii is plain
             ][:most]
             mark = b"" if alias is None else f"Delivered-To: {alias}\r\n".encode()
+            if not (mark.isascii() or {"SMTPUTF8", "8BITMIME"} <= session.engine.extensions.keys()):
+                mark = b""
             reverse_path = message.reverse_path
             if alias is not None and self._rewrite is not None:
                 reverse_path = await self._rewrite(reverse_path)
@@ -247,8 +251,8 @@ class Relay:
                 [EnvelopeRecipient(r.forward_path, r.notify, r.orcpt) for r in batch],
                 len(mark) + size,
                 message.parameters,
-                eight_bit=_may_be_eight_bit(message),
-                utf8=utf8,
+                eight_bit=_may_be_eight_bit(message) or not mark.isascii(),
+                utf8=utf8 or not mark.isascii(),
             )
             try:
                 sealed_by = "" if alias is None or message.account else alias.domain

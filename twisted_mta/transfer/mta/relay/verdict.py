@@ -41,6 +41,11 @@ class Verdict:
         return self.code >= 500
 
     @property
+    def broke_off(self) -> bool:
+        """Silence in the middle of a message."""
+        return not self.code and self.stage in _CONVERSATION
+
+    @property
     def too_many(self) -> bool:
         """The recipient may be accepted in another transaction, with fewer before him."""
         return self.stage is Stage.RECIPIENT and self.code == 452 and self.status in ("4.5.3", "4.0.0")
@@ -53,7 +58,7 @@ def turned_away(verdict: Verdict) -> bool:
     """Whether it was we who were refused, or could not get there, and not the mail: another host might hand
     it in. That is what a small office meets whose port 25 is blocked, or whose address has no PTR record."""
     if verdict.code == 0:
-        return verdict.stage not in _CONVERSATION
+        return not verdict.broke_off
     if verdict.stage not in _CONVERSATION and verdict.permanent:
         return True
     return verdict.status[1:] == ".7.25" or bool(cause(verdict.code, verdict.text))

@@ -26,6 +26,7 @@ from OpenSSL import crypto
 from twisted_mta.interfaces import IResolver
 from twisted_mta.transfer.mta.route import Host, Route
 from twisted_mta.transfer.mta.tls.handshake import EXPIRED, NOT_TRUSTED, OTHER, Check, Doubt, Peer, named
+from twisted_mta.wire.client_certificates import UNREADABLE
 
 ANCHOR, END_ENTITY = 2, 3  # usages
 _DIGESTS = {1: hashlib.sha256, 2: hashlib.sha512}
@@ -106,7 +107,10 @@ def _fits(record: Record, certificate: x509.Certificate) -> bool:
     if selector == 0:
         selected = certificate.public_bytes(Encoding.DER)
     else:
-        selected = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        try:
+            selected = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except UNREADABLE:  # a key of a kind that nobody here knows, in the middle of a chain, say
+            return False
     return data == (selected if matching == 0 else _DIGESTS[matching](selected).digest())
 
 
@@ -116,7 +120,7 @@ def _of_record(record: Record) -> list[x509.Certificate]:
         return []
     try:
         return [x509.load_der_x509_certificate(record[3])]
-    except ValueError:
+    except UNREADABLE:
         return []
 
 

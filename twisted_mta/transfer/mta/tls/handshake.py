@@ -12,7 +12,7 @@ Causes are the result types of TLS reports (RFC 8460 §4.3).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -26,6 +26,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from twisted_mta.transfer.mta.tls.level import TlsVersion
+from twisted_mta.wire.client_certificates import UNREADABLE
 
 NAME_MISMATCH = "certificate-host-mismatch"
 EXPIRED = "certificate-expired"
@@ -108,8 +109,30 @@ class Handshake:
 
     def _examine(self, peer: Peer) -> str:
         if self._check is not None:
-            self.doubt = self._check(peer) if peer.chain else Doubt(OTHER, "the server shows no certificate")
+            self.doubt = judged(self._check, peer)
         return self.doubt.text if self.doubt is not None and self._enforced else ""
+
+
+def judged(check: Check, peer: Peer) -> Doubt | None:
+    """What is thought of what a server has shown; that it cannot be read is a doubt, too."""
+    if not peer.chain:
+        return Doubt(OTHER, "the server shows no certificate that can be read")
+    try:
+        return check(peer)
+    except UNREADABLE:
+        return Doubt(OTHER, "the certificate cannot be read")
+
+
+def readable(certificates: Iterable[crypto.X509]) -> list[x509.Certificate]:
+    """Those that can be read; none when the first, the server's own, cannot."""
+    chain: list[x509.Certificate] = []
+    for certificate in certificates:
+        try:
+            chain.append(certificate.to_cryptography())
+        except UNREADABLE:
+            if not chain:
+                break
+    return chain
 
 
 class _Examined(SSL.Connection):
@@ -131,7 +154,7 @@ class _Examined(SSL.Connection):
     def do_handshake(self) -> None:
         """Raises SSL.Error."""
         super().do_handshake()
-        chain = [certificate.to_cryptography() for certificate in self.get_peer_cert_chain() or ()]
+        chain = readable(self.get_peer_cert_chain() or ())
         if refusal := self._examine(Peer(chain, self._errors)):
             raise SSL.Error([("", "", refusal)])
 

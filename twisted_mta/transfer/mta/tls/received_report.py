@@ -5,6 +5,7 @@ and behind the compression, and nothing but the fields that are known is taken f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted_mta.message.attached_report import LARGEST, NotAReport, octets_of, 
 from twisted_mta.message.mime import scan
 
 _GZIP, _PLAIN = b"tlsrpt+gzip", b"tlsrpt+json"
+_MOST_SESSIONS = 2**40  # in one report
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +58,22 @@ def read_report(text: bytes) -> Received:
             report_id=_text(value["report-id"]),
             begins=_text(value["date-range"]["start-datetime"]),
             domain=_text(domains[0].lower()),
-            successes=sum(_count(summary, "total-successful-session-count") for summary in summaries),
-            failures=sum(_count(summary, "total-failure-session-count") for summary in summaries),
+            successes=_count(summaries, "total-successful-session-count"),
+            failures=_count(summaries, "total-failure-session-count"),
             body=json.dumps(value),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NotAReport("it is not JSON of the form in RFC 8460") from error
 
 
-def _count(summary: Any, name: str) -> int:
-    number = summary.get(name, 0)
-    if not isinstance(number, int) or not 0 <= number < 2**53:
-        raise ValueError(name)
-    return number
+def _count(summaries: Sequence[Any], name: str) -> int:
+    """The sum, which a database can hold, too."""
+    total = 0
+    for summary in summaries:
+        number = summary.get(name, 0)
+        if not isinstance(number, int) or number < 0 or (total := total + number) > _MOST_SESSIONS:
+            raise ValueError(name)
+    return total
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted_mta.https import FetchError, HttpsClient
 from twisted_mta.interfaces import IResolver
 from twisted_mta.resolver import ResolutionError
+from twisted_mta.shared_questions import SharedQuestions
+from twisted_mta.steady import steady_seconds
 from twisted_mta.transfer.mta.tls.database import StoredPolicy
 from twisted_mta.transfer.mta.tls.findings import FETCH_ERROR, INVALID_CERTIFICATE, INVALID_POLICY
 from twisted_mta.transfer.mta.tls.ledger import DAY, TlsLedger
@@ -28,6 +30,7 @@ from twisted_mta.transfer.mta.tls.mta_sts import LARGEST, NotAPolicy, StsPolicy,
 REST = 300.0  # seconds after a fetch that failed
 LOOKED_AFTER = 3600.0  # seconds between two looks at what should be fetched anew
 _AT_ONCE = 20  # fetches
+_MOST_WAITING = 10_000  # domains; there are never as many deliveries at the same time
 _MOST_FAILURES = 10_000  # domains that are remembered
 
 
@@ -52,9 +55,10 @@ class StsClient:
         self._ledger = ledger
         self._parsed: dict[bytes, StsPolicy] = {}
         self._failures: dict[str, tuple[float, Discovered]] = {}  # until when, and what there is instead
-        self._fetches: dict[str, list[Deferred[Discovered]]] = {}  # under way, and who waits for them
+        self._fetches: SharedQuestions[str, Discovered] = SharedQuestions(_MOST_WAITING)
         self._turns = DeferredSemaphore(_AT_ONCE)
         self._used: set[str] = set()
+        self._steady = steady_seconds(IReactorTime(reactor))
         self._upkeep = LoopingCall(self.refresh)
         self._upkeep.clock = IReactorTime(reactor)
 
@@ -106,22 +110,13 @@ class StsClient:
     async def _fetch_once(self, domain: str, identity: str) -> Discovered:
         """All who ask at the same time share one fetch, and for a while its failure."""
         until, instead = self._failures.get(domain, (0.0, Discovered()))
-        if until > self._ledger.seconds():
+        if until > self._steady():
             return Discovered(self._read(self._ledger.policy(domain)), instead.cause, instead.reason)
-        if domain in self._fetches:
-            waiting: Deferred[Discovered] = Deferred()
-            self._fetches[domain].append(waiting)
-            return await waiting
-        self._fetches[domain] = []
-        await self._turns.acquire()
-        try:
-            discovered = await self._fetch(domain, identity)
-        finally:
-            self._turns.release()
-            waiters = self._fetches.pop(domain)
-        for waiter in waiters:
-            waiter.callback(discovered)
-        return discovered
+        return await self._fetches.ask(domain, lambda: self._fetch_in_turn(domain, identity))
+
+    async def _fetch_in_turn(self, domain: str, identity: str) -> Discovered:
+        async with self._turns:
+            return await self._fetch(domain, identity)
 
     async def _fetch(self, domain: str, identity: str) -> Discovered:
         try:
@@ -149,5 +144,5 @@ class StsClient:
         self._failures.pop(domain, None)
         if len(self._failures) >= _MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
-        self._failures[domain] = self._ledger.seconds() + REST, discovered
+        self._failures[domain] = self._steady() + REST, discovered
         return discovered

@@ -1,4 +1,5 @@
-"""The clock for what lasts so long: patience with a peer, being behind. Nobody can set it."""
+"""The clock for what lasts so long and is known in memory only: patience with a peer, being behind, what is
+remembered for a while. Nobody can set it."""
 
 from __future__ import annotations
 
