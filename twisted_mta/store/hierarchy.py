@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 
-from twisted_mta.durable import sync
+from twisted_mta.durable import names_on_disk
 from twisted_mta.store.annotations import SPECIAL_USE, give_uses, require_room_for
 from twisted_mta.store.changes import Step
 from twisted_mta.store.errors import CannotDo, MailboxExists, NoSuchMailbox, TooManyMailboxes
@@ -42,8 +42,8 @@ def create(home: Home, name: str, special_uses: frozenset[str] = frozenset()) ->
         raise MailboxExists()
     if len(home.rows()) >= home.bounds.mailboxes:
         raise TooManyMailboxes(home.bounds.mailboxes)
-    Maildir(f"{home.root}/{directory}").make(folder=True)
-    sync(home.root)
+    with names_on_disk(home.root):
+        Maildir(f"{home.root}/{directory}").make(folder=True)
     home.add([(name, directory, frozenset())])
     if special_uses:
         with home.index.transaction():
@@ -67,8 +67,8 @@ def delete(home: Home, name: str) -> None:
         with suppress(OSError):
             while catch_up(folder):
                 pass
-    os.rename(f"{home.root}/{row.directory}", removed)
-    sync(home.root)
+    with names_on_disk(home.root):
+        os.rename(f"{home.root}/{row.directory}", removed)
     home.forget(row)
     if not home.deleted.take_mailbox(removed, row.directory):
         shutil.rmtree(removed, ignore_errors=True)
@@ -114,10 +114,10 @@ def _move(home: Home, renames: list[tuple[MailboxRow, str]]) -> None:
             home.index.rename_mailbox(row.id, name, directory, row.directory)
     moved: list[tuple[MailboxRow, str]] = []
     try:
-        for row, _, directory in steps:
-            os.rename(f"{home.root}/{row.directory}", f"{home.root}/{directory}")
-            moved.append((row, directory))
-        sync(home.root)
+        with names_on_disk(home.root):
+            for row, _, directory in steps:
+                os.rename(f"{home.root}/{row.directory}", f"{home.root}/{directory}")
+                moved.append((row, directory))
     except OSError:
         for row, directory in moved:
             with suppress(OSError):

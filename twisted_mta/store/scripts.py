@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from twisted_mta.durable import sync
+from twisted_mta.durable import names_on_disk
 
 DIRECTORY = "sieve"
 _ACTIVE = "active"
@@ -67,18 +67,18 @@ class Scripts:
         """Put a script there, in place of one of the same name. Raises BadScriptName."""
         path = self._path(name)
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=self.directory, prefix="tmp-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(made, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(made)
-            raise
-        sync(str(self.directory))
+        with names_on_disk(self.directory):
+            descriptor, made = tempfile.mkstemp(dir=self.directory, prefix="tmp-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(made, path)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(made)
+                raise
 
     def rename(self, old: str, new: str) -> None:
         """Raises BadScriptName, NoSuchScript, ScriptExists."""
@@ -88,34 +88,33 @@ class Scripts:
         if target.exists():
             raise ScriptExists(new)
         was_active = self.active() == old
-        os.link(source, target)  # the link `active` leads somewhere at every moment
-        if was_active:
-            self._point_to(target.name)
-        source.unlink()
-        sync(str(self.directory))
+        with names_on_disk(self.directory):
+            os.link(source, target)  # the link `active` leads somewhere at every moment
+            if was_active:
+                self._point_to(target.name)
+            source.unlink()
 
     def delete(self, name: str) -> None:
         """Raises BadScriptName, NoSuchScript, ScriptIsActive."""
         if self.active() == name:
             raise ScriptIsActive(name)
-        try:
-            self._path(name).unlink()
-        except FileNotFoundError:
-            raise NoSuchScript(name) from None
-        sync(str(self.directory))
+        path = self._path(name)
+        if not path.exists():
+            raise NoSuchScript(name)
+        with names_on_disk(self.directory):
+            path.unlink(missing_ok=True)
 
     def activate(self, name: str) -> None:
         """Use this script from now on; "": none. Raises BadScriptName, NoSuchScript."""
         if not name:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), names_on_disk(self.directory):
                 (self.directory / _ACTIVE).unlink()
-                sync(str(self.directory))
             return
         path = self._path(name)
         if not path.exists():
             raise NoSuchScript(name)
-        self._point_to(path.name)
-        sync(str(self.directory))
+        with names_on_disk(self.directory):
+            self._point_to(path.name)
 
     def active(self) -> str:
         """The name of the script in use, "" when none is."""
