@@ -1,6 +1,7 @@
 """Delivery by Sieve scripts into the real store."""
 
 import errno
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,17 @@ HEAD = b"Return-Path: <eve@far.test>\r\nDelivered-To: alice@a.test\r\n"
 async def owns(account, address):
     """Alice has a second address."""
     return (account, str(address)) == ("alice@a.test", "sales@a.test")
+
+
+def failing(number, unreadable, *, read=Scripts.read):
+    """Reads all scripts but that one."""
+
+    def reads(scripts, name):
+        if name == unreadable:
+            raise OSError(number, os.strerror(number))
+        return read(scripts, name)
+
+    return reads
 
 
 class SieveDeliveryTests(TestCase):
@@ -117,16 +129,20 @@ class SieveDeliveryTests(TestCase):
         assert len(await self.mailbox("INBOX")) == len(await self.mailbox("Lists/x")) == 1
 
     async def test_a_script_that_cannot_be_read_at_the_moment(self):
-        self.use('require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
-
-        def out_of_descriptors(scripts, name):
-            raise OSError(errno.EMFILE, "Too many open files")
-
-        with patch.object(Scripts, "read", out_of_descriptors):
-            assert (await self.deliver()).action is Action.DELAYED
+        self.scripts.write("part", b'require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
+        self.use('require ["include"]; include :personal "part";')
+        for unreadable in ("mine", "part"):
+            with patch.object(Scripts, "read", failing(errno.EMFILE, unreadable)):
+                assert (await self.deliver()).action is Action.DELAYED
         assert "sieve-failed" not in self.told() and not await self.mailbox("INBOX")
         assert (await self.deliver(recovered=True)).action is Action.DELIVERED
         assert len(await self.mailbox("Lists/x")) == 1 and not await self.mailbox("INBOX")
+
+    async def test_a_script_on_a_bad_disk(self):
+        self.use("discard;")
+        with patch.object(Scripts, "read", failing(errno.EIO, "mine")):
+            assert (await self.deliver()).action is Action.DELIVERED
+        assert "sieve-failed" in self.told() and len(await self.mailbox("INBOX")) == 1
 
     async def test_many_at_once_for_a_mailbox_that_is_made(self):
         self.use('require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')

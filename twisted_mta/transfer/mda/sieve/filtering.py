@@ -2,8 +2,8 @@
 
 A script is compiled when it is first needed, and again when it has changed. It runs in a thread: an owner's
 script may be slow, and nobody else waits for it. Whatever goes wrong with it, the message is kept in the
-INBOX. Only where the process or the disk is in trouble for the moment, so that nobody knows what the script
-says, the delivery waits.
+INBOX. Only where the process is in trouble for the moment, so that nobody knows what the script says, the
+delivery waits.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from twisted_mta.transfer.mda.sieve.verdicts import Verdicts
 
 _COMPILED = 64 << 20  # octets of scripts that are kept ready
 _REMEMBERED = 30 * 86400.0  # seconds, longer than a message is in the queue
-# Trouble of the process or the disk, and not of the script: it may be readable a little later.
-_OF_THE_MOMENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EAGAIN})
+# Trouble of the process, and not of the script: it may be readable a little later. A bad disk stays bad.
+_OF_THE_MOMENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 # Capabilities that ask for the list; what an included script asks for is not known beforehand.
 _MAILBOXES = frozenset(("mailbox", "special-use", "include"))
 
@@ -114,11 +114,18 @@ class Filters:
         try:
             decided: Decision = await self._in_thread(_run, script, content, envelope, house, default)
         except Exception as error:  # a fault of ours, or of what the script remembers: no reason to wait
+            self._wait_out(account, error)
             self.log.failure("{queue_id}: a script could not be run", queue_id=queue_id)
             decided = replace(default, error=f"it could not be run: {type(error).__name__}")
         if decided.error:
             await self.failed(account, queue_id, decided.error)
         return decided
+
+    def _wait_out(self, account: str, error: Exception) -> None:
+        """Raises MailError for trouble of the moment."""
+        if isinstance(error, OSError) and error.errno in _OF_THE_MOMENT:
+            self.log.error("a script of {account} cannot be read: {error}", account=account, error=error)
+            raise MailError(451, "4.3.0", "The recipient's rules cannot be read at the moment") from error
 
     async def failed(self, account: str, queue_id: str, reason: str) -> None:
         """The account's script could not be followed to the end. Never raises."""
@@ -165,11 +172,7 @@ class Filters:
             await self.failed(account, queue_id, str(error))
             script = None
         except (ScriptError, OSError) as error:  # what is not there, or cannot be read, may be next time
-            if isinstance(error, OSError) and error.errno in _OF_THE_MOMENT:
-                self.log.error(
-                    "the script of {account} cannot be read: {error}", account=account, error=error
-                )
-                raise MailError(451, "4.3.0", "The recipient's rules cannot be read at the moment") from error
+            self._wait_out(account, error)
             await self.failed(account, queue_id, f"the script cannot be read: {error}")
             return None
         self._compiled.put(account, (stamp, script), script.weight if script is not None else 0)
@@ -246,7 +249,8 @@ class Filters:
 
 def _compile(home: Path) -> Script:
     scripts = Scripts(home)
-    return Script(scripts.read(scripts.active()))
+    name = scripts.active()
+    return Script(scripts.read(name), name)
 
 
 def run(
