@@ -6,7 +6,7 @@ import pytest
 from store_case import Bench
 
 from twisted_mta.store import hierarchy, space
-from twisted_mta.store.deleted import brought_back, kept
+from twisted_mta.store.deleted import brought_back, kept, make_room
 from twisted_mta.store.maildir import Maildir
 from twisted_mta.store.quota import Limits
 
@@ -103,6 +103,28 @@ def test_on_a_full_disk_what_is_expunged_goes_at_once(tmp_path, monkeypatch):
     bench.folder().expunge([1])
     assert there(bench) == {}
     assert not list((bench.path / "Maildir").rglob("1.*"))
+
+
+def test_on_a_full_disk_what_was_kept_makes_room_the_oldest_first(tmp_path, monkeypatch):
+    alice, bob = bench_of(tmp_path, 24 * HOUR), Bench(tmp_path / "b.test" / "bob")
+    bob.home.deleted.keep = 24 * HOUR
+    for number, bench in enumerate((bob, alice, alice)):
+        bench.now += number * HOUR
+        bench.folder().expunge(bench.put(number))
+    said = []
+    make_room(str(tmp_path), said.append)
+    assert there(alice) == {"INBOX": 2} and there(bob) == {"INBOX": 1} and said == []
+    size = 24 << 20
+
+    def until_one_is_left(path):
+        enough = sum(map(len, map(os.listdir, tmp_path.glob("*/*/deleted")))) == 1
+        return size, (3 if enough else 1) * space.reserve(size)
+
+    monkeypatch.setattr(space, "_size_and_free", until_one_is_left)
+    make_room(str(tmp_path), said.append)
+    assert there(alice) == {"INBOX": 1} and there(bob) == {}
+    assert [each.hour for each in kept(str(alice.path))] == [(alice.now // HOUR) * HOUR]
+    assert len(said) == 1 and "cannot be brought back" in said[0]
 
 
 def test_a_disk_that_cannot_be_asked_is_taken_for_full(tmp_path):

@@ -9,7 +9,8 @@ is renamed into it, with its flags: its file's change time is that moment. A mai
 and no message of a later one of its name joins it. What comes back is not marked as deleted any more; that is
 the matter of whoever brings it.
 Hours go again when they are too old, and the oldest first when all of it is more than half of what the
-account may keep. On a disk that is nearly full nothing is kept: what makes room must not wait for room.
+account may keep. On a disk that is nearly full nothing is kept, and what was goes, the oldest of all accounts
+first: what makes room must not wait for room.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from glob import glob
 from typing import TYPE_CHECKING, NamedTuple
 
 from twisted_mta.store.index.rows import Message
 from twisted_mta.store.keyword_file import KEYWORDS
 from twisted_mta.store.maildir import CUR, NEW, TMP, Maildir, Place
 from twisted_mta.store.names import INBOX, name_of
-from twisted_mta.store.space import is_tight
+from twisted_mta.store.space import is_nearly_full, is_tight
 
 if TYPE_CHECKING:
     from twisted_mta.store.folder import Folder
@@ -169,6 +171,23 @@ class Deleted:
                 return True
             self._octets = sum(_octets(path) for _, path, _ in hours)
         return False
+
+
+def make_room(root: str, report: Callable[[str], object]) -> None:
+    """While the disk is nearly full, remove what the accounts below `root` have kept, the oldest first.
+    Blocks, long when it is much; beside the accounts at work. Raises OSError."""
+    if not os.path.isdir(root) or not is_nearly_full(root):
+        return
+    hours = sorted(each for path in glob(f"{root}/*/*/{DIRECTORY}") for each in _hours(path))
+    gone = 0.0
+    for hour, path, _ in hours:
+        if not is_nearly_full(root):
+            break
+        shutil.rmtree(path, ignore_errors=True)
+        gone = hour + _HOUR
+    if gone:
+        until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(gone))
+        report(f"{root}: the disk is nearly full; what was deleted before {until} UTC cannot be brought back")
 
 
 def kept(home: str) -> Iterator[Kept]:

@@ -31,9 +31,14 @@ def is_tight(path: str) -> bool:
     above the reserve, what is removed would be kept and what comes would find no room. So it is, too, when
     nobody can tell."""
     try:
-        size, free = _size_and_free(path)
+        return is_nearly_full(path)
     except OSError:
         return True
+
+
+def is_nearly_full(path: str) -> bool:
+    """Whether no more than twice the reserve is free. Raises OSError."""
+    size, free = _size_and_free(path)
     return bool(size) and free < 2 * reserve(size)
 
 

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted_mta.message.content import Content
 from twisted_mta.metrics.counts import Histogram
 from twisted_mta.store.account import Account
+from twisted_mta.store.deleted import make_room
 from twisted_mta.store.deposit import Deposit
 from twisted_mta.store.draft import MessageDraft
 from twisted_mta.store.errors import BadMailboxName, StorageFault
@@ -95,7 +96,8 @@ class MessageStore:
         self._keep_deleted = keep_deleted
         self._threads: Threads | None = None
         self._indexer: Indexer | None = None
-        self._upkeep = Upkeep(reactor)
+        room = partial(make_room, str(root), self._report) if keep_deleted else None
+        self._upkeep = Upkeep(reactor, room)
 
     async def start(self) -> None:
         """Make the threads; nothing else may be called before."""

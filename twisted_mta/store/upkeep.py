@@ -3,7 +3,7 @@
 A mailbox that nobody has open any more is kept, since most will be opened again soon; those that were used
 longest ago are forgotten when all of them together hold too many messages. Other programs are noticed by the
 times of directories, every few seconds. Names of files that are to follow, and emails that have lost their
-last message, have their turn then, too, in slices.
+last message, have their turn then, too, in slices; and room is made on a disk that is nearly full.
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Upkeep:
-    """Shared by all accounts of a store; `reactor` gives the time."""
+    """Shared by all accounts of a store; `reactor` gives the time. make_room: looks whether there is need to,
+    too; in a thread."""
 
     log = Logger(namespace="twisted_mta.store")
 
-    def __init__(self, reactor: Any, kept_messages: int = KEPT_MESSAGES) -> None:
+    def __init__(
+        self, reactor: Any, make_room: Callable[[], None] | None, kept_messages: int = KEPT_MESSAGES
+    ) -> None:
         self._threads: Threads | None = None
+        self._make_room = make_room
         self._kept_messages = kept_messages
         self._kept: OrderedDict[Mailbox, int] = OrderedDict()  # what each counts for; last used last
         self._held = 0
@@ -48,6 +52,7 @@ class Upkeep:
         self._untidy: set[Account] = set()
         self._tidying: set[Account] = set()  # those that are being tidied now
         self._looking = False
+        self._making_room = False
         self._ticks = task.LoopingCall(self._tick)
         self._ticks.clock = reactor
 
@@ -94,14 +99,30 @@ class Upkeep:
         self._untidy.add(account)
 
     def _tick(self) -> None:
-        """Tidy up, and look at the directories of what is watched, except where the last time still lasts."""
+        """Tidy up, make room, and look at the directories of what is watched, except where the last time
+        still lasts."""
         for account in self._untidy - self._tidying:
             self._untidy.discard(account)
             self._tidying.add(account)
             self._start(partial(self._tidy, account))
+        if self._make_room is not None and not self._making_room and self._threads is not None:
+            self._making_room = True
+            self._threads.run(self._make_room_once)
         if self._watched and not self._looking and self._threads is not None:
             self._looking = True
             self._threads.run(partial(self._look, list(self._watched)))
+
+    def _make_room_once(self) -> Callable[[], None]:
+        """In a thread."""
+        assert self._make_room is not None
+        try:
+            self._make_room()
+        except OSError as error:
+            self.log.error("no room can be made: {error}", error=error)
+        return self._room_made
+
+    def _room_made(self) -> None:
+        self._making_room = False
 
     async def _tidy(self, account: Account) -> None:
         try:
