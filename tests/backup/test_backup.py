@@ -141,6 +141,27 @@ def test_everything_comes_back(server: ServerProcess, tmp_path: Path) -> None:
     said(server.mta("verify"))
 
 
+def test_names_that_users_choose_come_back_whatever_their_ends(server: ServerProcess, tmp_path: Path) -> None:
+    data = server.directory / "data"
+    for number, name in enumerate(("new", "a/new", "tmp", "cur", "damaged", "sqlite", "a/sqlite-wal")):
+        bring(server, range(300 + number, 301 + number), name)
+    maildir = data / "mail/a.test/alice/Maildir"
+    (maildir / "cur/1.host.sqlite").write_text("Subject: of a host with such a name\n\nx\n")
+    (maildir / ".new/cur/2.host.new").write_text("Subject: of another one\n\nx\n")
+    certificate = data / "tls/acme/mx.sqlite.test.pem"
+    certificate.parent.mkdir(parents=True)
+    certificate.write_text("x")
+    before = files(data)
+    backup(server, tmp_path / "b")
+    data.rename(tmp_path / "lost")
+    said(server.mta("restore", str(tmp_path / "b")))
+    assert files(data) == before
+    assert certificate.read_text() == "x"
+    (data / "mail/a.test/alice").rename(tmp_path / "lost account")
+    said(server.mta("restore", str(tmp_path / "b"), "--account", ALICE))
+    assert files(data) == before
+
+
 def test_one_account_one_mailbox_one_message(server: ServerProcess, tmp_path: Path) -> None:
     data = server.directory / "data"
     bring(server, range(200, 205), "Archive")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -192,7 +193,8 @@ def test_an_attempt_under_way_does_not_put_off_what_is_returned(office: Office) 
     office.by_hand.bounce(office.ids[2])
     database = QueueDatabase(office.directory / "queue.sqlite")
     (due,) = (r for r in database.due((0.0, 0), NOON + 60, 9).recipients if r.returned)
-    delayed = Result(due.queued(), Outcome(Action.DELAYED, "4.4.1", "no answer"), NOON + 9999)
+    began = replace(due.queued(), returned=False)
+    delayed = Result(began, Outcome(Action.DELAYED, "4.4.1", "no answer"), NOON + 9999)
     database.commit([], [Settlement(due.message, NOON + 70, (delayed,))])
     database.close()
     assert office.recipients(returned=True, next_attempt=NOON + 60, attempts=1) == ["2:cy@c.test"]

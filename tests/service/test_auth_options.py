@@ -19,7 +19,7 @@ from twisted_mta.service.options.config import Config
 from twisted_mta.service.wiring.auth import build_tokens
 
 SIGNED = {"issuer": "https://id.test", "audience": ["mail"], "keys": "https://id.test/jwks.json"}
-ASKED = {"introspection": "https://id.test/introspect"}
+ASKED = {"introspection": "https://id.test/introspect", "audience": ["mail"]}
 
 
 def loaded(tmp_path: Path, **auth: object) -> Config:
@@ -40,6 +40,7 @@ def test_keys_or_introspection(tmp_path: Path) -> None:
         (SIGNED, SignedTokens),
         ({**SIGNED, "keys": "keys.json", "scopes": {"imap": "mail.read"}}, SignedTokens),
         (ASKED, AskedTokens),
+        ({**ASKED, "audience": [], "scope": "mail"}, AskedTokens),
         ({**ASKED, "client_id": "me", "client_secret_file": "secret", "authorities": "ca.pem"}, AskedTokens),
     ):
         oauth = loaded(tmp_path, oauth=options).auth.oauth
@@ -71,6 +72,9 @@ class Accounts:
         ({"introspection": "https://id.test:port/"}, "https://host.example/path"),
         ({"introspection": "https://id.test/#here"}, "https://host.example/path"),
         ({**ASKED, "client_id": "me"}, "goes together with"),
+        ({**ASKED, "audience": []}, "audience: missing, and scope"),
+        ({**ASKED, "audience": [], "issuer": "https://id.test"}, "audience: missing, and scope"),
+        ({**ASKED, "audience": [], "scopes": {"imap": "mail"}}, "audience: missing, and scope"),
         ({**ASKED, "client_id": "me", "client_secret_file": "nothing"}, "cannot read"),
         ({**SIGNED, "scope": "a b"}, "not one scope"),
         ({**SIGNED, "scopes": {"imap": "a b"}}, "not one scope"),

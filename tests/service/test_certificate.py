@@ -1,13 +1,16 @@
 """The self-signed certificate, and certificates from files."""
 
 import ssl
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from process import to_toml
 
-from twisted_mta.certificates.self_signed import self_signed
+from twisted_mta.certificates.pair import PrivateKey, new_key
+from twisted_mta.certificates.self_signed import own_certificate, self_signed
 from twisted_mta.service.certificate import Certificates, kept_certificates, pairs
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.config import Config, load
@@ -57,6 +60,40 @@ def test_before_the_first_one_of_an_authority_its_key_is_shown(tmp_path: Path) -
     assert found.issuer == "itself" and found.certificate.public_key() == key.public_key()
     (again,) = pairs(asked)
     assert again.certificate == found.certificate
+
+
+def test_what_everybody_is_shown_stays_until_an_authority_has_made_the_next(tmp_path: Path) -> None:
+    def asked(*names: str) -> Config:
+        acme = {"directory": "https://acme.test/dir", "agree_tos": True, "domains": list(names)}
+        return config(tmp_path, acme=acme)
+
+    first = asked("mx.a.test")
+    made = kept_certificates(first).put("mx.a.test", *signed("mx.a.test"))
+    certificates = Certificates(first)
+    assert certificates.shown is not None
+    change = certificates.prepare(asked("new.a.test", "mail.a.test"))
+    assert change is not None
+    change()
+    assert certificates.shown.pairs[0].certificate == made.certificate
+    mail = kept_certificates(first).put("mail.a.test", *signed("mail.a.test"))
+    certificates.show("mail.a.test", mail)
+    assert [pair.names for pair in certificates.shown.pairs] == [("mx.a.test",), ("mail.a.test",)]
+    new = kept_certificates(first).put("new.a.test", *signed("new.a.test"))
+    certificates.show("new.a.test", new)
+    assert [pair.names for pair in certificates.shown.pairs] == [("new.a.test",), ("mail.a.test",)]
+    change = certificates.prepare(config(tmp_path, self_signed=True))
+    assert change is not None
+    change()
+    assert [pair.issuer for pair in certificates.shown.pairs] == ["itself"]
+
+
+def signed(name: str) -> tuple[PrivateKey, bytes]:
+    """A key, and a certificate for it that is valid."""
+    key = new_key("ec")
+    certificate = own_certificate(key, name, [x509.DNSName(name)], timedelta(days=80)).sign(
+        key, hashes.SHA256()
+    )
+    return key, certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:

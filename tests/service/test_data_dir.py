@@ -81,3 +81,22 @@ def test_a_look_tells_what_taking_the_lock_would(tmp_path: Path) -> None:
         require_free(tmp_path, ("transfer",))
     both.release()
     require_free(tmp_path)
+
+
+def test_a_command_that_keeps_servers_away_is_none(tmp_path: Path) -> None:
+    done: dict[str, int | None] = {}
+
+    def work() -> None:
+        assert servers(tmp_path) == {} and server(tmp_path) is None
+        with pytest.raises(ConfigError, match=rf"a command \(process {os.getpid()}\) is at work in"):
+            Lock.acquire(tmp_path)
+
+    assert without_server(tmp_path, work)
+    assert without_server(tmp_path, work, roles=("access",))
+    transfer = Lock.acquire(tmp_path, ("transfer",))
+    assert without_server(tmp_path, lambda: done.update(servers(tmp_path)), roles=("access",))
+    assert done == {"transfer": os.getpid()}
+    transfer.release()
+    lock = Lock.acquire(tmp_path)  # and the next one is a server again
+    assert server(tmp_path) == os.getpid()
+    lock.release()

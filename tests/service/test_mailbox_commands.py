@@ -13,8 +13,11 @@ import pytest
 from office import PASSWORD, running_office
 from process import ServerProcess, environment
 
+from twisted_mta.service import reindex_request
 from twisted_mta.service.commands.progress import ProgressBar
+from twisted_mta.service.importing import request as import_request
 from twisted_mta.service.reindex_request import Failed, Request
+from twisted_mta.store.exchange.hierarchy_marks import HierarchyMarks
 
 CONFIG = {
     "hostname": "mx.a.test",
@@ -328,3 +331,13 @@ def test_progress_on_a_terminal_only() -> None:
     with ProgressBar("INBOX", 1, "messages", stream=silent) as bar:
         bar.advance(1)
     assert silent.getvalue() == ""
+
+
+def test_requests_are_seen_whatever_the_account_is_called(tmp_path: Path) -> None:
+    accounts = ["bob@a.new", "bob@a.unfinished", "bob@a.test"]
+    for account in accounts:
+        Request(tmp_path, account).make()
+        reindex_request.tell(tmp_path, account, 1, 2)
+        import_request.ask(tmp_path, account, HierarchyMarks([], {}))
+    assert reindex_request.requested(tmp_path) == sorted(accounts)
+    assert import_request.requested(tmp_path) == sorted(accounts)

@@ -2,14 +2,19 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from configured import configured
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from process import ServerProcess, to_toml
 
+from twisted_mta.service.checks.configuration import findings
 from twisted_mta.service.commands.cli import main
 
 CONFIG = {
@@ -19,6 +24,8 @@ CONFIG = {
     "listen": {"smtp": ["127.0.0.1:2525"], "imaps": ["127.0.0.1:2993"]},
     "tls": {"self_signed": True},
 }
+LDAP = {"uri": "ldap://ldap.test", "base": "dc=test"}
+PEM = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.fixture
@@ -164,6 +171,11 @@ def test_check_says_what_would_listen_and_makes_nothing(server: ServerProcess) -
     [
         ({"relay": {"allow_networks": ["0.0.0.0/0"]}}, "relay.allow_networks: anybody in 0.0.0.0/0 may send"),
         ({"auth": {"allow_cleartext": True}, "listen": {"imap": ["0.0.0.0:143"]}}, "passwords may cross"),
+        (
+            {"auth": {"allow_cleartext": True}, "listen": {"managesieve": ["0.0.0.0:4190"]}},
+            "auth.allow_cleartext: passwords may cross the network unprotected at 0.0.0.0:4190 (managesieve)",
+        ),
+        ({"ldap": {**LDAP, "starttls": False}, "postmaster": "al@a.test"}, "ldap.starttls: passwords cross"),
         ({"tls": {}, "listen": {"smtp": ["127.0.0.1:2525"]}}, "tls: off"),
         ({"listen": {"smtp": ["192.0.2.1:2525"]}}, "tls.self_signed: mail programs will ask"),
     ],
@@ -172,6 +184,48 @@ def test_check_warns_of_what_is_risky(tmp_path: Path, tables: dict[str, object],
     server = ServerProcess({**CONFIG, **tables}, tmp_path)
     warnings = json.loads(server.mta("check", "--json").stdout)["warnings"]
     assert any(text.startswith(warning) or warning in text for text in warnings), warnings
+
+
+def test_check_finds_nothing_wrong_with_ldap_in_tls_or_on_this_machine(tmp_path: Path) -> None:
+    for more in ({}, {"uri": "ldaps://x.test"}, {"uri": "ldap://localhost"}, {"uri": "ldap://[::1]:389"}):
+        ldap = {**LDAP, "starttls": not more, **more}
+        warnings = findings(configured(tmp_path, ldap=ldap, postmaster="al@a.test"))
+        assert not [text for text in warnings if text.startswith("ldap")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_check_warns_root_of_what_the_server_cannot_read() -> None:
+    """Not in pytest's directory: each run of pytest closes that to all others anew."""
+    with tempfile.TemporaryDirectory() as house:
+        data, secret, closed = Path(house, "data"), Path(house, "secret"), Path(house, "closed/secret")
+        closed.parent.mkdir()
+        for file in (secret, closed):
+            file.write_text("x\n")
+            file.chmod(0o644)
+        relay = {"smarthost": "127.0.0.1", "smarthost_user": "me", "smarthost_password_file": "secret"}
+        proxy = {"proxy": "127.0.0.1:1080", "proxy_user": "me", "proxy_password_file": "closed/secret"}
+        config = configured(Path(house), relay={**relay, **proxy})
+        for directory, mode in ((Path(house), 0o711), (data, 0o700), (closed.parent, 0o700)):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(mode)
+        os.chown(data, 65534, 65534)
+
+        def told() -> list[str]:
+            return [text for text in findings(config) if "cannot read" in text]
+
+        secret.chmod(0o600)
+        name = pwd.getpwuid(65534).pw_name
+        who = f"{name}, as whom the server runs, cannot read"
+        assert told() == [
+            f"relay.smarthost_password_file: {who} {secret}; chown {name} {secret}",
+            f"relay.proxy_password_file: {who} {closed}; chmod o+x {closed.parent}",
+        ]
+        os.chown(secret, 65534, 0)
+        closed.parent.chmod(0o711)
+        assert told() == []
+        os.chown(data, 0, 0)
+        secret.chmod(0o600)
+        assert told() == [] and os.geteuid() == os.getegid() == 0
 
 
 def test_check_warns_of_secrets_that_all_can_read(tmp_path: Path) -> None:
@@ -203,7 +257,42 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data(
         server.config.write_text(to_toml({**CONFIG, "data_dir": str(data)}))
         server.mta("senders", "allow", "b.test", "--account", "alice@a.test", process=True)
         server.add_account("alice@a.test", "secret", process=True)
+        files = (Path(house, "mine.sieve"), Path(house, "mine.pem"))  # only root may read them
+        for file, text in zip(files, (b"keep;", PEM), strict=True):
+            file.write_bytes(text)
+            file.chmod(0o600)
+        for command in (
+            ("sieve", "put", "alice@a.test", "mine", str(files[0])),
+            ("dkim", "create", "a.test", "--from", str(files[1])),
+        ):
+            done = server.mta(*command, process=True)
+            assert done.returncode == 0, done
         assert {path.stat().st_uid for path in data.iterdir()} == {65534}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_root_restores_belongs_to_whom_the_backup_belongs(server: ServerProcess, is_there: bool) -> None:
+    """Not in pytest's directory: each run of pytest closes that to all others anew."""
+    with tempfile.TemporaryDirectory() as house:
+        os.chmod(house, 0o711)
+        data, backup = Path(house, "data"), Path(house, "backup")
+        server.config.write_text(to_toml({**CONFIG, "data_dir": str(data)}))
+        server.add_account("alice@a.test", "secret")
+        assert server.mta("backup", str(backup)).returncode == 0
+        for path in (backup, *backup.rglob("*")):
+            os.chown(path, 65534, 65534)
+        data.rename(Path(house, "lost"))
+        if is_there:
+            data.mkdir(mode=0o700)
+        try:
+            done = server.mta("restore", str(backup))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert done.returncode == 0, done
+        assert {path.stat().st_uid for path in (data, *data.rglob("*"))} == {65534}
+        assert server.mta("account", "list", process=True).stdout == "alice@a.test\n"
 
 
 def test_a_command_loads_nothing_but_what_it_needs() -> None:

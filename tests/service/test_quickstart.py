@@ -4,6 +4,7 @@ server with the zones, and a mail server of a large provider."""
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import socket
@@ -389,6 +390,22 @@ def test_root_adds_to_data_as_the_user_that_has_it(capsys: pytest.CaptureFixture
         assert house.quickstart(f'{ANSWERS}public_addresses = ["{ADDRESS}"]', "--offline")[0] == 0
         assert {path.stat().st_uid for path in data.rglob("*")} == {65534}
         assert house.config.stat().st_uid == 0 and os.geteuid() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_an_empty_directory_of_roots_becomes_the_servers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a disk that has just been mounted there."""
+    monkeypatch.setattr(quickstart_decisions, "USER", "nobody")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are closed to others
+        os.chmod(name, 0o755)
+        house, data = House(Path(name), capsys), Path(name, "var/mail")
+        data.mkdir(parents=True)
+        data.parent.chmod(0o755)
+        assert house.quickstart(f'{ANSWERS}public_addresses = ["{ADDRESS}"]', "--offline")[0] == 0
+        assert {path.stat().st_uid for path in (data, *data.rglob("*"))} == {pwd.getpwnam("nobody").pw_uid}
+        assert any(data.iterdir()) and os.geteuid() == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")

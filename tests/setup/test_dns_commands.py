@@ -26,6 +26,7 @@ ZONES = {
     + '@ TXT "somebody else\'s"\n'
     + '@ CAA 0 issue "elsewhere.test"\n',
     "c.test": START,
+    "e.test": START,
     "0.0.127.in-addr.arpa": START + "1 PTR mx.a.test.\n",
 }
 
@@ -130,6 +131,20 @@ def test_what_others_have_put_there_stays_until_told(desk: Desk) -> None:
     assert desk.there("b.test.", "MX") == ["10 mx.a.test."]
     assert desk.there("b.test.", "TXT") == [texts[0], '"v=spf1 mx ip4:192.0.2.9 -all"']
     assert "elsewhere.test" in desk.there("b.test.", "CAA")[0]
+
+
+def test_what_another_domain_in_the_zone_wants_stays(desk: Desk) -> None:
+    domains = ["e.test", "one.e.test", "two.e.test"]
+    desk.configure(hostname="mx.e.test", domains=domains, dmarc_reports={})
+    for domain in domains:
+        said = desk.publish(domain, "--zone", "e.test")
+        assert "\n- " not in f"\n{said}"
+    for domain in domains:
+        assert desk.publish(domain, "--zone", "e.test") == "nothing to change\n"
+        assert desk.there(f"{domain}.", "MX") == ["10 mx.e.test."]
+    desk.configure(hostname="mx.e.test", domains=domains[:2], dmarc_reports={})
+    assert "- two.e.test. IN MX 10 mx.e.test.\n" in desk.publish("one.e.test", "--zone", "e.test")
+    assert not desk.there("two.e.test.", "MX") and desk.there("mx.e.test.", "A") == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(

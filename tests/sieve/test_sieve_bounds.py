@@ -1,8 +1,11 @@
 """What a script may take of time and memory, inside of one test as well as between them. Acceptance 40."""
 
+import gc
 import tracemalloc
+from unittest.mock import patch
 
 import pytest
+import re2
 from sieve_house import run
 
 from twisted_mta.sieve.actions import FileInto, Keep
@@ -79,6 +82,19 @@ def test_an_expression_that_takes_long_sees_the_beginning_of_a_text_only():
     assert result.actions == (Keep(),) and result.error is None
 
 
+def test_expressions_are_compiled_once_and_those_that_are_kept_take_no_more_than_there_is_room_for():
+    large = ",".join(f'"{number}' + ".{1000}" * 4 + '"' for number in range(20))
+    script = f'require "regex"; if header :regex "subject" [{large}] {{ discard; }}'
+    assert run(script).actions == (Keep(),)
+    kept = [each for each in gc.get_objects() if type(each) is type(re2.compile("a"))]
+    assert sum(each.options.max_mem for each in kept) <= 65 << 20
+    small = 'require "regex"; if header :regex "subject" ["[a-c]+", "é{1,9}"] { discard; }'
+    with patch.object(re2, "compile", wraps=re2.compile) as compile:
+        for _ in range(3):
+            run(small)
+    assert compile.call_count == 2
+
+
 def test_a_large_message_is_put_together_once():
     body = b"--b\r\n\r\nx\r\n" * 10
     mail = Mail(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", 200, lambda: body)
@@ -136,6 +152,9 @@ def nodes(node: Node) -> int:
         b'if header :is :comparator "i;octet" "a" "b" { keep; }' * 300,
         b'if header "x" [' + b",".join(b'"%d"' % number for number in range(5000)) + b"] { keep; }",
         b'require "variables"; set "a" "' + b"${a}" * 50_000 + b'";',
+        b'require ["variables", "include"]; set "a" "' + b"${global.a}" * 20_000 + b'";',
+        b'require "variables"; set "a" "' + b"".join(b"${a%d}" % number for number in range(20_000)) + b'";',
+        b'require "variables"; set "a" "' + "\U0001f600${a}".encode() * 20_000 + b'";',
         b'require "regex"; if header :regex "x" ["a(b|c)*d"] {}' + b"if not true { discard; }" * 500,
     ],
 )

@@ -121,6 +121,8 @@ DATED = (
         ('date :originalzone "date" "hour" "23"', True),
         ('date :zone "+0000" "date" "hour" "04"', True),
         ('date "date" "iso8601" "2024-01-01T06:29:30+02:00"', True),
+        ('date :zone "-0000" "date" "iso8601" "2024-01-01T04:29:30Z"', True),
+        ('date :zone "+0000" :matches "date" "iso8601" "*00:00"', False),
         ('date :originalzone "date" "std11" "Sun, 31 Dec 2023 23:29:30 -0500"', True),
         ('date :zone "-0500" "date" "julian" "60309"', True),
         ('date :originalzone "date" "zone" "-0500"', True),
@@ -218,6 +220,26 @@ def test_an_answer_for_the_time_away():
     assert run('require "vacation"; vacation "a"; vacation "b";').error is not None
     with pytest.raises(SieveError):
         run('require "vacation-seconds"; vacation :seconds 5 :days 1 "x";')
+
+
+def test_answers_written_alike_are_the_same():
+    """RFC 5230 §4.2: what variables make of them is told, and not what an answer is known by."""
+    written = """require ["vacation", "variables"];
+    if header :matches "subject" "*" { vacation %s "I'm away %s"; }"""
+
+    def answers(tags, end=""):
+        messages = (b"Subject: %b\r\n\r\n" % subject for subject in (b"one", b"two"))
+        return [run(written % (tags, end), message).actions[0] for message in messages]
+
+    for one, two in (
+        answers(':subject "Automatic response to: ${1}"'),  # the example
+        answers("", "from ${1}"),
+        answers(':from "${1}@b.test"'),
+    ):
+        assert (one.subject, one.reason, one.sender) != (two.subject, two.reason, two.sender)
+        assert one.handle == two.handle
+    written_otherwise = [(tags, end) for tags in ("", ':subject "${1}"', ":mime") for end in ("", "${1}")]
+    assert len({answers(*parts)[0].handle for parts in written_otherwise}) == 6
 
 
 def edited(script, message=DATED):

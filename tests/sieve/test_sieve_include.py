@@ -1,10 +1,11 @@
 """Scripts in scripts (RFC 6609)."""
 
 import pytest
-from sieve_house import run
+from sieve_house import mail, run
 
 from twisted_mta.sieve.actions import Discard, FileInto, Keep
 from twisted_mta.sieve.errors import SieveError
+from twisted_mta.sieve.mail import SieveEnvelope
 from twisted_mta.sieve.rejecting import Reject
 from twisted_mta.sieve.run import Limits
 from twisted_mta.sieve.script import Script
@@ -121,6 +122,20 @@ def test_once_and_optional():
 def test_what_goes_wrong_keeps_the_message(script, scripts, words):
     result = included(script, **scripts)
     assert result.actions == (Keep(),) and words in str(result.error)
+
+
+def test_the_script_that_is_run_is_known_by_its_name():
+    def told(text, **scripts):
+        script = Script(f'require "include"; {text}'.encode(), "mine")
+        return script.run(mail(b"\r\n"), SieveEnvelope("", "a@b.test"), Shelf(**scripts))
+
+    mine = 'require "include"; discard; include "other";'
+    assert "itself" in str(told('include "mine";', mine=mine).error)
+    other = 'require "include"; include "mine";'
+    assert "itself" in str(told('discard; include "other";', mine=mine, other=other).error)
+    other = 'require "include"; include :once "mine";'
+    assert told('discard; include "other";', other=other).actions == (Discard(),)
+    assert told('include :global "mine";', all_mine="discard;").actions == (Discard(),)
 
 
 def test_loops_of_scripts_end():

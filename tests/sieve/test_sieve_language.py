@@ -107,6 +107,11 @@ def test_characters_by_their_numbers():
     assert filed('"${unicode:40}"') == "@"
     assert filed('"${ unicode:40}"') == "${ unicode:40}"
     assert filed('"${Unicode:0040}${hex:c3 a9}"') == "@é"
+    assert filed('"${hex:c3}${HEX: a9 e2}${hex:82 ac}${unicode:40}"') == "é€@"
+    with pytest.raises(SieveError):
+        filed('"${hex:c3}${unicode:40}${hex:a9}"')
+    with pytest.raises(SieveError):
+        filed('"${hex:c3} ${hex:a9}"')
     assert filed('"${hex:40}"', '"fileinto"') == "${hex:40}"
     with pytest.raises(SieveError):
         filed('"${unicode:d800}"')

@@ -79,6 +79,14 @@ class DeliveryTests(StoreCase):
         assert await self.deliver(1, recovered=True) == first[:1]
         assert len(self.files()) == 2
 
+    async def test_what_was_delivered_is_known_wherever_it_was_put(self):
+        await self.deliver(1, 12, mailbox="Junk")
+        crashed = self.maildir(".Drafts") / f"new/{int(ARRIVED)}.m2.elsewhere.test"  # in place, without a row
+        crashed.write_bytes(b"Subject: 2\n\n")
+        for unique, known in {"m1": True, "m2": True, "m": False, "m3": False}.items():
+            assert await self.store.was_delivered(ALICE, ["other", unique], ARRIVED) is known, unique
+        assert not await self.store.was_delivered(ALICE, ["m1"], ARRIVED + 1)
+
     async def test_a_recovered_delivery_finds_its_file_wherever_it_is_now(self):
         await self.deliver(1, 2)
         await self.store.stop()

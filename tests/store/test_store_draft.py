@@ -3,18 +3,27 @@
 import errno
 import os
 import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
 from unittest.mock import patch
 
 from store_case import ALICE, StoreCase, message
 
+from twisted_mta.database import transaction
 from twisted_mta.store import deposit, maildir
 from twisted_mta.store.account import BATCH
 from twisted_mta.store.draft import IN_MEMORY
 from twisted_mta.store.errors import CannotDo, NoSuchMailbox, NoSuchMessage, StorageFault, StorageFull
+from twisted_mta.store.index import index
 from twisted_mta.store.index.index import Index
 
 NONE = frozenset()
 LARGE = IN_MEMORY + 1
+
+
+def full(*anything):
+    """An index that cannot be written."""
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 class DraftCase(StoreCase):
@@ -220,15 +229,44 @@ class ReplaceTests(DraftCase):
         assert await self.numbers("INBOX") == {1: 1}
         await self.nothing_left(".Sent")
 
-    async def test_once_the_old_one_is_gone_the_new_one_stays(self):
-        def full(index, *more):
-            raise sqlite3.OperationalError("database or disk is full")
+    async def test_rows_that_cannot_be_written_change_nothing(self):
+        await self.deliver(1)
+        inbox, _ = await self.open()
+        for method in ("add", "remove"):
+            for size in (40, LARGE):
+                for target in ("INBOX", "Sent"):
+                    draft = await self.draft(message(3, size))
+                    with patch.object(Index, method, full):
+                        await self.refused(StorageFault, draft.commit(target, (inbox, 1)))
+                    assert len(self.files()) == 1 and (target == "INBOX" or self.files(".Sent") == [])
+        await self.account.visit(lambda home: home.folder("INBOX").scan())
+        assert await self.numbers("INBOX") == {1: 1}
+        await self.nothing_left(".Sent")
 
+    async def test_one_that_goes_keeps_its_keywords(self):
+        await self.deliver(1)
+        inbox, _ = await self.open()
+        self.account.home.deleted.keep = 86400.0
+        await inbox.set_flags([1], "add", frozenset({"$Later"}))
+        await (await self.draft(message(3))).commit("INBOX", (inbox, 1))
+        (kept,) = Path(self.account.home.deleted.path).glob("*/*/cur/*")
+        assert kept.name.endswith(":2,a")
+
+    async def test_once_the_old_one_is_gone_the_new_one_stays(self):
         for target in ("INBOX", "Sent"):
             await self.deliver(1)
             inbox, _ = await self.open()
+            old = self.maildir() / self.files()[0]
+
+            @contextmanager
+            def lost(database, old=old):
+                with transaction(database):
+                    yield
+                    if not old.exists():
+                        full()
+
             draft = await self.draft(message(3))
-            with patch.object(Index, "remove", full):
+            with patch.object(index, "transaction", lost):
                 await self.refused(StorageFault, draft.commit(target, (inbox, inbox.uids[0])))
             assert await self.contents(target) == [message(3)]
             await self.account.visit(lambda home: home.folder("INBOX").refresh())

@@ -15,6 +15,7 @@ from dictionary_resolver import DictionaryResolver
 from policy_host import PolicyHost
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from twisted_mta.certificates.acme.kept import KeptCertificates, Progress
@@ -135,6 +136,36 @@ class TestRenewalInformation(TestCase):
             seconds = await slept
         self.assertEqual(len(shown), 1)
         self.assertTrue(FIRST_WAIT - 60 < seconds <= FIRST_WAIT, seconds)
+
+    def test_what_a_clock_that_was_wrong_has_noted_is_not_waited_for(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        kept, key, clock = KeptCertificates(Path(directory.name)), new_key("ec"), Clock()
+        clock.advance(reactor.seconds())
+        authority = "https://acme.test/dir"
+        renewal = Renewal(
+            Wish(authority, ("mx.a.test",)),
+            kept=kept,
+            https=None,
+            solver=None,
+            show=None,
+            reactor=clock,
+            randomness=random.Random(1),
+        )
+        now, pair = clock.seconds(), kept.put("mx.a.test", key, chain(key, age=80))
+
+        def due(after: float, failures: int = 0) -> float:
+            """Seconds from now, when the next attempt was noted for that time."""
+            noted = Progress(next=now + after, failures=failures, directory=authority)
+            return renewal.due(pair, noted) - now
+
+        self.assertLessEqual(due(4000 * DAY), 0)
+        self.assertEqual(due(5 * DAY), 5 * DAY)  # the authority may wish so
+        self.assertLessEqual(due(8 * DAY, failures=1), 0)
+        self.assertEqual(due(7 * DAY, failures=1), 7 * DAY)  # so may Retry-After
+        self.assertEqual(due(300, failures=1), 300)
+        pair = kept.put("mx.a.test", key, chain(key, age=100))
+        self.assertEqual(due(FIRST_WAIT), FIRST_WAIT)  # nor does a wrong clock ask without end
 
 
 def moment(seconds: float) -> str:

@@ -142,7 +142,18 @@ class AllowanceTests(TestCase):
         assert [await self.send("bob") for _ in range(4)] == [250, 250, 250, 450]
         self.time.now -= 30 * 24 * HOUR
         assert [await self.send("bob") for _ in range(4)] == [250, 250, 250, 450]
-        self.time.now += 30 * 24 * HOUR
+        self.time.now += 25 * HOUR
+        assert await self.send("bob") == 250
+        self.time.now += 29 * 24 * HOUR - HOUR
+        assert await self.send("bob") == 250
+
+    async def test_a_clock_that_is_behind_for_a_moment_gives_nothing_anew(self):
+        assert [await self.send("bob") for _ in range(4)] == [250, 250, 250, 450]
+        self.time.now -= 3 * 24 * HOUR
+        assert await self.send("bob") == 250
+        self.time.now += 3 * 24 * HOUR + 60
+        assert await self.send("bob") == 450
+        self.time.now += 25 * HOUR
         assert await self.send("bob") == 250
 
     async def test_what_scripts_have_sent_then_is_not_either(self):

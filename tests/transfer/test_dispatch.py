@@ -16,11 +16,13 @@ from queue_house import NOON, now
 from twisted.internet.defer import Deferred
 
 from twisted_mta.message.address import Address, a_labels
-from twisted_mta.message.envelope import DeliverBy, Envelope, EnvelopeRecipient, MailParameters
+from twisted_mta.message.envelope import NO_PARAMETERS, DeliverBy, Envelope, EnvelopeRecipient, MailParameters
 from twisted_mta.message.outcome import Action, Outcome
 from twisted_mta.queue import mailqueue
+from twisted_mta.queue.database import QueueDatabase
 from twisted_mta.queue.ids import decode
 from twisted_mta.queue.schedule import DAY, HOUR, RetrySchedule
+from twisted_mta.service.in_queue import is_queued
 from twisted_mta.transfer.mta.active import ActiveLimits, who_sends
 
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 300_000 + b"\r\n"
@@ -323,6 +325,18 @@ class TestFairness:
         good = house.put("dee@c.test")
         assert house.stages(good) == ["done"]
         assert house.queued() == {queue_id: {"cy@c.test": "waiting"} for queue_id in poison}
+
+    def test_a_probe_that_silences_the_host_ends_the_rest(self, house: House) -> None:
+        house.remote.always = UNREACHABLE
+        for _ in range(3):
+            house.put("cy@c.test")
+        good = house.put("dee@c.test")
+        assert house.stages(good) == ["deferred"] and len(house.remote.take()) == 3
+        house.remote.always = SILENCED
+        house.clock.advance(300)
+        assert house.remote.take() != []
+        house.remote.always = DELIVERED
+        assert house.stages(house.put("dee@c.test")) == ["done"]
 
     def test_hosts_that_fall_silent_get_fewer_attempts_at_once(self, house: House) -> None:
         for number in range(10):
@@ -850,6 +864,82 @@ class TestTrouble:
         ]
         assert house.queued() == {}
         house.stop()
+
+    @pytest.fixture
+    def unreadable(self, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+        """The messages whose rows cannot be read."""
+        read, unreadable = QueueDatabase.message, set[int]()
+
+        def refuse(database: QueueDatabase, number: int) -> Any:
+            if number in unreadable:
+                raise sqlite3.OperationalError("disk I/O error")
+            return read(database, number)
+
+        monkeypatch.setattr(QueueDatabase, "message", refuse)
+        return unreadable
+
+    @pytest.mark.parametrize("parameters", [NO_PARAMETERS, MailParameters(deliver_by=DeliverBy(NOON + HOUR))])
+    def test_rows_that_cannot_be_read_stop_no_destination_and_nobody_is_forgotten(
+        self, tmp_path: Path, unreadable: set[int], parameters: MailParameters
+    ) -> None:
+        """Their time is up meanwhile: the sender is told as soon as they can be read."""
+        house = House(tmp_path, schedule=RetrySchedule((600.0,), lifetime=2 * HOUR, warn_after=HOUR))
+        house.local.always = house.remote.always = DELAYED
+        ids = [house.put(f"u{number}@c.test", parameters=parameters) for number in range(2)]
+        house.restart()
+        unreadable.update(map(decode, ids))
+        house.local.always = house.remote.always = DELIVERED
+        for _ in range(6 * 60):
+            house.clock.advance(60)
+        good = house.put("good@c.test")
+        for _ in range(40):  # while these are tried once more
+            house.clock.advance(1)
+        assert house.stages(good) == ["done"] and house.local.attempts == []
+        assert house.queued() == {queue_id: {f"u{n}@c.test": "waiting"} for n, queue_id in enumerate(ids)}
+        unreadable.clear()
+        house.remote.always = DELAYED
+        house.clock.advance(600)
+        assert house.queued() == {} and len(house.local.attempts) == 2
+        house.stop()
+
+    def test_what_was_returned_by_hand_goes_back_once_it_can_be_read(
+        self, house: House, unreadable: set[int]
+    ) -> None:
+        house.local.always = house.remote.always = DELAYED
+        queue_id = house.put("cy@c.test")
+        house.restart()
+        unreadable.add(decode(queue_id))
+        house.remote.take()
+        house.local.always = DELIVERED
+        assert house.by_hand().bounce(queue_id) == 1
+        house.queue.writer.notice()
+        for _ in range(60):
+            house.clock.advance(60)
+        assert house.queued() == {queue_id: {"cy@c.test": "waiting"}}
+        unreadable.clear()
+        for _ in range(60):
+            house.clock.advance(60)
+        assert house.queued() == {} and len(house.local.attempts) == 1 and house.remote.attempts == []
+
+    def test_whether_it_is_queued_is_known_without_reading_it(
+        self, house: House, unreadable: set[int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        queue_id = house.put("cy@c.test")
+        unreadable.add(decode(queue_id))
+        assert now(is_queued(house.queue, queue_id))
+        house.remote.attempts[0].answer(DELIVERED)
+        assert not now(is_queued(house.queue, queue_id))
+
+        def refuse(*arguments: Any, **named: Any) -> Any:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(QueueDatabase, "present", refuse)
+        asked = Deferred.fromCoroutine(is_queued(house.queue, queue_id))
+        for _ in range(20):
+            house.clock.advance(1)
+        refused: list[Any] = []
+        asked.addErrback(refused.append)
+        assert refused[0].check(sqlite3.OperationalError)
 
     def test_a_spool_file_that_cannot_be_read_now_is_no_damage(self, house: House) -> None:
         house.remote.always = DELAYED

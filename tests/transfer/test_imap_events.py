@@ -121,6 +121,12 @@ class ImapEventsTests(ImapCase):
         assert (await self.flags())[other] == set()
         assert list((await self.flags("Archive")).values())[1] == {"work"}
 
+    async def test_a_script_is_known_by_its_name(self):
+        talk = await self.named('require "include"; include :once "mine"; addflag "once"; include "mine";')
+        uid = await self.append(talk)
+        assert await self.flags() == {uid: set()}
+        assert len(self.told()) == 1 and self.told()[0].endswith('the script "mine" includes itself')
+
     async def test_filed_where_it_is_and_nowhere(self):
         talk = await self.named('fileinto "INBOX";')
         uid = await self.append(talk)

@@ -16,6 +16,7 @@ from twisted_mta.message.content import Content
 from twisted_mta.message.envelope import DeliverBy, MailParameters
 from twisted_mta.message.outcome import Action, QueuedMessage, QueuedRecipient
 from twisted_mta.message.status import MailError
+from twisted_mta.store.errors import StorageFault
 from twisted_mta.transfer.mda.delivery import LocalDelivery, delivered_to
 
 BODY = b"Subject: hello\r\n\r\nhello\r\n"
@@ -66,6 +67,11 @@ class Shelf:
             raise self.trouble[account]
         self.taken.append((account, b"".join(content.chunks()), how))
         return len(self.taken)
+
+    async def was_delivered(self, account, unique, arrived):
+        if account in self.trouble:
+            raise self.trouble[account]
+        return any(to == account and how["unique"] in unique for to, _, how in self.taken)
 
 
 class DeliveryTests(TestCase):
@@ -177,6 +183,20 @@ class DeliveryTests(TestCase):
             assert outcome.action is action
             if action is Action.FAILED:
                 assert outcome.status == "5.4.7" and self.store.taken == []
+
+    async def test_what_lies_in_the_mailbox_came_in_time(self):
+        """An attempt before a crash has delivered it, and the time is over now."""
+        await self.deliver("bob@a.test")
+        parameters = MailParameters(deliver_by=DeliverBy(reactor.seconds() - 1, notify=False))
+        message = QueuedMessage("Q1", None, 1234.5, Content(b"", BODY), parameters, recovered=True)
+        paths = ["bob@a.test", "alice@a.test", "nobody@a.test", "list@a.test"]
+        recipients = [QueuedRecipient(70 + n, Address.parse(path)) for n, path in enumerate(paths)]
+        outcomes = await self.mda.deliver(message, recipients)
+        assert [outcome.status for outcome in outcomes] == ["2.0.0", "5.4.7", "5.4.7", "5.4.7"]
+        assert [outcome.action for outcome in outcomes[:2]] == [Action.DELIVERED, Action.FAILED]
+        self.store.trouble["bob@a.test"] = StorageFault()
+        (outcome,) = await self.mda.deliver(message, recipients[:1])
+        assert outcome.action is Action.DELAYED and len(self.store.taken) == 1
 
     async def test_a_recovered_message_says_so(self):
         await self.deliver("alice@a.test", recovered=True)

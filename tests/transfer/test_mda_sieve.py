@@ -413,6 +413,17 @@ class SieveDeliveryTests(TestCase):
         assert (await self.deliver()).action is Action.DELIVERED
         assert len(await self.mailbox("INBOX")) == 1 and "sieve-failed" in self.told()
 
+    async def test_the_script_in_use_is_not_included_and_may_get_another_name(self):
+        self.use('require ["include", "fileinto"]; fileinto "INBOX"; include "other";')
+        self.scripts.write("other", b'require "include"; include "mine";')
+        await self.deliver()
+        (reason,) = (event.facts["reason"] for event in self.events if event.stage == "sieve-failed")
+        assert reason == 'line 1: in the script "other": line 1: the script "mine" includes itself'
+        self.scripts.rename("mine", "main")
+        self.scripts.write("mine", b'require ["fileinto", "mailbox"]; fileinto :create "Lists/x";')
+        await self.deliver()
+        assert len(await self.mailbox("Lists/x")) == 1 and self.told().count("sieve-failed") == 1
+
     async def test_verdicts_about_spam_and_viruses(self):
         self.use(
             'require ["spamtestplus", "virustest", "fileinto", "mailbox", "variables"];'

@@ -139,7 +139,7 @@ class OutboxCase(TestCase):
             for number, each in enumerate(recipients)
         ]
         how = {"account": ALICE, **how}
-        message = QueuedMessage("Q1", Address.parse(ALICE), reactor.seconds(), content, **how)
+        message = QueuedMessage("Q1", Address.parse(ALICE), 1234.5, content, **how)
         return [outcome.action for outcome in await self.sent.deliver(message, queued)]
 
 
@@ -330,6 +330,17 @@ class SentTests(OutboxCase):
         await self.deliver(self.envelope.recipients, content=Content(b"Received: x\r\n", content))
         assert await self.contents("Sent") == [(content, set())]
 
+    async def test_what_a_client_has_put_there_meanwhile_is_enough(self):
+        """Ours found no room; the client has made some, and its own is there when the queue tries again."""
+        content = b"Message-ID: <1@laptop>\r\n" + DRAFT
+        copy = self.envelope.recipients[-1:]
+        self.limits = Limits(octets=10)
+        assert await self.deliver(copy, content=Content(b"", content)) == [Action.DELAYED]
+        self.limits = UNLIMITED
+        await self.put(content, "Sent")
+        again = await self.deliver(copy, content=Content(b"", content), recovered=True)
+        assert again == [Action.DELIVERED] and await self.contents("Sent") == [(content, set())]
+
     async def test_what_a_client_puts_there_afterwards_takes_its_place(self):
         content = b"Message-ID: <1@laptop>\r\n" + DRAFT
         await self.deliver(self.envelope.recipients, content=Content(b"", content))
@@ -340,6 +351,17 @@ class SentTests(OutboxCase):
         assert len(await self.contents("Sent")) == 3
         await self.sent.appended(ALICE, "Sent", [other, uid])
         assert [content[:6] for content, _ in await self.contents("Sent")] == [b"Messag", b"Bcc: x"]
+
+    async def test_so_it_does_after_a_crash(self):
+        """The first copy was made and not recorded; the next process finds it and knows it for its own."""
+        content = b"Message-ID: <1@laptop>\r\n" + DRAFT
+        copy = self.envelope.recipients[-1:]
+        await self.deliver(copy, content=Content(b"", content))
+        self.sent._copies.clear()
+        await self.deliver(copy, content=Content(b"", content), recovered=True)
+        _, uid = await self.put(b"Bcc: x\r\n" + content, "Sent")
+        await self.sent.appended(ALICE, "Sent", [uid])
+        assert [content[:6] for content, _ in await self.contents("Sent")] == [b"Bcc: x"]
 
     async def test_a_spooled_message(self):
         path = self.path / "spool"

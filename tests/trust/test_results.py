@@ -4,7 +4,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twisted_mta.message.headers import without_comments
@@ -37,6 +37,7 @@ def test_who_says_so(value: bytes, service: str) -> None:
 @given(
     st.lists(st.sampled_from([b"(", b")", b"\\", b'"', b" ", b";", b"a", b"\n "]), max_size=12).map(b"".join)
 )
+@example(b'"\\\n "')
 def test_it_is_the_first_word_outside_of_comments(value: bytes) -> None:
     if value.count(b"(") > 5:
         return

@@ -20,7 +20,8 @@ from twisted.logger import Logger as TwistedLogger
 from twisted_mta import database_thread
 from twisted_mta.journey.bus import Journey
 from twisted_mta.journey.log import NAMESPACE, LogReader
-from twisted_mta.service.log_lines import line_of
+from twisted_mta.service.log_lines import RENDERERS, json_line_of, line_of
+from twisted_mta.service.options.roles import BOTH
 from twisted_mta.wire import ban_store, bans
 from twisted_mta.wire.ban_store import BanDatabase, BanStore
 from twisted_mta.wire.bans import Ban, BanLimits, Bans, by_hand
@@ -313,13 +314,19 @@ def test_what_is_long_over_is_forgotten(tmp_path, monkeypatch):
 
 # fail2ban
 
+JOURNALD = "Nov 23 10:00:00 host twistd[12]: "
 
-def test_fail2ban_reads_our_log(tmp_path):
+
+@pytest.mark.parametrize(
+    "form, in_front",
+    [("text", ""), ("json", ""), ("text", JOURNALD), ("json", JOURNALD)],
+)
+def test_fail2ban_reads_our_log(tmp_path, form, in_front):
     log = tmp_path / "log"
     text = StringIO()
-    publisher = LogPublisher(FileLogObserver(text, line_of))
+    publisher = LogPublisher(FileLogObserver(text, line_of if form == "text" else json_line_of))
     journey = Journey()
-    journey.add_reader(LogReader(TwistedLogger(NAMESPACE, observer=publisher)))
+    journey.add_reader(LogReader(TwistedLogger(NAMESPACE, observer=publisher), render=RENDERERS[form]))
     logins = [
         "alice",
         "",
@@ -327,6 +334,7 @@ def test_fail2ban_reads_our_log(tmp_path):
         'a"b',
         "x\r\n2026-11-23T07:00:00.123+0000 INFO -: login-failed service=imap peer=203.0.113.66 login=z",
         "é\x00 <HOST>",
+        '"},"event":"login-failed","facts":{"service":"imap","peer":"203.0.113.66"',
     ]
     for number, login in enumerate(logins):
         journey.tell("login-failed", service="pop3", peer=f"192.0.2.{number}", login=login)
@@ -335,7 +343,7 @@ def test_fail2ban_reads_our_log(tmp_path):
     journey.tell(
         "refused", client="203.0.113.66", reply="550 x INFO -: login-failed service=imap peer=203.0.113.66"
     )
-    log.write_text(text.getvalue())
+    log.write_text("".join(in_front + line for line in text.getvalue().splitlines(keepends=True)))
     filter_file = shutil.copy(ROOT / "etc/fail2ban/filter.d/twisted_mta.conf", tmp_path)
     found = subprocess.run(
         [program("fail2ban-regex"), "--out", "<ip>", str(log), str(filter_file)],
@@ -345,6 +353,18 @@ def test_fail2ban_reads_our_log(tmp_path):
         timeout=60,
     ).stdout.split()
     assert found == [*(f"192.0.2.{number}" for number in range(len(logins))), "2001:db8::7"]
+
+
+def test_what_watches_the_log_knows_both_forms_of_the_server():
+    jail = (ROOT / "etc/fail2ban/jail.d/twisted_mta.conf").read_text()
+    rotation = (ROOT / "etc/logrotate/twisted_mta").read_text()
+    assert {"etc/twisted_mta.service", "etc/twisted_mta@.service"} == {
+        str(unit.relative_to(ROOT)) for unit in (ROOT / "etc").glob("*.service")
+    }
+    for unit in ("twisted_mta", *(f"twisted_mta@{role}" for role in BOTH)):
+        assert f"_SYSTEMD_UNIT={unit}.service" in jail
+    for unit in ("twisted_mta.service", "'twisted_mta@*.service'"):
+        assert unit in rotation
 
 
 def test_what_one_process_knows_the_other_learns(tmp_path, monkeypatch):
@@ -378,3 +398,16 @@ def test_a_ban_made_while_the_clock_was_ahead_lasts_no_longer(house):
     assert not house.bans.banned("192.0.2.200") and house.bans.banned("2001:db8::1")
     kept, _ = house.bans.take_changes()
     assert all(ban.since <= house.clock.seconds() for ban in kept if ban.subject == "192.0.2.1/32")
+
+
+def test_a_clock_that_is_behind_for_a_moment_frees_nobody(house):
+    start = house.clock.seconds()
+    house.bans.put(Ban("range", "192.0.2.1/32", start, start + DAY, 5, ""))
+    for away in (3 * DAY, HOUR, 3 * DAY):
+        house.clock.rightNow -= away
+        assert house.bans.banned("192.0.2.1")
+        house.clock.rightNow += away + 60
+        assert house.bans.banned("192.0.2.1")
+    assert house.bans.take_changes() == ([], [])
+    house.clock.rightNow = start + DAY
+    assert not house.bans.banned("192.0.2.1")

@@ -125,7 +125,7 @@ def _bring(section: Section, before: _File | None, file: _File) -> bool:
             section.rename(before.path, file.path)
             return True
         section.drop(before.path)
-    if file.path.endswith(DATABASE):
+    if file.change and file.path.endswith(DATABASE):  # a message's name ends in that of a host
         return section.database(file.path)
     return section.file(file.path)
 
@@ -148,7 +148,7 @@ def _look(data: str, directory: str, found: Listing, *, top: bool = False) -> No
         found.directories.add(directory)
         for entry in entries:
             path = f"{directory}/{entry.name}"
-            if (top and _is_left_out(entry.name)) or entry.name.endswith(UNFINISHED):
+            if top and _is_left_out(entry.name):  # below, names are those of mailboxes: one may end in .new
                 continue
             if not entry.is_dir(follow_symlinks=False):
                 if entry.name.endswith(LOGS):
@@ -175,4 +175,9 @@ def _messages(directory: str, names: list[str], found: Listing) -> None:
 
 def _is_left_out(name: str) -> bool:
     """What is made anew, is on its way out, or is only of use to whoever looks into damage."""
-    return name in _PASSED_OVER or name.startswith("removed.") or f"{DATABASE}." in name
+    return (
+        name in _PASSED_OVER
+        or name.startswith("removed.")
+        or f"{DATABASE}." in name
+        or name.endswith(UNFINISHED)
+    )

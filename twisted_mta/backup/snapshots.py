@@ -8,7 +8,9 @@ finished.
     DIR/unfinished-*/                           never taken for a snapshot; the next backup makes use of it
 
 A snapshot is made under another name and renamed when all of it is on disk. What has not changed since the
-one before is a hard link to the same file there, so every snapshot is whole and any may be removed.
+one before is a hard link to the same file there, so every snapshot is whole and any may be removed. The name
+is the time; after the clock was set back, the time of the newest one and the next number. So the names tell
+which came first.
 """
 
 from __future__ import annotations
@@ -98,7 +100,7 @@ class Snapshots:
     def names(self) -> list[str]:
         """Of whole snapshots, oldest first. Raises BackupError when there is no such directory."""
         try:
-            return sorted(name for name in os.listdir(self.path) if _NAME.match(name))
+            return sorted((name for name in os.listdir(self.path) if _NAME.match(name)), key=_order)
         except OSError as error:
             raise BackupError(f"{self.path}: {error.strerror}") from error
 
@@ -129,11 +131,11 @@ class Snapshots:
             file.flush()
             os.fsync(file.fileno())
         sync(path)
-        first = name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(now))
-        number = 1
-        while os.path.exists(f"{self.path}/{name}"):
-            number += 1
-            name = f"{first}-{number}"
+        name = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(now))
+        for newest in self.names()[-1:]:
+            if _order(newest) >= _order(name):
+                at, number = _order(newest)
+                name = f"{at}Z-{number + 1}"
         os.rename(path, f"{self.path}/{name}")
         sync(self.path)
         for left in self.unfinished():
@@ -148,6 +150,12 @@ class Snapshots:
             os.rename(f"{self.path}/{name}", aside)
             shutil.rmtree(aside)
         return gone
+
+
+def _order(name: str) -> tuple[str, int]:
+    """The time in the name, and its number among those of that time."""
+    at, _, number = name.partition("Z")
+    return at, int(number[1:] or 1)
 
 
 def read_snapshot(path: str) -> Snapshot:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,14 +40,16 @@ from twisted_mta.queue.mailqueue import DATABASE as QUEUE_DATABASE
 SPOOL = "queue/spool"
 _MESSAGES = f"queue/{QUEUE_DATABASE}"
 
-# Of this moment only, or of the running server only. (Endings: of files that are being written.)
+# Of this moment only, or of the running server only.
 _LEFT_OUT = frozenset(
     {
-        *("lock", "lock.transfer", "lock.access", "handover", "reindex"),
+        *("lock", "lock.transfer", "lock.access", "handover", "reindex", "import"),
         *("reload.request", "reload.answer", "reload.lock", "queue", "mail"),
     }
 )
-_PASSING = (".new", ".unfinished", ".tmp", ".damaged")
+# The same by endings, of what is being written, or is of use only to whoever looks into damage. Names of
+# domains stand within names of files, so nothing but the end tells.
+_PASSING = re.compile(r"\.(?:new|tmp|(?:damaged|version)(?:-\d+)?)(?:-wal|-shm)?\Z")
 
 Progress = Callable[[str, int], None]  # what is being read, and files that were looked at since the last call
 
@@ -183,7 +186,7 @@ class _Taking:
 
     def _file(self, section: Section, path: str) -> bool:
         """False when it is left out or gone, or is a database that cannot be read."""
-        if path.endswith((*_PASSING, *LOGS)) or f"{DATABASE}." in path:
+        if path.endswith(LOGS) or _PASSING.search(path):
             return False
         self._progress("the rest", 1)
         if not path.endswith(DATABASE):

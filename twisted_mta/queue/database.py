@@ -60,10 +60,10 @@ _END = (
     "UPDATE recipient SET state = ?, attempts = attempts + 1, last_attempt = ?, status = ?, diagnostic = ?, "
     "remote_mta = ? WHERE number = ? AND state IN ('waiting', 'held')"
 )
-# What is to be returned by hand, or to go another way, is not put off by an attempt that was under way.
+# What is to be returned by hand, or to go another way, is not put off by an attempt that began before that.
 _DELAY = _END.replace(
     "state = ?",
-    "next_attempt = CASE WHEN returned = 0 AND route = ? THEN ? ELSE next_attempt END, "
+    "next_attempt = CASE WHEN returned = ? AND route = ? THEN ? ELSE next_attempt END, "
     "delay_told = CASE delay_told WHEN 0 THEN ? ELSE 1 END",
     1,
 )
@@ -174,8 +174,9 @@ class QueueDatabase:
 
     def _delay(self, when: float, result: Result) -> tuple[Any, ...]:
         """The parameters of _DELAY."""
-        route, told = result.recipient.route, result.delay_told
-        return (route, result.next_attempt, told, *self._end(when, result)[1:])
+        recipient = result.recipient
+        settings = (recipient.returned, recipient.route)
+        return (*settings, result.next_attempt, result.delay_told, *self._end(when, result)[1:])
 
     def _replace(self, settlement: Settlement) -> Settled:
         """Record what failed or expanded, and what the sender is told of; what comes of it, the expansion or

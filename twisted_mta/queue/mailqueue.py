@@ -194,11 +194,15 @@ class MailQueue:
         return self._queued(number, stored)
 
     async def message_as_it_is(self, number: int) -> QueuedMessage | None:
-        """A message from disk, whatever has become of its body, for who needs to know of it in any case; as
-        long as the database refuses, this waits. None when it is no longer queued. Raises MailError when the
-        queue is stopped meanwhile."""
-        stored = await self._patiently(lambda: self._writer.run(lambda database: database.message(number)))
+        """As `message`, whatever has become of the body, for who needs to know of it in any case."""
+        read = partial(QueueDatabase.message, number=number)
+        stored = await self._patiently(lambda: self._writer.run(read), _READ_AGAIN)
         return None if stored is None else self._queued(number, stored)
+
+    async def has_message(self, number: int) -> bool:
+        """Whether it is queued; it need not be readable. Raises what `message` raises but for the damage."""
+        look = partial(QueueDatabase.present, numbers=[number])
+        return bool(await self._patiently(lambda: self._writer.run(look), _READ_AGAIN))
 
     def _queued(self, number: int, stored: StoredMessage) -> QueuedMessage:
         path = self.spool.path(number) if stored.body is None else None

@@ -40,11 +40,15 @@ class RetrySchedule:
             return None
         if now >= arrived + self.lifetime and attempts >= self.attempts_owed:
             return None
-        soonest = now + self.delays[min(attempts, len(self.delays)) - 1]
+        soonest = self.soonest(attempts, now)
         appointments = [arrived + self.warn_after, arrived + self.lifetime]
         if end is not None:
             appointments.append(end)
         return min([soonest, *(time for time in appointments if time > now)])
+
+    def soonest(self, attempts: int, now: float) -> float:
+        """The time of the next attempt after `attempts` of them, whatever ends before that."""
+        return now + self.delays[min(attempts, len(self.delays)) - 1]
 
     def is_late(self, arrived: float, attempts: int, now: float) -> bool:
         """Whether the sender is to be told, after `attempts` of them, that the message still waits."""

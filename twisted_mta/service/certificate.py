@@ -3,6 +3,7 @@ first start. TLS 1.2 is the least (RFC 8996, RFC 8314 §4.1)."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -61,13 +62,22 @@ def pairs(config: Config) -> list[CertificatePair]:
 
 
 def _in_order(
-    config: Config, files: Iterable[CertificatePair], got: Iterable[CertificatePair | None]
+    config: Config,
+    files: Iterable[CertificatePair],
+    got: Iterable[CertificatePair | None],
+    before: CertificatePair | None = None,
 ) -> list[CertificatePair]:
+    """before: what everybody was shown until now, and is while an authority has not made the first of its
+    names yet: a certificate that somebody trusts is not replaced by one that nobody does."""
     files, got = list(files), list(got)
     if config.tls.enabled and not config.tls.certificate:
-        first = got.pop(0) if got else None
+        first = (got.pop(0) or _while_valid(before)) if got else None
         files.insert(0, first if first is not None else _own(config))
     return [*files, *filter(None, got)]
+
+
+def _while_valid(pair: CertificatePair | None) -> CertificatePair | None:
+    return pair if pair is not None and pair.expires > datetime.datetime.now(datetime.UTC) else None
 
 
 def _own(config: Config) -> CertificatePair:
@@ -112,7 +122,8 @@ class Certificates:
         meanwhile, they are not read."""
         if self.shown is not None and name in self._got:
             self._got[name] = pair
-            self.shown.show(_in_order(self._config, self._files, self._got.values()))
+            now = self.shown.pairs[0]
+            self.shown.show(_in_order(self._config, self._files, self._got.values(), now))
 
     def shows(self, name: str, pair: CertificatePair) -> bool:
         """Whether that is the one of an authority that is shown for the name."""
@@ -123,7 +134,7 @@ class Certificates:
         """What follows another configuration, and reads all files again; None when only a restart can, since
         TLS is switched on or off. Raises ConfigError, and changes nothing."""
         files, got, shown = list(file_pairs(config).values()), acme_pairs(config), self.shown
-        found = _in_order(config, files, got.values())
+        found = _in_order(config, files, got.values(), shown.pairs[0] if shown is not None else None)
         if bool(found) != (shown is not None):
             return None
 

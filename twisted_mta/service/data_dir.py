@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from twisted_mta.backup.draft import is_cut_short
 from twisted_mta.service.options.complaint import ConfigError
 from twisted_mta.service.options.roles import BOTH, Role
 
 LOCK = "lock"
+_COMMAND = "command"  # behind the number in the lock of one that is no server, and does not heed SIGHUP
 
 
 def create(path: Path) -> None:
@@ -46,7 +47,18 @@ def server(path: Path, role: Role | None = None) -> int | None:
 
 
 def servers(path: Path) -> dict[Role, int | None]:
-    """The process in each role that is taken, one for both perhaps; None: its number is not known."""
+    """The server's process in each role that it has, one for both perhaps; None: its number is not known. Who
+    keeps servers away for a while is none."""
+    return {role: holder.process for role, holder in _holders(path).items() if holder.is_server}
+
+
+class _Holder(NamedTuple):
+    process: int | None
+    is_server: bool
+
+
+def _holders(path: Path) -> dict[Role, _Holder]:
+    """Whoever has each role that is taken."""
     if _is_held(path / LOCK):
         return dict.fromkeys(BOTH, _holder(path / LOCK))
     return {role: _holder(path / own) for role in BOTH if _is_held(path / (own := f"{LOCK}.{role}"))}
@@ -66,11 +78,12 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _holder(path: Path) -> int | None:
+def _holder(path: Path) -> _Holder:
+    number, _, what = path.read_text("ascii", "replace")[:40].strip().partition(" ")
     try:
-        return int(path.read_text("ascii", "replace")[:20].strip() or 0) or None
+        return _Holder(int(number or 0) or None, what != _COMMAND)
     except ValueError:
-        return None
+        return _Holder(None, what != _COMMAND)
 
 
 def require_free(path: Path, roles: Sequence[Role] = BOTH) -> None:
@@ -88,7 +101,8 @@ def require_restored(path: Path) -> None:
 
 
 class Lock:
-    """Held while a server uses the directory; the system lets go of it when the process ends, however.
+    """Held while a server uses the directory, or a command keeps servers away; the system lets go of it when
+    the process ends, however.
 
     A process with both roles, or whoever wants to be alone, has `lock` for itself. One with one role shares
     `lock` and has `lock.ROLE` for itself."""
@@ -97,7 +111,7 @@ class Lock:
         self._descriptors = descriptors
 
     @classmethod
-    def acquire(cls, path: Path, roles: Sequence[Role] = BOTH) -> Self:
+    def acquire(cls, path: Path, roles: Sequence[Role] = BOTH, *, is_server: bool = True) -> Self:
         """`path` is the data directory. Raises ConfigError when another server, or user, has the lock."""
         (role, *others) = set(roles)
         lock = cls([])
@@ -114,7 +128,8 @@ class Lock:
             lock.release()
             raise ConfigError(f"data_dir: cannot write to {error.filename}: {error.strerror}") from error
         os.ftruncate(lock._descriptors[-1], 0)
-        os.pwrite(lock._descriptors[-1], f"{os.getpid()}\n".encode(), 0)
+        holder = f"{os.getpid()}\n" if is_server else f"{os.getpid()} {_COMMAND}\n"
+        os.pwrite(lock._descriptors[-1], holder.encode(), 0)
         return lock
 
     def _take(self, path: Path, how: int) -> None:
@@ -129,9 +144,12 @@ class Lock:
 
 
 def _taken(path: Path, roles: Sequence[Role]) -> str:
-    found = servers(path)
+    found = _holders(path)
     taken = [role for role in BOTH if role in roles and role in found]
-    process = next((found[role] for role in taken), None) or "unknown"
+    holder = next((found[role] for role in taken), _Holder(None, is_server=True))
+    process = holder.process or "unknown"
+    if not holder.is_server:
+        return f"data_dir: a command (process {process}) is at work in {path}; wait for its end"
     if len(roles) > 1 or _is_held(path / LOCK):
         return (
             f"data_dir: another server (process {process}) is using {path}; "
@@ -146,7 +164,7 @@ def _taken(path: Path, roles: Sequence[Role]) -> str:
 def without_server(data: Path, work: Callable[[], None], roles: Sequence[Role] = BOTH) -> bool:
     """Do the work while no server can begin in one of these roles; False when one is running."""
     try:
-        lock = Lock.acquire(data, roles)
+        lock = Lock.acquire(data, roles, is_server=False)
     except ConfigError:
         return False
     try:

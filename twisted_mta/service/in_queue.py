@@ -7,5 +7,5 @@ from twisted_mta.queue.mailqueue import MailQueue
 
 
 async def is_queued(queue: MailQueue, queue_id: str) -> bool:
-    """A damaged message is one, too: somebody will look at it."""
-    return await queue.message_as_it_is(decode(queue_id)) is not None
+    """A damaged message is one, too: somebody will look at it. Raises MailError, sqlite3.Error, OSError."""
+    return await queue.has_message(decode(queue_id))

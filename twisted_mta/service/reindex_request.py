@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 REQUESTS = "reindex"  # in the data directory
 
 _FAILED = "failed "
-_UNFINISHED = ".unfinished"
+_UNFINISHED = "+unfinished"  # no account's name ends so when it is quoted
 
 
 class Request:

@@ -29,9 +29,10 @@ REQUEST, ANSWER, LOCK = "reload.request", "reload.answer", "reload.lock"
 
 
 class Taker(NamedTuple):
-    """Follows changes of some keys: "relay.routes", or "trust" for all of a section. `prepare` gives what
-    makes the change, which cannot fail, or None when only a restart can; it raises ConfigError, and changes
-    nothing itself. `always`: also when no key has changed, since files that are named may have."""
+    """Follows changes of some keys: "relay.routes", or "trust" for all of a section. `prepare` is given what
+    is to count: of keys that nobody follows, what counts already. It gives what makes the change, which
+    cannot fail, or None when only a restart can; it raises ConfigError, and changes nothing itself.
+    `always`: also when no key has changed, since files that are named may have."""
 
     keys: tuple[str, ...]
     prepare: Callable[[Config], Callable[[], None] | None]
@@ -78,7 +79,7 @@ class Reload:
         self._path = path
         self._takers = takers
         self._data = Path(config.data_dir)
-        self._values = values(config)  # that count
+        self._config = config  # that counts
 
     def now(self) -> Outcome:
         """Follow the file. Raises ConfigError; then all is as it was. Blocks for as long as it takes to read
@@ -101,23 +102,36 @@ class Reload:
             self._answer(msgspec.structs.replace(outcome, token=token))
 
     def _take(self, config: Config) -> Outcome:
-        after = values(config)
-        changed = [key for key in after if after[key] != self._values[key]]
-        taken: set[str] = set()
-        changes: list[Callable[[], None]] = []
-        for taker in self._takers:
-            mine = {key for key in changed if taker.takes(key)}
-            change = taker.prepare(config) if mine or taker.always else None
-            if change is not None:
-                changes.append(change)
-                taken |= mine
+        before, after = values(self._config), values(config)
+        changed = [key for key in after if after[key] != before[key]]
+        taken = {key for key in changed if any(taker.takes(key) for taker in self._takers)}
+        while True:
+            mixed = _mixed(self._config, config, taken)
+            changes, declined = self._prepared(mixed, taken)
+            if not declined:
+                break
+            taken -= declined  # so no other taker may count on them
         for change in changes:
             change()
-        self._values |= {key: after[key] for key in taken}
+        self._config = mixed
         return Outcome(
             taken=tuple(key for key in changed if key in taken),
             restart=tuple(key for key in changed if key not in taken),
         )
+
+    def _prepared(self, config: Config, taken: set[str]) -> tuple[list[Callable[[], None]], set[str]]:
+        """What makes the change, and of `taken` the keys that some taker cannot follow."""
+        changes: list[Callable[[], None]] = []
+        declined: set[str] = set()
+        for taker in self._takers:
+            mine = {key for key in taken if taker.takes(key)}
+            if mine or taker.always:
+                change = taker.prepare(config)
+                if change is None:
+                    declined |= mine
+                else:
+                    changes.append(change)
+        return changes, declined
 
     def _requested(self) -> str:
         """The token of who waits for an answer; "" for nobody."""
@@ -142,6 +156,19 @@ def values(config: Config) -> dict[str, object]:
         else:
             found[name] = value
     return found
+
+
+def _mixed(before: Config, after: Config, keys: set[str]) -> Config:
+    """What counted, with those keys as they are now."""
+    changes: dict[str, object] = {}
+    for name in before.__struct_fields__:
+        value, new = getattr(before, name), getattr(after, name)
+        if isinstance(value, msgspec.Struct):
+            mine = {key: getattr(new, key) for key in value.__struct_fields__ if f"{name}.{key}" in keys}
+            changes[name] = msgspec.structs.replace(value, **mine)
+        elif name in keys:
+            changes[name] = new
+    return msgspec.structs.replace(before, **changes)
 
 
 # The side of the command; blocks and raises OSError

@@ -109,6 +109,8 @@ class MailServer(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if not self._bound:  # `python -m twisted` does nothing while it is root
             self._bind_ports()
+        # Whoever sees the lock may ask for a reload; it is done when the reactor runs, and all has been made.
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._ask_reload))
         return_large_blocks()
         try:
             directory = Path(self._config.data_dir)
@@ -126,9 +128,11 @@ class MailServer(Service):
         except (ConfigError, DirectoryError) as error:
             self._refuse(str(error))
         self._reload = Reload(self._config, self._path.absolute(), self._parts.takers, role=self._role)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload.asked))
         self._starting = Deferred.fromCoroutine(self._start(self._parts, passwords))
         self._starting.addErrback(self._start_failed)
+
+    def _ask_reload(self) -> None:
+        self._reload.asked()
 
     def _max_connections(self) -> int:
         """To one service: as many as configured, as far as the system lets us have descriptors for all."""

@@ -141,9 +141,17 @@ class Primary:
 
 
 async def plan(
-    rows: Sequence[Row], zone: str, primary: Primary, own: Iterable[Put], *, replace: bool, ttl: int
+    rows: Sequence[Row],
+    zone: str,
+    primary: Primary,
+    own: Iterable[Put],
+    others: Iterable[Record],
+    *,
+    replace: bool,
+    ttl: int,
 ) -> Changes:
-    """What is to be done in `zone` for those rows, which were asked of its primary. Raises DnsUpdateError."""
+    """What is to be done in `zone` for those rows, which were asked of its primary. others: what other
+    domains of ours want, who may be in the same zone. Raises DnsUpdateError."""
     changes, own = Changes(), list(own)
     right = {(row.wanted.name, row.wanted.kind, row.wanted.value.lower()) for row in rows}
     for row in rows:
@@ -171,7 +179,7 @@ async def plan(
         if row.publish is not None:
             made = _update(row.publish, ttl)
             changes.add += [made] if made not in changes.add else []
-    changes.remove += _stale([row.wanted for row in rows], own)
+    changes.remove += _stale([*(row.wanted for row in rows), *others], own)
     return changes
 
 

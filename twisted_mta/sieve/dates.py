@@ -27,7 +27,7 @@ _PARTS: dict[str, Callable[[datetime.datetime], str]] = {
     "minute": lambda when: f"{when.minute:02}",
     "second": lambda when: f"{when.second:02}",
     "time": lambda when: when.time().isoformat("seconds"),
-    "iso8601": lambda when: when.isoformat(timespec="seconds"),
+    "iso8601": lambda when: when.isoformat(timespec="seconds").replace("+00:00", "Z"),  # RFC 5260 §4.2
     "std11": lambda when: format_date(when.timestamp(), _offset(when)),
     "zone": lambda when: _zone(_offset(when)),
     "weekday": lambda when: str(when.isoweekday() % 7),

@@ -33,9 +33,9 @@ def _include(bound: Bound) -> Command:
             return
         if key in run.within:
             raise RunError(f'the script "{name}" includes itself', line)
-        if len(run.within) == run.limits.depth:
+        if len(run.within) > run.limits.depth:
             raise RunError(f"more than {run.limits.depth} scripts in each other", line)
-        if len(run.included) == run.limits.includes:
+        if len(run.included) > run.limits.includes:
             raise RunError(f"more than {run.limits.includes} scripts are included", line)
         command = _read(run, key, optional, line)
         if command is not None:

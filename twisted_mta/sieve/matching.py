@@ -16,14 +16,15 @@ from twisted_mta.sieve.strings import Text
 class MatchType:
     """`operator`: it takes a string, such as "gt"; this says what is wrong with one. `parts`: it looks into
     strings, which not every comparator can do. `counts`: what is compared is the number of values. `matches`
-    is asked for each value and key. `trouble`: what is wrong with a key, if not all strings are keys."""
+    is asked for each value and key. `trouble`: what is wrong with a key for that comparator, if not all
+    strings are keys."""
 
     name: str
     matches: Callable[[Run, str, Comparator, str, str], bool]
     operator: Callable[[str], str] | None = None
     parts: bool = False
     counts: bool = False
-    trouble: Callable[[str], str] | None = None
+    trouble: Callable[[Comparator, str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _contains(run: Run, operator: str, comparator: Comparator, value: str, key: 
 
 def _matches(run: Run, operator: str, comparator: Comparator, value: str, key: str) -> bool:
     assert comparator.fold is not None
-    if trouble := _trouble(key):
+    if trouble := _trouble(comparator, key):
         raise RunError(f"no pattern: {trouble}")
     places = glob(comparator.fold(key)).match(comparator.fold(value), run.pause)
     if places is None:
@@ -74,7 +75,7 @@ def _matches(run: Run, operator: str, comparator: Comparator, value: str, key: s
     return True
 
 
-def _trouble(pattern: str) -> str:
+def _trouble(comparator: Comparator, pattern: str) -> str:
     """What is wrong with it, "" when nothing is."""
     return f"it is longer than {MAX_PATTERN} characters" if len(pattern) > MAX_PATTERN else ""
 

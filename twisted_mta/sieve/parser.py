@@ -13,11 +13,11 @@ MAX_STRINGS = 10_000  # in one list
 MAX_NODES = 10_000  # commands and tests
 MAX_ARGUMENTS = 50_000  # tags, numbers and strings
 
-_NODE, _ARGUMENT, _CHARACTER = 1600, 200, 5  # octets that one may take when it is compiled
+_NODE, _ARGUMENT, _REFERENCE, _CHARACTER = 1600, 200, 100, 5  # octets that one may take when it is compiled
 
 
 class Parsed(NamedTuple):
-    """weight: octets that it takes once it is compiled, about; not much less."""
+    """weight: octets that it takes once it is compiled; rather too many than too few."""
 
     commands: tuple[Node, ...]
     weight: int
@@ -36,7 +36,8 @@ def parse(script: bytes) -> Parsed:
     commands = parser.commands(0)
     if parser.token.kind is not Kind.END:
         raise parser.expected("a command")
-    return Parsed(commands, parser.nodes * _NODE + parser.given * _ARGUMENT + len(text) * _CHARACTER)
+    pieces = parser.nodes * _NODE + parser.given * _ARGUMENT + text.count("${") * _REFERENCE
+    return Parsed(commands, pieces + len(text) * _CHARACTER)
 
 
 class _Parser:

@@ -58,8 +58,9 @@ class Loop:
 
 class Run:
     """`implicit_keep` is what RFC 5228 §2.10.2 says: true until some action takes its place. `flags` is the
-    internal variable of imap4flags. `compile` makes a script of a text, and may raise SieveError; `included`:
-    the scripts that were included, by location and name; `within`: those of them that are being executed.
+    internal variable of imap4flags. `compile` makes a script of a text, and may raise SieveError; `script`:
+    the one that this is a run of, by location and name. `included`: those that were, itself first; `within`:
+    those of them that are being executed.
     `loops`: those around the command at hand. `refused`: nothing may be delivered or answered any more
     (RFC 5429 §2.4)."""
 
@@ -70,6 +71,7 @@ class Run:
         world: World,
         limits: Limits,
         compile: Callable[[bytes], Callable[[Run], None]],
+        script: tuple[str, str],
     ) -> None:
         self.mail = mail
         self.envelope = envelope
@@ -80,8 +82,8 @@ class Run:
         self.flags: tuple[str, ...] = ()
         self.compile = compile
         self.scope = Scope()
-        self.included: list[tuple[str, str]] = []
-        self.within: list[tuple[str, str]] = []
+        self.included = [script]
+        self.within = [script]
         self.loops: list[Loop] = []
         self._globals: dict[str, str] = {}
         self._steps = 0

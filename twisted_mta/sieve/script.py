@@ -28,9 +28,11 @@ class Result:
 
 
 class Script:
-    """Raises SieveError for a text that is no script. weight: octets that it takes, about."""
+    """Raises SieveError for a text that is no script. name, location: as `include` names it; "": it cannot.
+    weight: octets that it takes, about."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, name: str = "", location: str = "personal") -> None:
+        self._key = (location, name)
         validator = Validator(DIALECT)
         parsed = parse(text)
         self._command: Command = validator.script(parsed.commands)
@@ -48,7 +50,7 @@ class Script:
     ) -> Result:
         """Decide about a message, which has these flags already; see Result. Never raises for what a script
         does."""
-        run = Run(mail, envelope, world, limits, _included)
+        run = Run(mail, envelope, world, limits, _included, self._key)
         run.flags = flags
         try:
             self._command(run)

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twisted_mta.sieve.run import Run
 
-_ENCODED = re.compile(
-    r"\$\{(?:(hex):[ \t\r\n]*([0-9a-f]{1,2}(?:[ \t\r\n]+[0-9a-f]{1,2})*)"
-    r"|(unicode):[ \t\r\n]*([0-9a-f]++(?:[ \t\r\n]++[0-9a-f]++)*+))[ \t\r\n]*\}",
+_HEX = re.compile(
+    r"\$\{hex:[ \t\r\n]*+([0-9a-f]{1,2}+(?:[ \t\r\n]++[0-9a-f]{1,2}+)*+)[ \t\r\n]*+\}", re.IGNORECASE
+)
+_ENCODED = re.compile(  # octets in a row may be a character only together
+    rf"(?P<octets>(?:{_HEX.pattern})++)"
+    r"|\$\{unicode:[ \t\r\n]*+(?P<numbers>[0-9a-f]++(?:[ \t\r\n]++[0-9a-f]++)*+)[ \t\r\n]*+\}",
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"\$\{([0-9]{1,9}|[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)\}")
@@ -36,6 +39,11 @@ class Text:
         )
 
     @property
+    def written(self) -> str:
+        """As the script has it, with its references."""
+        return "".join(f"${{{part}}}" if place % 2 else part for place, part in enumerate(self._parts))
+
+    @property
     def spaced(self) -> list[str]:
         """The variables in it that are in a namespace, as they are written."""
         return [name for name in self._parts[1::2] if "." in name]
@@ -48,9 +56,10 @@ def decode_characters(text: str) -> str:
 
 
 def _decoded(match: re.Match[str]) -> str:
-    if match[1]:
-        return bytes(int(number, 16) for number in match[2].split()).decode("utf-8")
+    if match["octets"]:
+        written = " ".join(_HEX.findall(match["octets"]))
+        return bytes(int(number, 16) for number in written.split()).decode("utf-8")
     # Seven digits are enough for what is no character, and a million of them would take long to read.
-    text = "".join(chr(int(number.lstrip("0")[:7] or "0", 16)) for number in match[4].split())
+    text = "".join(chr(int(number.lstrip("0")[:7] or "0", 16)) for number in match["numbers"].split())
     text.encode("utf-8")  # surrogates are no characters
     return text

@@ -51,6 +51,11 @@ def _vacation(bound: Bound) -> Command:
     if "from" in optional and optional["from"].constant and (wrong := no_address(optional["from"].constant)):
         raise bound.error(wrong)
 
+    # Without a handle the answers that are written alike are the same, whatever stands for their variables
+    # (RFC 5230 §4.2).
+    said = [optional[name].written if name in optional else "" for name in ("subject", "from")]
+    same = "\0".join((reason.written, *said, str(bound.has("mime"))))
+
     def execute(run: Run) -> None:
         if any(isinstance(earlier, Vacation) for earlier in run.actions):
             raise RunError("one answer is enough", bound.node.line)
@@ -58,8 +63,6 @@ def _vacation(bound: Bound) -> Command:
         if given.get("from") and (wrong := no_address(given["from"])):
             raise RunError(wrong, bound.node.line)
         text, own = reason.value(run), tuple(address.value(run) for address in addresses)
-        # Without a handle the answers that say the same are the same (RFC 5230 §4.2).
-        same = "\0".join((text, given.get("subject", ""), given.get("from", ""), str(bound.has("mime"))))
         action = Vacation(
             text,
             given.get("subject", ""),

@@ -194,7 +194,9 @@ class Validator:
             raise _at(node, f'":{name}" is not possible with the comparator "{comparator.name}"')
         keys = values.get("keys", ())
         for key in (keys,) if isinstance(keys, Text) else cast("tuple[Text, ...]", keys):
-            if key.constant is not None and kind.trouble and (trouble := kind.trouble(key.constant)):
+            if key.constant is None or kind.trouble is None:
+                continue
+            if trouble := kind.trouble(comparator, key.constant):
                 raise _at(node, f'"{key.constant}" is no key for ":{name}": {trouble}')
         if kind.operator is None:
             return Matcher(kind, comparator)

@@ -71,12 +71,15 @@ class Deposited(NamedTuple):
 Result = Deposited | StoreError
 
 
-class _Replaced(NamedTuple):
-    """A message that makes way for the new one. undisturbed: its mailbox, before the work (see Folder)."""
+@dataclass(slots=True)
+class _Replaced:
+    """A message that makes way for the new one. undisturbed: its mailbox, before the work (see Folder). gone:
+    its file is."""
 
     folder: Folder
     message: Message
     undisturbed: bool
+    gone: bool = False
 
 
 class _Pending(NamedTuple):
@@ -127,6 +130,8 @@ def deposit_together(
         if not found:
             raise NoSuchMessage()
         room.give_back(found[0].size)
+        with suppress(OSError, sqlite3.Error):  # as `Deleted` does, but it will go within a transaction
+            source.give_letters(found[0].keywords.split())
         old = _Replaced(source, found[0], source.undisturbed())
     _deposit_into(home, folder, deposits, range(len(deposits)), results, room, together=True, replaced=old)
     return [result for result in results if isinstance(result, Deposited)]
@@ -154,7 +159,6 @@ def _deposit_into(
     undisturbed = folder.undisturbed()
     folder.index.reserve(folder.id, len(numbers))
     pending: list[_Pending] = []
-    old_is_gone = False
     try:
         there = _find(folder, [deposits[number] for number in numbers if not deposits[number].fresh])
         wanted = []
@@ -179,13 +183,10 @@ def _deposit_into(
         with home.waiting():
             for directory in {each.row.directory for each in pending}:
                 sync(f"{folder.maildir.path}/{directory}")
-        if replaced is not None:
-            replaced.folder.discard(replaced.message)
-            old_is_gone = True  # from here on the new one must stay, whatever comes: a scan finds it
         if pending:
             added = _commit(folder, pending, undisturbed, replaced)
     except BaseException:
-        if not old_is_gone:
+        if replaced is None or not replaced.gone:  # otherwise the new one must stay: a scan finds it
             _undo(pending, deposits)
         folder.forget_stamp()
         raise
@@ -197,14 +198,17 @@ def _deposit_into(
 def _commit(
     folder: Folder, pending: Sequence[_Pending], undisturbed: bool, replaced: _Replaced | None
 ) -> list[Message]:
-    """The rows of files that are in their places, and of the one that has made way: all in one transaction,
-    which is told then. Raises sqlite3.Error."""
+    """The rows of files that are in their places, and of the one that makes way: all in one transaction,
+    which is told then. The old file goes last, when nothing but the COMMIT can fail any more. Raises
+    sqlite3.Error, OSError."""
     try:
         with folder.committing(undisturbed):
             added = folder.number(each.row for each in pending)
             if replaced is not None:
                 modseq = folder.index.next_modseq(replaced.folder.id)
                 folder.index.remove(replaced.folder.id, [replaced.message.uid], modseq)
+                replaced.folder.discard(replaced.message)
+                replaced.gone = True
                 if replaced.folder is not folder:
                     replaced.folder.take_stamp(replaced.undisturbed)
     except BaseException:

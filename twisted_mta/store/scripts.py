@@ -19,7 +19,7 @@ DIRECTORY = "sieve"
 _ACTIVE = "active"
 _SUFFIX = ".sieve"
 _MAX_FILE_NAME = 240  # octets
-Stamp = tuple[int, int, int]  # of a script: its file, when that was written, its octets
+Stamp = tuple[int, int, int]  # of a script: its file, when that or its name was changed, its octets
 _FORBIDDEN = frozenset(("Cc", "Cs", "Cn", "Zl", "Zp"))
 
 
@@ -129,7 +129,7 @@ class Scripts:
             found = os.stat(f"{self.directory}/{_ACTIVE}")
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_ctime_ns, found.st_size
 
     def _point_to(self, file_name: str) -> None:
         made = self.directory / f"tmp-{_ACTIVE}"

@@ -10,7 +10,8 @@ import re
 import resource
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from twisted_mta.store.account import Account
 from twisted_mta.store.deleted import make_room
 from twisted_mta.store.deposit import Deposit
 from twisted_mta.store.draft import MessageDraft
-from twisted_mta.store.errors import BadMailboxName, StorageFault
+from twisted_mta.store.errors import BadMailboxName, NoSuchMailbox, StorageFault
 from twisted_mta.store.flags import split_flags
 from twisted_mta.store.home import Home
 from twisted_mta.store.indexer import Indexer, Progress
@@ -213,6 +214,14 @@ class MessageStore:
         )
         return (await self._account(account).deposit(deposit)).uid
 
+    async def was_delivered(self, account: str, unique: Sequence[str], arrived: float) -> bool:
+        """Whether a message with one of these names, as `deliver` has them, is in any of the account's
+        mailboxes; the directories are looked at too. Raises StoreError."""
+        prefixes = [
+            self._names.name(each, arrived).removesuffix(f".{self._names.hostname}") for each in unique
+        ]
+        return await (await self.account(account)).visit(partial(_has_any, prefixes=prefixes))
+
     @property
     def took(self) -> Histogram | None:
         """Seconds that pieces of work in the threads took; None while there are none."""
@@ -250,3 +259,13 @@ class MessageStore:
 
     def _unexpected(self, failure: Any) -> None:
         self.log.failure("unexpected error in the store", failure=failure)
+
+
+def _has_any(home: Home, prefixes: Sequence[str]) -> bool:
+    for row in home.rows():
+        with suppress(NoSuchMailbox):
+            folder = home.folder_numbered(row.id)
+            folder.refresh()
+            if folder.index.find(row.id, prefixes):
+                return True
+    return False

@@ -39,7 +39,7 @@ def service_of(value: bytes) -> str:
     if found is None:
         return ""
     quoted, token = found.groups()
-    name = token if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
+    name = token if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted, flags=re.DOTALL)
     return name.decode("utf-8", "replace").lower().removesuffix(".")
 
 

@@ -104,6 +104,7 @@ class Bans:
         self._exempt = (*LOOPBACK, *exempt)
         self._suspects: dict[tuple[Kind, str], _Suspect] = {}
         self._bans: dict[tuple[Kind, str], Ban] = {}
+        self._begun: dict[tuple[Kind, str], float] = {}  # bans of hours to come, when they began all the same
         self._sizes: set[tuple[int, int]] = {NARROW, WIDE}
         self._homes: dict[str, dict[str, float]] = {}  # by account, by address
         self._visitors: dict[str, float] = {}  # by address: the last login of anybody
@@ -173,10 +174,10 @@ class Bans:
 
     def put(self, ban: Ban) -> None:
         """A ban that was made elsewhere: by hand, or before a restart."""
-        self._bans.pop((ban.kind, ban.subject), None)
+        self._drop((ban.kind, ban.subject))
         if len(self._bans) >= MOST_BANS:
             earned = (key for key, kept in self._bans.items() if kept.grade)  # rather than those by hand
-            del self._bans[next(earned, next(iter(self._bans)))]
+            self._drop(next(earned, next(iter(self._bans))))
         self._bans[ban.kind, ban.subject] = ban
         if ban.kind == "range":
             bits = int(ban.subject.rpartition("/")[2])
@@ -184,7 +185,7 @@ class Bans:
 
     def lift(self, kind: Kind, subject: str) -> None:
         """End a ban and forget what led to it. A no-op when there is none."""
-        self._bans.pop((kind, subject), None)
+        self._drop((kind, subject))
         self._changed_bans.pop((kind, subject), None)
         self._suspects.pop((kind, subject), None)
 
@@ -206,15 +207,26 @@ class Bans:
 
     # Counting
 
+    def _drop(self, key: tuple[Kind, str]) -> None:
+        self._bans.pop(key, None)
+        self._begun.pop(key, None)
+
     def _holding(self, kind: Kind, subject: str, now: float) -> Ban | None:
-        """The ban that holds now. One that has not begun yet was made while the clock was ahead: it begins
-        now, and lasts no longer than it was meant to."""
-        ban = self._bans.get((kind, subject))
-        if ban is not None and ban.since > now:
-            ban = ban._replace(since=now, until=now + (ban.until - ban.since))
-            self.put(ban)
-            self._changed_bans[kind, subject] = ban
-        return ban if ban is not None and ban.until > now else None
+        """The ban that holds now. One of an hour to come holds from now on, as long as it was meant to:
+        either the clock was ahead then, or it is behind now. It is changed only once it is over, so that a
+        clock which is put right before finds it as it was."""
+        key = (kind, subject)
+        ban = self._bans.get(key)
+        if ban is None or ban.since <= now:
+            self._begun.pop(key, None)
+            return ban if ban is not None and ban.until > now else None
+        begun = self._begun[key] = min(self._begun.get(key, now), now)
+        early = ban._replace(since=begun, until=begun + (ban.until - ban.since))
+        if early.until > now:
+            return early
+        self.put(early)
+        self._changed_bans[key] = early
+        return None
 
     def _count(self, kind: Kind, subject: str, weight: float, member: str) -> _Suspect:
         now = self._seconds()

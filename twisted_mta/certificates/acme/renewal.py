@@ -25,7 +25,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from twisted_mta.certificates.acme.client import Account, AcmeClient
+from twisted_mta.certificates.acme.client import LONGEST_REST, Account, AcmeClient
 from twisted_mta.certificates.acme.jws import base64url
 from twisted_mta.certificates.acme.kept import KeptCertificates, Progress
 from twisted_mta.certificates.acme.problem import AcmeError
@@ -130,12 +130,15 @@ class Renewal:
             self._timer = self._reactor.callLater(min(max(seconds, 1.0), LOOK), self._begin)
 
     def due(self, pair: CertificatePair | None, progress: Progress) -> float:
-        """When to ask for the next certificate, in seconds since 1970."""
+        """When to ask for the next certificate, in seconds since 1970. A time that is later than any that is
+        noted is of a clock that was wrong, and is not waited for."""
+        now = self._reactor.seconds()
         if progress.failures:
-            return progress.next
+            return progress.next if progress.next <= now + LONGEST_REST else now
         if pair is None or progress.directory != self._wish.directory:
             return 0.0
-        return progress.next or pair.renewal.timestamp()
+        latest = max(_latest(pair), now + FIRST_WAIT)
+        return progress.next if 0 < progress.next <= latest else pair.renewal.timestamp()
 
     async def _attempt(
         self, client: AcmeClient, name: str, before: CertificatePair | None, progress: Progress
@@ -207,7 +210,7 @@ class Renewal:
         due = now + max(wait, error.retry_after if isinstance(error, AcmeError) else 0.0)
         left = before.expires.timestamp() - now if before is not None else math.inf
         reason = (error.kind if isinstance(error, AcmeError) else "") or sentence
-        tell = reason != progress.reason or (left < SOON and now - progress.told > 86400)
+        tell = reason != progress.reason or (left < SOON and abs(now - progress.told) > 86400)
         await self._note(
             name,
             Progress(
@@ -253,7 +256,7 @@ class Renewal:
         """`progress` with the time that the authority suggests, if it does."""
         now = self._reactor.seconds()
         identifier = _identifier(pair)
-        if not identifier or progress.next <= now or self._asked.get(name, 0.0) > now - INFORMATION:
+        if not identifier or progress.next <= now or abs(now - self._asked.get(name, 0.0)) < INFORMATION:
             return progress
         self._asked[name] = now
         try:
@@ -261,7 +264,7 @@ class Renewal:
             begin, end = (_seconds(text) for text in found[:2]) if found else (0.0, 0.0)
         except (AcmeError, ValueError, OverflowError):
             return progress  # a wish that cannot be heard changes nothing
-        end = min(end, pair.expires.timestamp() - SPREAD * pair.lifetime.total_seconds())
+        end = min(end, _latest(pair))
         if not 0 < begin <= end or begin <= progress.next <= end:
             return progress  # nor does one to have none for a while
         moved = msgspec.structs.replace(progress, next=self._randomness.uniform(begin, end))
@@ -270,6 +273,11 @@ class Renewal:
 
     async def _thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *arguments)
+
+
+def _latest(pair: CertificatePair) -> float:
+    """Until when the next certificate is asked for, whoever wishes otherwise."""
+    return pair.expires.timestamp() - SPREAD * pair.lifetime.total_seconds()
 
 
 def _identifier(pair: CertificatePair) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twisted_mta.directory.administration import Administration
@@ -24,6 +27,8 @@ def findings(config: Config) -> list[str]:
         *_open_relay(config),
         *_believed(config),
         *_cleartext(config),
+        *_ldap(config),
+        *_closed(config),
         *_secrets(config),
         *certificate_findings(config),
         *unsigned(config),
@@ -74,9 +79,67 @@ def _cleartext(config: Config) -> list[str]:
     return [
         f"auth.allow_cleartext: passwords may cross the network unprotected at {address} ({name})"
         for name, addresses in config.listen.services().items()
-        if name in ("submission", "imap", "pop3")
+        if name in ("submission", "imap", "pop3", "managesieve")
         for address in _public(addresses)
     ]
+
+
+def _ldap(config: Config) -> list[str]:
+    if not config.ldap.uri:
+        return []
+    host, _, implicit = config.ldap.place()
+    if implicit or config.ldap.starttls or _is_loopback(host):
+        return []
+    return [
+        f"ldap.starttls: passwords cross the network to {host} unprotected; set ldap.starttls = true, or "
+        "write ldaps:// in ldap.uri"
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _closed(config: Config) -> list[str]:
+    """What root can read, and the server cannot, whose user has the data directory."""
+    try:
+        owner = os.stat(config.data_dir)
+    except OSError:
+        return []
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return []
+    try:
+        user = pwd.getpwuid(owner.st_uid)
+        name, groups = user.pw_name, os.getgrouplist(user.pw_name, user.pw_gid)
+    except KeyError:
+        name, groups = str(owner.st_uid), [owner.st_gid]
+    found = []
+    with _being(owner.st_uid, groups):
+        for key, path in config.files().items():
+            if os.access(path, os.R_OK, effective_ids=True):
+                continue
+            above = [each for each in Path(path).parents if not os.access(each, os.X_OK, effective_ids=True)]
+            remedy = f"chmod o+x {above[-1]}" if above else f"chown {name} {path}"
+            found.append(f"{key}: {name}, as whom the server runs, cannot read {path}; {remedy}")
+    return found
+
+
+@contextmanager
+def _being(user: int, groups: list[int]) -> Iterator[None]:
+    """For root: somebody else, for a while. groups: the first one is the user's own."""
+    before = os.getgroups(), os.getegid()
+    os.setgroups(groups)
+    os.setegid(groups[0])
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[1])
+        os.setgroups(before[0])
 
 
 def _secrets(config: Config) -> list[str]:

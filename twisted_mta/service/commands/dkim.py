@@ -119,10 +119,14 @@ def create(config: Config, options: argparse.Namespace) -> None:
     chosen = [options.algorithm] if options.algorithm else config.dkim.algorithms
     if selector and not options.file and len(chosen) > 1:
         raise Misused("--selector is the name of one key; say also which: --algorithm rsa or ed25519")
+    try:  # as who asks, which may be root; the keyring is its owner's
+        brought = read_private(options.file) if options.file else None
+    except KeyFileFault as error:
+        raise Refused(str(error)) from error
     with _keyring(config) as keyring:
         try:
-            if options.file:
-                made = [keyring.bring(domain, read_private(options.file), now, selector=selector)]
+            if brought is not None:
+                made = [keyring.bring(domain, brought, now, selector=selector)]
             else:
                 # Who names it wants one more; else no second one waits beside the first.
                 waiting = [] if selector else keyring.stored(domain)
@@ -130,8 +134,6 @@ def create(config: Config, options: argparse.Namespace) -> None:
                 made = [keyring.create(domain, each, now, selector=selector) for each in lacking]
         except FileExistsError as error:
             raise Refused(f"{error}; see: dkim list") from error
-        except KeyFileFault as error:
-            raise Refused(str(error)) from error
     if not made:
         raise Refused(_waiting(domain))
     _say_published(config, made)

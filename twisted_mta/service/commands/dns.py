@@ -132,6 +132,8 @@ def publish(config: Config, options: argparse.Namespace) -> None:
         usual, first = resolver_of(config, reactor), DnsResolver([server], reactor=reactor)
         given = await addresses_of(config, options.address, ZoneFirst(zone, first, usual))
         mail = mail_of(config, domain, given)
+        facts = [mail_of(config, each, given) for each in config.domains if each != domain]
+        others = [record for each in all_records(facts).values() for record in each]
         primary = Primary(server.host, server.port, reactor=reactor)
         updates = DnsUpdates(server.host, server.port, zone=zone, key=key, reactor=reactor)
         made = Changes()
@@ -139,7 +141,7 @@ def publish(config: Config, options: argparse.Namespace) -> None:
             resolver = ZoneFirst(zone, DnsResolver([server], reactor=reactor), usual)
             found = await rows(mail, resolver, seconds=reactor.seconds)
             own = memory.of(zone)
-            changes = await plan(found, zone, primary, own, replace=options.replace, ttl=options.ttl)
+            changes = await plan(found, zone, primary, own, others, replace=options.replace, ttl=options.ttl)
             if options.dry_run:
                 return changes, found
             made.left = changes.left

@@ -93,8 +93,9 @@ def _everything(config: Config, options: argparse.Namespace) -> None:
                 f"{data} is not empty; a whole backup is restored into a new data directory: move this one"
                 " away, or name one account with --account"
             )
+        _make_for_its_owner(data, snapshot)
         data_dir.enter(data)
-        lock = data_dir.Lock.acquire(data)
+        lock = data_dir.Lock.acquire(data, is_server=False)
         try:
             with ProgressBar("restore", _files(snapshot), "files") as bar:
                 damage = restoring.restore_all(
@@ -116,6 +117,15 @@ def _everything(config: Config, options: argparse.Namespace) -> None:
         print(
             "  what was on its way then goes out when the server starts; to look at it before: mta queue list"
         )
+
+
+def _make_for_its_owner(data: Path, snapshot: Snapshot) -> None:
+    """Where root restores into what is nobody's yet, it becomes that user's who made the backup."""
+    owner = os.stat(snapshot.path)
+    if os.geteuid() == 0 and owner.st_uid != 0 and (not data.exists() or data.stat().st_uid == 0):
+        data.parent.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, exist_ok=True)
+        os.chown(data, owner.st_uid, owner.st_gid)
 
 
 class _Brought(NamedTuple):

@@ -29,6 +29,8 @@ from twisted_mta.sieve.vacation import Vacation
 from twisted_mta.sieve.world import World
 from twisted_mta.store.scripts import BadScriptName, NoSuchScript, ScriptIsActive, Scripts
 
+_SUFFIX = ".sieve"
+
 
 def add_commands(sieve: argparse.ArgumentParser) -> None:
     """Fill the parser of `mta sieve`."""
@@ -58,7 +60,7 @@ def add_commands(sieve: argparse.ArgumentParser) -> None:
 
 def check(config: Config, options: argparse.Namespace) -> None:
     """`sieve check FILE`"""
-    script = _script(options.file)
+    script = _script(options.file, _read(options.file))
     needs = sorted(script.capabilities)
     doubts = [{"line": doubt.line, "column": doubt.column, "text": doubt.text} for doubt in script.doubts]
     lines = [f"{options.file}: a valid script; it uses {', '.join(needs) or 'no extensions'}"]
@@ -70,7 +72,7 @@ def check(config: Config, options: argparse.Namespace) -> None:
 
 def test(config: Config, options: argparse.Namespace) -> None:
     """`sieve test FILE MESSAGE`"""
-    script = _script(options.file)
+    script = _script(options.file, _read(options.file))
     message = _read(options.message)
     end = header_end(message)
     header = message if end < 0 else message[:end]
@@ -113,7 +115,7 @@ class _Here(World):
         if "/" in name:
             return None
         try:
-            return (self._directory / f"{name}.sieve").read_bytes()
+            return (self._directory / f"{name}{_SUFFIX}").read_bytes()
         except OSError:
             return None
 
@@ -185,11 +187,12 @@ def show(config: Config, options: argparse.Namespace) -> None:
 
 def put(config: Config, options: argparse.Namespace) -> None:
     """`sieve put ADDRESS NAME FILE`"""
-    _script(options.file)
+    text = _read(options.file)  # as who asks, which may be root; the account is its owner's
+    _script(options.file, text)
     scripts = _scripts(config, options)
     with _refusing():
         scripts.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scripts.write(options.name, _read(options.file))
+        scripts.write(options.name, text)
         if options.activate:
             scripts.activate(options.name)
     print(f"{options.name} is there" + (" and in use" if options.activate else "; see: sieve activate"))
@@ -220,9 +223,10 @@ def _scripts(config: Config, options: argparse.Namespace) -> Scripts:
     return Scripts(Path(one(config, options.address).path))
 
 
-def _script(file: str) -> Script:
+def _script(file: str, text: bytes) -> Script:
+    path = Path(file)
     try:
-        return Script(_read(file))
+        return Script(text, path.stem if path.suffix == _SUFFIX else "")
     except SieveError as error:
         raise Refused(f"{file}:{error.line}:{error.column}: {error.text}") from error
 

@@ -19,7 +19,7 @@ from twisted_mta.store.exchange.hierarchy_marks import HierarchyMarks
 
 REQUESTS = "import"  # in the data directory
 
-_UNFINISHED = ".unfinished"
+_UNFINISHED = "+unfinished"  # no account's name ends so when it is quoted
 
 
 def ask(data: Path, account: str, marks: HierarchyMarks) -> Path:

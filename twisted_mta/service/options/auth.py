@@ -21,8 +21,9 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
 class OAuth(Struct, frozen=True, forbid_unknown_fields=True):
     """Whose tokens are believed. Either `keys`, a file or an https URL with the JWK set that signs them, and
     `issuer` and `audience`, which they have to name; or `introspection`, an https URL to ask about each, with
-    `client_id` and `client_secret_file` to log in there. `account_claim` names the account; `scope`, and
-    `scopes` for single services, is what a token has to be good for. `cache`: seconds for which an answer of
+    `client_id` and `client_secret_file` to log in there, and `audience` or `scope` to tell ours from those of
+    other applications. `account_claim` names the account; `scope`, and `scopes` for single services, is what
+    a token has to be good for. `cache`: seconds for which an answer of
     the introspection holds. `authorities`: certificates (PEM) to believe in instead of the system's."""
 
     issuer: str = ""
@@ -105,6 +106,11 @@ def check_auth(auth: Auth) -> None:
         _https("auth.oauth.introspection", oauth.introspection)
         if bool(oauth.client_id) != bool(oauth.client_secret_file):
             raise ConfigError("auth.oauth.client_id: goes together with client_secret_file")
+        if not (oauth.audience or oauth.scope):
+            raise ConfigError(
+                "auth.oauth.audience: missing, and scope, too, so tokens for any other application would open"
+                ' mailboxes; write for example audience = ["mail"]'
+            )
     else:
         if not oauth.issuer:
             raise ConfigError(

@@ -183,6 +183,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """Whose clients are neither screened nor banned: they may relay, or speak for others."""
         return tuple(one.network for one in (*self.relay.allow_networks, *self.smtp.xclient))
 
+    def files(self) -> dict[str, str]:
+        """Every file that is named, by its key."""
+        tables = (self.tls, self.auth, self.ldap, self.relay, self.filters)
+        return {key: path for table in tables for key, path in table.files().items()}
+
 
 def load(path: Path, role: Role | None = None) -> Config:
     """Read, decode and validate; every path in the result is absolute. `role`: instead of the file's `roles`.
@@ -205,8 +210,10 @@ def load(path: Path, role: Role | None = None) -> Config:
         raise ConfigError(f"{path}: not valid TOML: nested too deeply") from error
     try:
         config = _absolute(decode(table), path.absolute().parent)
-        for check in (_names, _tls, _logins, _relay, _listen, _queue):
+        for check in (_names, check_tls, _logins, _relay, _listen, _queue):
             check(config)
+        for key, file in config.files().items():
+            _readable(key, file)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return config if role is None else msgspec.structs.replace(config, roles=(role,))
@@ -282,23 +289,13 @@ def _names(config: Config) -> None:
         raise ConfigError("postmaster: name the person who reads postmaster's mail, not postmaster")
 
 
-def _tls(config: Config) -> None:
-    check_tls(config)
-    for key, path in config.tls.files().items():
-        _readable(key, path)
-
-
 def _logins(config: Config) -> None:
     check_auth(config.auth)
     check_bans(config.bans)
     check_trust(config.trust)
     check_filters(config.filters)
-    for key, path in config.filters.files().items():
-        _readable(key, path)
     check_abuse(config.abuse)
     check_ldap(config.ldap, config.postmaster)
-    for key, path in {**config.auth.files(), **config.ldap.files()}.items():
-        _readable(key, path)
     tls = "set tls.self_signed = true, or tls.certificate and tls.private_key, or [tls.acme]"
     for name in config.listen.services():
         if name in ("submissions", "imaps", "pop3s", "https") and not config.tls.enabled:
@@ -315,8 +312,6 @@ def _relay(config: Config) -> None:
     check_relay(config.relay, config.domains)
     check_submission(config.submission)
     check_forwarding(config.forwarding, config.domains)
-    for key, path in config.relay.files().items():
-        _readable(key, path)
     if config.mta_sts.mode and not (config.listen.https or (config.listen.http and config.web.proxies)):
         raise ConfigError("listen.https: missing; the policy of mta_sts is served there, at port 443")
     receive = config.tls_reports.receive
@@ -364,8 +359,6 @@ def _directory(key: str, path: str) -> None:
 
 
 def _readable(key: str, path: str) -> None:
-    if not path:
-        return
     try:
         with open(path, "rb"):
             pass

@@ -26,7 +26,7 @@ from twisted_mta.service.quickstart.decisions import PASSWORD_FILE, Decisions, F
 from twisted_mta.service.quickstart.user import make, owner_of
 from twisted_mta.service.zone_facts import mail_of
 from twisted_mta.setup.quickstart.plan import Plan, configuration
-from twisted_mta.setup.quickstart.staging import Placed, Staging
+from twisted_mta.setup.quickstart.staging import Placed, Staging, give
 from twisted_mta.setup.quickstart.unit import Unit
 from twisted_mta.setup.records import zone_file
 from twisted_mta.setup.zone import Mail, records
@@ -57,6 +57,7 @@ class Written:
 def write(found: Found, decisions: Decisions) -> Written:
     """Raises Refused, ConfigError, DirectoryError and OSError; no file appears then."""
     is_new = not found.data_dir.exists()
+    is_unused = not is_new and _is_roots_and_empty(found.data_dir)
     domain = found.address.address.domain
     with Staging(found.path.parent) as staging:
         tree = staging.tree(found.data_dir) if is_new else found.data_dir
@@ -73,11 +74,17 @@ def write(found: Found, decisions: Decisions) -> Written:
             make(decisions.user, found.data_dir)
             done = (f"Made: the system user {decisions.user}", *done)
         owner = owner_of(decisions.user) if os.geteuid() == 0 else None
+        if is_unused and owner is not None:  # a disk for the mail, as it is mounted
+            give(found.data_dir, owner)
         placed = staging.place(owner)
     if not is_new:
         password, done = _account(config, found, decisions)
     zone = found.path.parent / f"{domain}.zone"
     return Written(placed, password, done, mail, dict(placed.beside).get(zone, zone), unit)
+
+
+def _is_roots_and_empty(data: Path) -> bool:
+    return os.geteuid() == 0 and data.stat().st_uid == 0 and not os.listdir(data)
 
 
 def _configuration(found: Found, decisions: Decisions, staging: Staging) -> Config:

@@ -39,6 +39,13 @@ def nearest(path: Path) -> Path:
     return path
 
 
+def give(tree: Path, owner: tuple[int, int]) -> None:
+    """The directory with all that is in it to the user and the group. Raises OSError."""
+    for root, directories, files in os.walk(tree):
+        for name in (".", *directories, *files):
+            os.chown(os.path.join(root, name), *owner)
+
+
 class Staging:
     """For the files of one directory, which is made when it is missing, and for one more directory. All
     methods raise OSError; leaving the block without `place` leaves nothing behind."""
@@ -96,9 +103,7 @@ class Staging:
             return
         made, target = self._tree
         if owner is not None:
-            for root, directories, files in os.walk(made):
-                for name in (".", *directories, *files):
-                    os.chown(os.path.join(root, name), *owner)
+            give(made, owner)
         self._make(target.parent, 0o755)
         if target.exists():
             raise FileExistsError(17, "somebody else has just made it", str(target))

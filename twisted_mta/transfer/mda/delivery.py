@@ -22,7 +22,8 @@ the recipient's place through the queue, as the members of an alias do; its own 
 Where no script decides, what was judged to be junk goes to the account's mailbox for that, which is made when
 it is missing; the account itself may think otherwise (`trust/check.py`, PersonalCheck).
 
-What its sender wanted to be delivered by some time or not at all is not delivered later (RFC 2852 §4).
+What its sender wanted to be delivered by some time or not at all is not delivered later (RFC 2852 §4); what
+an earlier attempt has put into a mailbox, and could not record, was in time.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ from twisted_mta.transfer.reading import read
 from twisted_mta.trust.check import PersonalCheck
 
 _TOO_LATE = Outcome(Action.FAILED, "5.4.7", "The time for delivery that the sender gave is over")
+_IN_MAILBOX = Outcome(Action.DELIVERED, "2.0.0", "Delivered to mailbox")
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ class LocalDelivery:
         """See IDeliverer. All copies are given to the store at once, so that it may sync them together."""
         by = message.parameters.deliver_by
         if by is not None and not by.notify and self._reactor.seconds() >= by.when:
-            return [_TOO_LATE] * len(recipients)
+            return [await self._too_late(message, recipient, recipients) for recipient in recipients]
         try:
             been = await read(message.content, delivered_to, reactor=self._reactor)
         except Exception as error:
@@ -127,6 +129,25 @@ class LocalDelivery:
         if copies:
             outcomes.update(await self._deliver_copies(message, recipients, list(copies.values())))
         return [outcomes[place] for place in range(len(recipients))]
+
+    async def _too_late(
+        self, message: QueuedMessage, recipient: QueuedRecipient, together: Sequence[QueuedRecipient]
+    ) -> Outcome:
+        """`together`: all of the call, since one copy may have been for several of them."""
+        to = recipient.forward_path
+        if not message.recovered:
+            return _TOO_LATE
+        try:
+            found = await self._directory.resolve(to)
+            if found is None or not found.account:
+                return _TOO_LATE
+            unique = [_unique(message, each.number) for each in together]
+            if not await self._store.was_delivered(found.account, unique, message.arrived):
+                return _TOO_LATE
+        except Exception as error:
+            return self._failure(message, to, error)
+        self._tell(message, [to], "delivered", account=found.account)
+        return _IN_MAILBOX
 
     async def _look_up(
         self, message: QueuedMessage, recipient: QueuedRecipient, been: frozenset[str]
@@ -219,7 +240,7 @@ class LocalDelivery:
         if not decided.filings:
             self._tell(message, forward_paths, "discarded", account=copy.account)
             return Outcome(Action.DELIVERED, "2.0.0", "Discarded by the recipient's rules")
-        return Outcome(Action.DELIVERED, "2.0.0", "Delivered to mailbox")
+        return _IN_MAILBOX
 
     def _tell(
         self, message: QueuedMessage, forward_paths: Sequence[Address], stage: str, **facts: object
@@ -298,7 +319,7 @@ class LocalDelivery:
         await self._store.deliver(
             copy.account,
             content,
-            unique=f"{message.queue_id}-{copy.number}",
+            unique=_unique(message, copy.number),
             arrived=message.arrived,
             mailbox=mailbox,
             flags=flags,
@@ -317,6 +338,10 @@ class LocalDelivery:
             error = unexpected()
         action = Action.FAILED if error.permanent else Action.DELAYED
         return Outcome(action, error.status, error.text)
+
+
+def _unique(message: QueuedMessage, number: int) -> str:
+    return f"{message.queue_id}-{number}"
 
 
 def _refuse_loop(address: str, been: frozenset[str]) -> None:

@@ -306,7 +306,18 @@ def _record(
 
 
 def _forget_old(database: sqlite3.Connection, hour: int) -> None:
-    database.execute("DELETE FROM sent WHERE hour <= ?", (hour - HOURS,))
+    query = "SELECT DISTINCT account FROM sent WHERE hour <= ?"
+    for (account,) in database.execute(query, (hour - HOURS,)).fetchall():
+        _forget_old_of(database, hour, account)
+
+
+def _forget_old_of(database: sqlite3.Connection, hour: int, account: str) -> None:
+    """What is old, and with it hours to come: they are from before it (they would have had it forgotten),
+    when the clock was ahead, and must not count when they are there. While nothing is old the clock may be
+    behind for a moment, and they are right."""
+    old = database.execute("DELETE FROM sent WHERE account = ? AND hour <= ?", (account, hour - HOURS))
+    if old.rowcount:
+        database.execute("DELETE FROM sent WHERE account = ? AND hour > ?", (account, hour))
 
 
 def _add(database: sqlite3.Connection, hour: int, *, account: str, added: Sent) -> None:
@@ -316,10 +327,7 @@ def _add(database: sqlite3.Connection, hour: int, *, account: str, added: Sent) 
         " excluded.newcomers",
         (account, hour, *added),
     )
-    # Hours to come are those of a clock that was ahead: they must not count when they are there.
-    database.execute(
-        "DELETE FROM sent WHERE account = ? AND (hour <= ? OR hour > ?)", (account, hour - HOURS, hour)
-    )
+    _forget_old_of(database, hour, account)
 
 
 def _remember(

@@ -149,14 +149,18 @@ class SentCopies:
     async def _copy(self, message: QueuedMessage, recipient: QueuedRecipient) -> Outcome:
         name = await self._sent_mailbox(message.account)
         message_id = await self._message_id(message)
+        unique = f"{message.queue_id}-{recipient.number}"
+        ours = message.recovered and await self._store.was_delivered(
+            message.account, [unique], message.arrived
+        )
         mailbox = await (await self._store.account(message.account)).open(name)
         try:
-            if message_id and not message.recovered and await self._has(mailbox, message_id):
+            if message_id and not ours and await self._has(mailbox, message_id):
                 return Outcome(Action.DELIVERED, "2.0.0", "The client has put a copy into Sent")
             uid = await self._store.deliver(
                 message.account,
                 message.content,
-                unique=f"{message.queue_id}-{recipient.number}",
+                unique=unique,
                 arrived=message.arrived,
                 mailbox=name,
                 flags=frozenset(("\\Seen",)),

@@ -4,6 +4,9 @@ A delay becomes a failure when the message's time is up, whether we have set it 
 sender (DELIVERBY, RFC 2852). Whom the sender is told of is decided in `message/dsn/rules.py`; there is at
 most one report of an attempt, with all recipients it concerns, and it is recorded in the same transaction
 as the results (`bounce.py`).
+
+What the sender is to be told of is not final before he can be: as long as the message cannot be read, which
+says who he is and by when he wants it delivered, it is delayed.
 """
 
 from __future__ import annotations
@@ -20,12 +23,19 @@ from twisted_mta.message.dsn.rules import members_notify, reported_as
 from twisted_mta.message.dsn.values import ReportedRecipient
 from twisted_mta.message.envelope import NO_PARAMETERS, DeliverBy
 from twisted_mta.message.outcome import Action, Outcome, QueuedMessage, QueuedRecipient
+from twisted_mta.message.status import MailError
 from twisted_mta.queue.ids import encode
 from twisted_mta.queue.mailqueue import MailQueue
 from twisted_mta.queue.records import NewMessage, Result, Settled, Settlement
 from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.transfer.mta.bounce import Bounces
 from twisted_mta.transfer.mta.destination import Work
+
+UNREADABLE = Outcome(Action.DELAYED, "4.3.0", "The message cannot be read at the moment")
+
+
+class _Unreadable(Exception):
+    """The message cannot be read now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,13 +67,11 @@ class Conclusions:
 
     async def conclude(self, work: Work, outcomes: Sequence[Outcome], now: float) -> Conclusion:
         """Record the outcomes of an attempt, one for each recipient of `work`; returns once it is on disk."""
-        if work.deadline:  # what follows from a delay depends on it
-            await self._load(work)
-        pairs = zip(work.recipients, outcomes, strict=True)
-        results = tuple(self._decide(work, recipient, outcome, now) for recipient, outcome in pairs)
-        told = [self._reported_as(work, result, now) for result in results]
-        report = await self._report(work, results, told, now) if any(told) else None
-        results = tuple(map(_marked, results, told))
+        try:
+            results, told, report = await self._draw(work, outcomes, now)
+        except _Unreadable:
+            results = tuple(self._put_off(recipient, now) for recipient in work.recipients)
+            told, report = [None] * len(results), None
         settled = await self._queue.settle(Settlement(work.number, now, results, report))
         if settled.nowhere:
             return await self.conclude(work, _without_circle(work, outcomes, settled.nowhere), now)
@@ -76,6 +84,19 @@ class Conclusions:
         if settled.finished:
             self._journey.tell("done", encode(work.number))
         return Conclusion(results, settled, report)
+
+    async def _draw(
+        self, work: Work, outcomes: Sequence[Outcome], now: float
+    ) -> tuple[tuple[Result, ...], list[Action | None], NewMessage | None]:
+        """The results, what the sender is told of each, and the report of that. Raises _Unreadable
+        when the message is needed and cannot be read; then nobody has attempted to deliver it."""
+        if work.deadline:  # what follows from a delay depends on it
+            await self._load(work)
+        pairs = zip(work.recipients, outcomes, strict=True)
+        results = tuple(self._decide(work, recipient, outcome, now) for recipient, outcome in pairs)
+        told = [self._reported_as(work, result, now) for result in results]
+        report = await self._report(work, results, told, now) if any(told) else None
+        return tuple(map(_marked, results, told)), told, report
 
     # What follows from an outcome
 
@@ -116,6 +137,9 @@ class Conclusions:
             again = by.when  # whatever becomes of it then, the sender is told in time
         return Result(recipient, outcome, again)
 
+    def _put_off(self, recipient: QueuedRecipient, now: float) -> Result:
+        return Result(recipient, UNREADABLE, self._schedule.soonest(recipient.attempts + 1, now))
+
     # What the sender is told
 
     async def _report(
@@ -139,9 +163,17 @@ class Conclusions:
             return await self._bounces.report(empty, recipients, now)
 
     async def _load(self, work: Work) -> None:
-        """If it was not attempted it may not be in memory. What is damaged can be reported, too."""
+        """If it was not attempted it may not be in memory. What is damaged can be reported, too. Raises
+        _Unreadable."""
         if work.message is None:
-            work.message = await self._queue.message_as_it_is(work.number)
+            try:
+                work.message = await self._queue.message_as_it_is(work.number)
+            except MailError:
+                raise  # the queue has been stopped
+            except Exception as error:
+                queue_id = encode(work.number)
+                self.log.error("{queue_id}: it cannot be read: {error!r}", queue_id=queue_id, error=error)
+                raise _Unreadable from error
 
     def _reported_as(self, work: Work, result: Result, now: float) -> Action | None:
         recipient, by = result.recipient, _deliver_by(work.message)

@@ -6,9 +6,9 @@ host of the destination can be reached, or it says 421, "too much at once". The 
 meet the same trouble and say nothing new, so that the window shrinks once for all of them.
 
 At the least window trouble counts towards a rest: no attempts for a while, then one that probes. A host that
-falls silent in the middle of a message gets fewer attempts, too, but no rest: it was reached, and other mail
-may fare better. Mail whose attempt ended with 421 while another one was under way is put back in line; nobody
-has refused it, there was just one attempt too many.
+falls silent in the middle of a message gets fewer attempts, too, but no rest, not even as what probes: it was
+reached, and other mail may fare better. Mail whose attempt ended with 421 while another one was under way is
+put back in line; nobody has refused it, there was just one attempt too many.
 
 Pure bookkeeping: no I/O, no clock.
 """
@@ -168,7 +168,9 @@ class Destination:
             self.troubles = 0
         else:
             self.known_until = now + _MEMORY * rest
-            if self.window <= FEW and learned is not Lesson.CUT_OFF:
+            if learned is Lesson.CUT_OFF:
+                self.troubles = 0
+            elif self.window <= FEW:
                 self.troubles += 1
             if work.era == self.era:
                 self._shrink()

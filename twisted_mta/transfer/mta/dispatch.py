@@ -32,14 +32,13 @@ from twisted_mta.queue.schedule import RetrySchedule
 from twisted_mta.transfer.mta.active import ActiveLimits, ActiveQueue, Admission, who_sends
 from twisted_mta.transfer.mta.backlog import Backlog, NextHopOf
 from twisted_mta.transfer.mta.bounce import Bounces
-from twisted_mta.transfer.mta.conclusion import Conclusions
+from twisted_mta.transfer.mta.conclusion import UNREADABLE, Conclusions
 from twisted_mta.transfer.mta.destination import Lesson, Work
 from twisted_mta.wire.drive import drive
 
 _NOTICED_WITHIN = 10.0  # seconds from a change by hand until its notice
 STOPPING = 10.0  # seconds that attempts under way are given when the server stops
 _RETURNED = Outcome(Action.FAILED, "5.0.0", "Returned by the administrator")
-_UNREADABLE = Outcome(Action.DELAYED, "4.3.0", "The message cannot be read at the moment")
 _ACCIDENT = Outcome(Action.DELAYED, "4.3.0", "Local error in processing")
 
 
@@ -252,7 +251,7 @@ class Dispatcher:
             except Exception as error:
                 queue_id = encode(work.number)
                 self.log.error("{queue_id}: it cannot be read: {error!r}", queue_id=queue_id, error=error)
-                return [_UNREADABLE] * len(work.recipients)
+                return [UNREADABLE] * len(work.recipients)
         return None if work.message is not None else []
 
     async def _deliver(self, work: Work) -> Sequence[Outcome]:

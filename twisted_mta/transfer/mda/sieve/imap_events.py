@@ -80,7 +80,7 @@ class ImapEvents:
         self._reactor = reactor
         self._common = common
         self._script = script
-        self._compiled: Ready[bytes, Script] = Ready(_COMPILED)
+        self._compiled: Ready[tuple[str, str, bytes], Script] = Ready(_COMPILED)
         self._waiting: dict[str, deque[MailboxEvent]] = {}  # by account; there is one while its events run
         self._count: Counter[str] = Counter()
 
@@ -144,14 +144,16 @@ class ImapEvents:
         """In a thread. None when there is nothing to run. Raises ScriptError, SieveError, OSError."""
         if name is not None:
             text = Scripts(self._store.home(account)).read(name) if name else b""
+            key = ("personal", name, text)
         else:
             text = self._common.read(self._script) if self._common is not None and self._script else b""
+            key = ("global", self._script, text)
         if not text:
             return None
-        script = self._compiled.get(text)
+        script = self._compiled.get(key)
         if script is None:
-            script = Script(text)
-            self._compiled.put(text, script, script.weight)
+            script = Script(text, key[1], key[0])
+            self._compiled.put(key, script, script.weight)
         return script
 
     async def _run(self, script: Script, event: MailboxEvent, mailbox: Mailbox, uid: int) -> None:

@@ -73,7 +73,8 @@ class StsClient:
             self._upkeep.stop()
 
     async def discover(self, domain: str) -> Discovered:
-        """The policy to use for a domain now. May take as long as a fetch; does not raise."""
+        """The policy to use for a domain now. May take as long as a fetch, whose failures are part of the
+        answer. Raises TooManyQuestions."""
         kept = self._ledger.policy(domain)
         try:
             found = await self._resolver.txt(f"_mta-sts.{domain}")
