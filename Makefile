@@ -27,7 +27,7 @@ test: .venv/installed-test  ## install what the tests need, then run them
 	@tests/install_programs
 	$(PYTEST) $(SEVERAL_AT_ONCE) $(PYTEST_ARGS)
 
-bench: .venv/installed-bench  ## measure beside Postfix, Dovecot and aiosmtpd; takes hours, with QUICK=1 some minutes
+bench: .venv/installed-bench  ## measure beside Postfix, Dovecot and aiosmtpd; takes half an hour, with QUICK=1 some minutes
 	@tests/install_programs $(PEERS)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--docs --json benchmarks/results/$$(date +%F).json) $(BENCH_ARGS)
 
