@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -259,9 +260,11 @@ class DeliveryTests(TestCase):
 
     async def test_a_spool_file_that_cannot_be_read_is_temporary(self):
         content = Content(b"", path=self.directory / "none")
-        outcomes = await self.deliver("alice@a.test", "bob@a.test", content=content)
+        with capturedLogs() as said:
+            outcomes = await self.deliver("alice@a.test", "bob@a.test", content=content)
         assert [(outcome.action, outcome.status) for outcome in outcomes] == [(Action.DELAYED, "4.3.0")] * 2
-        assert len(self.flushLoggedErrors(FileNotFoundError)) == 1
+        (line,) = [formatEvent(event) for event in said if event["log_level"] is LogLevel.error]
+        assert "cannot be delivered" in line and str(self.directory / "none") in line
 
     def test_is_a_deliverer(self):
         verifyObject(IDeliverer, self.mda)

@@ -328,7 +328,15 @@ class LocalDelivery:
 
     def _failure(self, message: QueuedMessage, to: Address | str, error: Exception) -> Outcome:
         """What an exception means for a recipient: only a MailError can be final."""
-        if not isinstance(error, MailError):
+        if isinstance(error, OSError):  # the message itself cannot be read now
+            self.log.error(
+                "{queue_id}: cannot be delivered to {to} now: {error}",
+                queue_id=message.queue_id,
+                to=to,
+                error=error,
+            )
+            error = unexpected()
+        elif not isinstance(error, MailError):
             self.log.failure(
                 "{queue_id}: unexpected error in a delivery to {to}",
                 failure=Failure(error),
