@@ -106,22 +106,23 @@ def test_on_a_full_disk_what_is_expunged_goes_at_once(tmp_path, monkeypatch):
 
 
 def test_on_a_full_disk_what_was_kept_makes_room_the_oldest_first(tmp_path, monkeypatch):
-    alice, bob = bench_of(tmp_path, 24 * HOUR), Bench(tmp_path / "b.test" / "bob")
+    root = tmp_path / "mail[1]"  # which is no pattern
+    alice, bob = bench_of(root, 24 * HOUR), Bench(root / "b.test" / "bob")
     bob.home.deleted.keep = 24 * HOUR
     for number, bench in enumerate((bob, alice, alice)):
         bench.now += number * HOUR
         bench.folder().expunge(bench.put(number))
     said = []
-    make_room(str(tmp_path), said.append)
+    make_room(str(root), said.append)
     assert there(alice) == {"INBOX": 2} and there(bob) == {"INBOX": 1} and said == []
     size = 24 << 20
 
     def until_one_is_left(path):
-        enough = sum(map(len, map(os.listdir, tmp_path.glob("*/*/deleted")))) == 1
+        enough = sum(map(len, map(os.listdir, root.glob("*/*/deleted")))) == 1
         return size, (3 if enough else 1) * space.reserve(size)
 
     monkeypatch.setattr(space, "_size_and_free", until_one_is_left)
-    make_room(str(tmp_path), said.append)
+    make_room(str(root), said.append)
     assert there(alice) == {"INBOX": 1} and there(bob) == {}
     assert [each.hour for each in kept(str(alice.path))] == [(alice.now // HOUR) * HOUR]
     assert len(said) == 1 and "cannot be brought back" in said[0]

@@ -58,6 +58,10 @@ class QueuedMessage:
     recovered: bool = False
     account: str = ""
 
+    def copy_for(self, number: int) -> str:
+        """The name of the copy for the recipient with that number, the same at each attempt."""
+        return f"{self.queue_id}-{number}"
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedRecipient:

@@ -23,7 +23,7 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from glob import glob
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from twisted_mta.store.index.rows import Message
@@ -175,16 +175,19 @@ class Deleted:
 
 def make_room(root: str, report: Callable[[str], object]) -> None:
     """While the disk is nearly full, remove what the accounts below `root` have kept, the oldest first.
-    Blocks, long when it is much; beside the accounts at work. Raises OSError."""
-    if not os.path.isdir(root) or not is_nearly_full(root):
-        return
-    hours = sorted(each for path in glob(f"{root}/*/*/{DIRECTORY}") for each in _hours(path))
+    Blocks, long when it is much; beside the accounts at work."""
     gone = 0.0
-    for hour, path, _ in hours:
-        if not is_nearly_full(root):
-            break
-        shutil.rmtree(path, ignore_errors=True)
-        gone = hour + _HOUR
+    try:
+        if not os.path.isdir(root) or not is_nearly_full(root):
+            return
+        kept_by_all = (each for path in Path(root).glob(f"*/*/{DIRECTORY}") for each in _hours(str(path)))
+        for hour, path, _ in sorted(kept_by_all):
+            if not is_nearly_full(root):
+                break
+            shutil.rmtree(path, ignore_errors=True)
+            gone = hour + _HOUR
+    except OSError as error:
+        report(f"{root}: no room can be made: {error}")
     if gone:
         until = time.strftime("%Y-%m-%d %H:%M", time.gmtime(gone))
         report(f"{root}: the disk is nearly full; what was deleted before {until} UTC cannot be brought back")

@@ -33,6 +33,7 @@ from twisted_mta.store.maildir import (
     Written,
     begin_message,
     sizes,
+    without_host,
 )
 from twisted_mta.store.quota import Room
 from twisted_mta.store.space import require_space
@@ -222,8 +223,8 @@ def _commit(
 
 
 def _find(folder: Folder, deposits: Sequence[Deposit]) -> dict[str, int]:
-    """Those that were done before, by name: the UIDs. The name of this host may have been another one."""
-    prefixes = {each.name: ".".join(each.name.split(".", 2)[:2]) for each in deposits}
+    """Those that were done before, by name: the UIDs."""
+    prefixes = {each.name: without_host(each.name) for each in deposits}
     uids = folder.index.find(folder.id, list(prefixes.values()))
     return {name: uids[prefix] for name, prefix in prefixes.items() if prefix in uids}
 

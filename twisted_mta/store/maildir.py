@@ -71,6 +71,11 @@ class NameSource:
         return self.name(self.unique(), self.seconds())
 
 
+def without_host(name: str) -> str:
+    """What tells a base name of `NameSource` from all others; this host may have had another name then."""
+    return ".".join(name.split(".", 2)[:2])
+
+
 class Maildir:
     """The directory at `path`. `report` takes lines for the operator, from any thread."""
 

@@ -32,7 +32,7 @@ from twisted_mta.store.flags import split_flags
 from twisted_mta.store.home import Home
 from twisted_mta.store.indexer import Indexer, Progress
 from twisted_mta.store.knowledge import Render, render_nothing
-from twisted_mta.store.maildir import NameSource
+from twisted_mta.store.maildir import NameSource, without_host
 from twisted_mta.store.names import account_directory, canonical_name
 from twisted_mta.store.portions import Portions
 from twisted_mta.store.quota import UNLIMITED, Bounds, LimitsOf, Renew, is_full, nothing_to_renew, unlimited
@@ -217,9 +217,7 @@ class MessageStore:
     async def was_delivered(self, account: str, unique: Sequence[str], arrived: float) -> bool:
         """Whether a message with one of these names, as `deliver` has them, is in any of the account's
         mailboxes; the directories are looked at too. Raises StoreError."""
-        prefixes = [
-            self._names.name(each, arrived).removesuffix(f".{self._names.hostname}") for each in unique
-        ]
+        prefixes = [without_host(self._names.name(each, arrived)) for each in unique]
         return await (await self.account(account)).visit(partial(_has_any, prefixes=prefixes))
 
     @property

@@ -107,18 +107,14 @@ class Upkeep:
             self._start(partial(self._tidy, account))
         if self._make_room is not None and not self._making_room and self._threads is not None:
             self._making_room = True
-            self._threads.run(self._make_room_once)
+            self._threads.run(partial(self._made_room, self._make_room))
         if self._watched and not self._looking and self._threads is not None:
             self._looking = True
             self._threads.run(partial(self._look, list(self._watched)))
 
-    def _make_room_once(self) -> Callable[[], None]:
+    def _made_room(self, make_room: Callable[[], None]) -> Callable[[], None]:
         """In a thread."""
-        assert self._make_room is not None
-        try:
-            self._make_room()
-        except OSError as error:
-            self.log.error("no room can be made: {error}", error=error)
+        make_room()
         return self._room_made
 
     def _room_made(self) -> None:

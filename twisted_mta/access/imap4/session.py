@@ -154,12 +154,11 @@ class ImapSession(Connection[Event]):
 
     def complete(self, command: Command, text: str, code: str = "", *, expunges: bool = True) -> None:
         """Tell what has changed meanwhile, then that the command has been carried out."""
-        if self.view is not None:
-            self.tell_updates(
-                expunges=expunges,
-                with_uid=isinstance(command, OnMessages) and command.by_uid,
-                result=isinstance(command, Expunge | Move),
-            )
+        self.tell_updates(
+            expunges=expunges,
+            with_uid=isinstance(command, OnMessages) and command.by_uid,
+            result=isinstance(command, Expunge | Move),
+        )
         if not self.engine.finished:
             self.engine.respond(command.tag, "OK", text, code)
 

@@ -162,7 +162,7 @@ def cut_short(importer: Importer, name: str, where: str) -> Iterator[None]:
         yield
     except OverQuota as error:
         raise Refused(
-            f"{name}: {_so_far(importer)} in, the next one is over the account's quota; see:"
+            f"{name}: {so_far(importer)} in, the next one is over the account's quota; see:"
             " account quota. Then import once more: what is in does not come twice"
         ) from error
     except TooManyMailboxes as error:
@@ -171,13 +171,14 @@ def cut_short(importer: Importer, name: str, where: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise Refused(
-            f"{name}: {_so_far(importer)} in, then: {error.strerror or error}"
+            f"{name}: {so_far(importer)} in, then: {error.strerror or error}"
             f" ({error.filename or where}). Import once more when that has been seen to: what is in"
             " does not come twice"
         ) from error
 
 
-def _so_far(importer: Importer) -> str:
+def so_far(importer: Importer) -> str:
+    """How much of a transport that was cut short is there."""
     return counted(importer.new, "message is", "messages are")
 
 

@@ -21,6 +21,7 @@ from twisted_mta.backup.snapshots import MAIL, Snapshot, Snapshots
 from twisted_mta.service import data_dir
 from twisted_mta.service.belongings import bring_back
 from twisted_mta.service.commands.backup import refusing_backup
+from twisted_mta.service.commands.mailbox_transport import so_far
 from twisted_mta.service.commands.progress import ProgressBar
 from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.commands.terminal import counted
@@ -209,9 +210,8 @@ def _bring(
                 try:
                     done = importer.bring(source, into, bar.at)
                 except OverQuota as error:
-                    so_far = counted(importer.new, "message is", "messages are")
                     raise Refused(
-                        f"{mailbox}: {so_far} back, the next one is over the account's"
+                        f"{mailbox}: {so_far(importer)} back, the next one is over the account's"
                         " quota; see: account quota. Then restore once more: what is back does not come twice"
                     ) from error
             if done.new or done.known:

@@ -96,7 +96,7 @@ def test(config: Config, options: argparse.Namespace) -> None:
 
 
 def _as_json(result: Result, mail: Mail) -> dict[str, object]:
-    """The actions by the names of their commands. `message`: what has become of it, None for the same."""
+    """The actions by their names. `message`: what has become of it, None for the same."""
     actions = [{"action": type(each).__name__.lower(), **asdict(each)} for each in result.actions]
     return {
         "error": None if result.error is None else {"line": result.error.line, "text": result.error.text},

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from twisted_mta.backup.messages import having
 from twisted_mta.message import encoded_word
+from twisted_mta.service.commands.mailbox_transport import so_far
 from twisted_mta.service.commands.refused import Misused, Refused
 from twisted_mta.service.commands.terminal import counted
 from twisted_mta.service.mail_account import MailAccount, one, refusing
@@ -137,9 +138,9 @@ def _bring(
         try:
             importer.bring(_Some(each.kept.path, each.names), name, lambda count: None)
         except OverQuota as error:
-            so_far = counted(importer.new, "message is", "messages are")
             raise Refused(
-                f"{name}: {so_far} back, the next one is over the account's quota; see: account quota"
+                f"{name}: {so_far(importer)} back, the next one is over the account's quota; see:"
+                " account quota"
             ) from error
         brought_back(each.kept, each.names)
         back[name] = back.get(name, 0) + len(each.names)

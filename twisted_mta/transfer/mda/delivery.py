@@ -141,7 +141,7 @@ class LocalDelivery:
             found = await self._directory.resolve(to)
             if found is None or not found.account:
                 return _TOO_LATE
-            unique = [_unique(message, each.number) for each in together]
+            unique = [message.copy_for(each.number) for each in together]
             if not await self._store.was_delivered(found.account, unique, message.arrived):
                 return _TOO_LATE
         except Exception as error:
@@ -319,7 +319,7 @@ class LocalDelivery:
         await self._store.deliver(
             copy.account,
             content,
-            unique=_unique(message, copy.number),
+            unique=message.copy_for(copy.number),
             arrived=message.arrived,
             mailbox=mailbox,
             flags=flags,
@@ -346,10 +346,6 @@ class LocalDelivery:
             error = unexpected()
         action = Action.FAILED if error.permanent else Action.DELAYED
         return Outcome(action, error.status, error.text)
-
-
-def _unique(message: QueuedMessage, number: int) -> str:
-    return f"{message.queue_id}-{number}"
 
 
 def _refuse_loop(address: str, been: frozenset[str]) -> None:

@@ -149,7 +149,7 @@ class SentCopies:
     async def _copy(self, message: QueuedMessage, recipient: QueuedRecipient) -> Outcome:
         name = await self._sent_mailbox(message.account)
         message_id = await self._message_id(message)
-        unique = f"{message.queue_id}-{recipient.number}"
+        unique = message.copy_for(recipient.number)
         ours = message.recovered and await self._store.was_delivered(
             message.account, [unique], message.arrived
         )
